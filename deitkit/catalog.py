@@ -1,0 +1,71 @@
+"""What is known without running anything: model variants, data sets (Table 6), published results. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HEADS = ("class", "distillation", "fused")
+
+
+@dataclass(frozen=True)
+class ModelVariant:
+    """A transformer of Table 1, or one of the small-image family. Sizes in pixels."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch_size: int
+    image_size: int
+    timm: str  # the architecture of timm that it is, up to sizes
+    source: str
+
+
+MODELS: dict[str, ModelVariant] = {
+    "deit_tiny": ModelVariant(192, 12, 3, 16, 224, "deit_tiny", "Table 1"),
+    "deit_small": ModelVariant(384, 12, 6, 16, 224, "deit_small", "Table 1"),
+    "deit_base": ModelVariant(768, 12, 12, 16, 224, "deit_base", "Table 1"),
+    "deit_nano": ModelVariant(64, 4, 4, 4, 32, "deit_tiny", "ours: images of about 32 px on a laptop"),
+    "deit_tiny_patch4": ModelVariant(192, 12, 3, 4, 32, "deit_tiny", "ours: DeiT-Ti for images of about 32 px"),
+}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Sizes that Table 6 gives; `layout` names the source that opens it."""
+
+    title: str
+    train_size: int
+    test_size: int
+    classes: int
+    layout: str
+    source: str = "Table 6"
+
+
+DATASETS: dict[str, DatasetInfo] = {
+    "imagenet": DatasetInfo("ImageNet-1k", 1_281_167, 50_000, 1000, "folder"),
+    "inat18": DatasetInfo("iNaturalist 2018", 437_513, 24_426, 8142, "folder"),
+    "inat19": DatasetInfo("iNaturalist 2019", 265_240, 3_003, 1010, "folder"),
+    "flowers102": DatasetInfo("Flowers-102", 2_040, 6_149, 102, "folder"),
+    "cars": DatasetInfo("Stanford Cars", 8_144, 8_041, 196, "folder"),
+    "cifar100": DatasetInfo("CIFAR-100", 50_000, 10_000, 100, "folder"),
+    "cifar10": DatasetInfo("CIFAR-10", 50_000, 10_000, 10, "folder"),
+    "digits": DatasetInfo("handwritten digits", 1_437, 360, 10, "digits", "scikit-learn, one fifth held out"),
+}
+
+# Table 4: rate of different decisions between classifiers on ImageNet's validation images.
+TABLE4_CLASSIFIERS = ("groundtruth", "convnet", "deit", "class", "distillation", "class+distillation")
+TABLE4_MATRIX = (
+    (0.000, 0.171, 0.182, 0.170, 0.169, 0.166),
+    (0.171, 0.000, 0.133, 0.112, 0.100, 0.102),
+    (0.182, 0.133, 0.000, 0.109, 0.110, 0.107),
+    (0.170, 0.112, 0.109, 0.000, 0.050, 0.033),
+    (0.169, 0.100, 0.110, 0.050, 0.000, 0.019),
+    (0.166, 0.102, 0.107, 0.033, 0.019, 0.000),
+)
+
+# Section 4: cosine similarity of the class and the distillation token.
+TOKENS_COSINE_BEFORE = 0.06
+TOKENS_COSINE_AFTER = 0.93
+TOKENS_COSINE_TWO_CLASS_TOKENS = 0.999

@@ -1,0 +1,206 @@
+"""The `deitkit` command: one closed table of verbs, each loaded when it runs. No verb's code lives here.
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 the user's to fix, 130 interrupted, 143 terminated, 141 when
+the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from deitkit.errors import DeitkitError, Interrupted
+
+BROKEN_PIPE = 128 + 13
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Verb(NamedTuple):
+    """Where a verb's function lives, and the first line of its docstring."""
+
+    module: str
+    function: str
+    help: str
+
+
+class Group(NamedTuple):
+    """Verbs about one thing."""
+
+    help: str
+    verbs: Mapping[str, Verb]
+
+
+VERBS: dict[str, Verb | Group] = {
+    "quickstart": Verb("deitkit.cli.quickstart", "quickstart", "See the whole method work on real images, in minutes."),
+    "pretrain": Verb("deitkit.cli.train", "pretrain", "Train a model from random weights."),
+    "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
+    "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
+    "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
+    "evaluate": Verb("deitkit.cli.use", "evaluate", "Measure a model's accuracy, each head apart."),
+    "predict": Verb("deitkit.cli.use", "predict", "Classify images."),
+    "analyze": Group(
+        "Understand what was learned.",
+        {
+            "disagreement": Verb("deitkit.cli.analyze", "disagreement", "How often classifiers decide differently."),
+            "tokens": Verb("deitkit.cli.analyze", "tokens", "How alike the class and distillation tokens are."),
+        },
+    ),
+    "explore": Verb("deitkit.cli.explore", "explore", "Look at a run's predictions in FiftyOne."),
+    "recipes": Group(
+        "List, show, compare, copy and check recipes.",
+        {
+            "list": Verb("deitkit.cli.recipes", "list_recipes", "List the shipped recipes."),
+            "show": Verb("deitkit.cli.recipes", "show", "Show a recipe with each value's origin."),
+            "diff": Verb("deitkit.cli.recipes", "diff", "Show where two recipes differ."),
+            "copy": Verb("deitkit.cli.recipes", "copy", "Copy a recipe to a file of your own."),
+            "check": Verb("deitkit.cli.recipes", "check", "Check recipe files, all errors at once."),
+        },
+    ),
+    "runs": Group(
+        "Look at runs.",
+        {
+            "list": Verb("deitkit.cli.runs", "list_runs", "List the runs in a folder."),
+            "show": Verb("deitkit.cli.runs", "show", "Show one run: its state, last metrics and result."),
+        },
+    ),
+}
+WIZARD = Verb("deitkit.cli.wizard", "wizard", "Asks what you have and want, writes a recipe and runs it.")
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its verbs by name and help, and imports a verb's module when it is called."""
+
+    def fill(self, table: Mapping[str, Verb | Group]) -> None:
+        self.table = table
+        self.commands = {name: _stub(name, row) for name, row in table.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        row = self.table.get(name or "")
+        return name, _load(name or "", row) if isinstance(row, Verb) else command, rest
+
+
+def _stub(name: str, row: Verb | Group) -> TyperCommand | TyperGroup:
+    """What stands in a list of commands: a verb's name and help, or a whole group."""
+    if isinstance(row, Verb):
+        return TyperCommand(name, help=row.help, short_help=row.help, rich_markup_mode=None)
+    group = LazyGroup(
+        name=name, help=row.help, no_args_is_help=True, rich_markup_mode=None, context_settings=dict(SETTINGS)
+    )
+    group.fill(row.verbs)
+    return group
+
+
+def function_of(verb: Verb) -> Callable[..., None]:
+    """Import a verb's module and give its function."""
+    function: Callable[..., None] = getattr(import_module(verb.module), verb.function)
+    return function
+
+
+def _load(name: str, verb: Verb) -> Any:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, context_settings=dict(SETTINGS))(function_of(verb))
+    return typer.main.get_command(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from deitkit import __version__
+
+        print(f"deitkit {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+def _start(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train, distil, upscale, fine-tune and understand data-efficient image transformers (DeiT).
+
+    Example: deitkit quickstart
+    """
+    if ctx.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            function_of(WIZARD)()
+        else:
+            typer.echo(ctx.get_help())
+
+
+def build() -> LazyGroup:
+    """The whole command, with no verb imported."""
+    app = typer.Typer(
+        name="deitkit", cls=LazyGroup, rich_markup_mode=None, invoke_without_command=True, context_settings=SETTINGS
+    )
+    app.callback()(_start)
+    root = typer.main.get_command(app)
+    if not isinstance(root, LazyGroup):
+        raise TypeError(f"typer built a {type(root).__name__}")
+    root.fill(VERBS)
+    return root
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, call, and turn what is the user's to fix into a message. Returns the exit code."""
+    as_json = "--json" in argv
+    try:
+        code = build().main(list(argv), prog_name="deitkit", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except DeitkitError as error:
+        _report(error, as_json=as_json)
+        return 2
+    except typer.TyperException as error:
+        return _usage(error, as_json=as_json)
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)  # noqa: T201
+        return 128 + interruption.signal
+    except (typer.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _report(error: DeitkitError, *, as_json: bool) -> None:
+    from deitkit.cli import render
+
+    if as_json:
+        render.print_json(error.as_dict())
+    else:
+        render.say_error(error.message())
+
+
+def _usage(error: typer.TyperException, *, as_json: bool) -> int:
+    """A wrong option, argument or command: typer's own message, or JSON."""
+    message = error.format_message()
+    if as_json:
+        _report(DeitkitError(message, remedy="`deitkit --help` lists the commands"), as_json=True)
+    else:
+        show = getattr(error, "show", None)
+        show() if show else print(message, file=sys.stderr)  # noqa: T201
+    return error.exit_code or 2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except SystemExit as leave:
+        if not isinstance(leave.__context__, BrokenPipeError):
+            raise
+    except BrokenPipeError:
+        pass
+    _silence_stdout()
+    sys.exit(BROKEN_PIPE)
+
+
+def _silence_stdout() -> None:
+    """The reader went away: keep the interpreter's last flush from complaining."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,73 @@
+"""Results to stdout, talk to stderr. The only file that imports rich widgets for output, and only when it prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: dataclasses, paths, arrays and NaN become objects, strings, lists and null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return value
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(plain(data), indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def cell(value: Any) -> str:
+    """A table's cell: nothing for None, six digits for a float."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> None:
+    """A table on stdout: folded to the terminal's width, or at full width where a program reads it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    texts = [[cell(value) for value in row] for row in rows]
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows)
+        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+    for row in texts:
+        table.add_row(*(Text(text) for text in row))
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    console.print(table)
+    if footer:
+        console.print(Text(footer))
+
+
+def say(text: str) -> None:
+    """Talk: to stderr, so that stdout stays data."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def say_error(message: str) -> None:
+    """An error's message, its first word red on a terminal."""
+    word = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
+    say(f"{word} {message}")

@@ -1,0 +1,204 @@
+"""pretrain, distill, finetune: check that the recipe fits the verb, then fit. No mathematics here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deitkit.cli import render
+from deitkit.errors import DeitkitError, Interrupted
+
+if TYPE_CHECKING:
+    from deitkit.schema import Recipe
+
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, or folder.")]
+DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
+TeacherRef = Annotated[str, typer.Option("--teacher", help="A run, a model folder or timm:NAME.")]
+From = Annotated[str, typer.Option("--from", help="Start weights: a run, a model folder or a weights file.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Length of the run.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="The run's folder [default: runs/RECIPE].")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-j", help="Processes that decode and augment.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it means, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the three verbs share, as given on the command line."""
+
+    recipe: str
+    overrides: dict[str, Any]
+    sets: tuple[str, ...]
+    output: str
+    resume: bool
+    overwrite: bool
+    workers: int | None
+    device: str
+    dry_run: bool
+    as_json: bool
+
+
+def pretrain(
+    recipe: RecipeName = "pretrain/deit_tiny", dataset: Dataset = "", data: DataPath = "", epochs: Epochs = None,
+    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
+    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Train a model from random weights.
+
+    Example: deitkit pretrain --recipe quickstart/teacher --epochs 5
+    """
+    options = Options(
+        recipe, shorthand(dataset=dataset, data=data, epochs=epochs, seed=seed), tuple(sets or ()), output, resume,
+        overwrite, workers, device, dry_run, as_json,
+    )  # fmt: skip
+    train("pretrain", options)
+
+
+def distill(
+    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = "", dataset: Dataset = "", data: DataPath = "",
+    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
+    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Train a student from random weights with a teacher.
+
+    Example: deitkit distill --recipe quickstart/student --dry-run
+    """
+    options = Options(
+        recipe, shorthand(teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed), tuple(sets or ()), output,
+        resume, overwrite, workers, device, dry_run, as_json,
+    )  # fmt: skip
+    train("distill", options)
+
+
+def finetune(
+    recipe: RecipeName = "finetune/deit_base_384", start: From = "", teacher: TeacherRef = "", dataset: Dataset = "",
+    data: DataPath = "", epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "",
+    resume: Resume = False, overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto",
+    dry_run: DryRun = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Train further from earlier weights, at the same or another resolution.
+
+    Example: deitkit finetune --recipe quickstart/teacher_32 --dry-run
+    """
+    options = Options(
+        recipe, shorthand(start=start, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed),
+        tuple(sets or ()), output, resume, overwrite, workers, device, dry_run, as_json,
+    )  # fmt: skip
+    train("finetune", options)
+
+
+def shorthand(
+    *, start: str = "", teacher: str = "", dataset: str = "", data: str = "", epochs: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
+    """Named options as recipe keys; those not given are left out."""
+    words = {"start.weights": start, "teacher.model": teacher, "data.dataset": dataset, "data.path": data}
+    given: dict[str, Any] = {key: word for key, word in words.items() if word}
+    if epochs is not None:
+        given["train.epochs"] = epochs
+    if seed is not None:
+        given["train.seed"] = seed
+    return given
+
+
+def resolve(options: Options) -> Recipe:
+    """The recipe with the command line's values in it."""
+    from deitkit.catalog import DATASETS
+    from deitkit.recipe import load_recipe, override, parse_override
+
+    keys = {**options.overrides, **dict(parse_override(text) for text in options.sets)}
+    recipe = load_recipe(options.recipe, keys, origin="command line")
+    known = DATASETS.get(recipe.data.dataset)
+    if "data.path" in keys and "data.dataset" not in keys and known and known.layout == "digits":
+        return override(recipe, {"data.dataset": "folder"}, origin="--data")
+    return recipe
+
+
+def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
+    """A verb promises what the recipe does: random or earlier weights, with or without a teacher."""
+    if verb == "finetune" and recipe.start is None:
+        raise DeitkitError(
+            f"recipe {recipe.name} starts from random weights: finetune needs earlier ones",
+            value=recipe.name,
+            remedy="--from RUN, a model folder or a weights file",
+        )
+    if verb != "finetune" and recipe.start is not None:
+        raise DeitkitError(
+            f"recipe {recipe.name} starts from {recipe.start.weights}", value=recipe.name, remedy="deitkit finetune"
+        )
+    if verb == "pretrain" and recipe.teacher is not None:
+        raise DeitkitError(
+            f"recipe {recipe.name} has a teacher ({recipe.teacher.model})",
+            value=recipe.name,
+            remedy=f"deitkit distill --recipe {recipe.name}, or --set teacher=false",
+        )
+    if verb == "distill" and recipe.teacher is None:
+        raise DeitkitError(f"recipe {recipe.name} has no [teacher]", value=recipe.name, remedy="--teacher RUN")
+
+
+def train(verb: str, options: Options) -> None:
+    """One verb's work: resolve, perhaps only show, else run and print what came out."""
+    recipe = resolve(options)
+    refuse_wrong_verb(verb, recipe)
+    if options.dry_run:
+        show_dry_run(recipe, as_json=options.as_json)
+        return
+    output = options.output or f"runs/{recipe.name.replace('/', '-')}"
+    top1 = run_recipe(recipe, output, options)
+    if options.as_json:
+        render.print_json({"run": output, "top1": top1})
+        return
+    render.print_table(f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()])
+    render.say(f"next: deitkit evaluate {output}   deitkit explore {output} --launch")
+
+
+def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float]:
+    """Run with the live view; an interruption says how to go on."""
+    import os
+    import shlex
+    import sys
+
+    from deitkit.cli.live import observer
+    from deitkit.train import train_run
+
+    workers = options.workers if options.workers is not None else min(8, (os.cpu_count() or 1) - 1)
+    try:
+        result = train_run(
+            recipe, output, resume=options.resume, overwrite=options.overwrite, workers=workers,
+            device=options.device, observer=observer(Path(output).name),
+        )  # fmt: skip
+    except Interrupted:
+        words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+        render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
+        raise
+    return result.top1
+
+
+def show_dry_run(recipe: Recipe, *, as_json: bool) -> None:
+    """The resolved recipe, each value with its origin, and what follows from it."""
+    import os
+
+    from deitkit.dry_run import dry_run
+
+    outline = dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
+    if as_json:
+        render.print_json(outline)
+        return
+    origins = outline["origins"]
+    rows = [
+        [f"{table}.{key}", "off" if value is None else value, origins.get(f"{table}.{key}", "derived")]
+        for table, values in outline.items()
+        if table != "origins" and isinstance(values, dict)
+        for key, value in values.items()
+    ]
+    render.print_table(f"{recipe.name}, resolved", ["key", "value", "origin"], rows)
+    render.say(f"sizes are from {outline['data']['sizes_from']}; nothing was trained")

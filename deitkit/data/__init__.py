@@ -1,0 +1,1 @@
+"""From images on disk to mixed, normalised batches: sources, the stream, plans, views, mixes and the loaders."""

@@ -1,0 +1,340 @@
+"""Loaders: units of the stream to mixed, normalised batches on the device, and evaluation images in order.
+
+Workers decode and augment; normalising, erasing and mixing happen on the device. What a batch holds depends on the
+recipe and the seed alone, never on the workers, the ranks or where training began.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from deitkit.data.augment import decode, erasing_noise, evaluation_view, load_rgb, make_view, open_image
+from deitkit.data.mix import draw_mix, mix_groups
+from deitkit.data.plan import draw_plans
+from deitkit.data.sources import Source
+from deitkit.data.stream import StreamShape, Unit, group_order, set_images, units
+from deitkit.errors import DeitkitError
+from deitkit.schema import Recipe
+
+Key = TypeVar("Key")
+Sample = TypeVar("Sample")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One part of a step on the device: whole mix groups.
+
+    images [B, 3, H, W] float32, normalised and mixed; labels [B]; partners [B], the mixed-in images' labels;
+    lam [B] float32, the labels' share; group is G.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    partners: torch.Tensor
+    lam: torch.Tensor
+    group: int
+
+    def targets(self, num_classes: int, smoothing: float) -> torch.Tensor:
+        """Label distributions [B, K]: both labels by their shares, each smoothed by spreading `smoothing` over K."""
+        off = smoothing / num_classes
+        on = 1.0 - smoothing + off
+        own, partner = (
+            torch.full((len(labels), num_classes), off, device=labels.device).scatter_(1, labels[:, None], on)
+            for labels in (self.labels, self.partners)
+        )
+        lam = self.lam[:, None]
+        return own * lam + partner * (1.0 - lam)
+
+
+class EvalBatch(NamedTuple):
+    """indices [B], images [B, 3, H, W] float32 normalised, labels [B]."""
+
+    indices: torch.Tensor
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class UnitViews(NamedTuple):
+    """A unit as a worker makes it: images [V, 3, H, W] uint8, labels [V], erase [V, 4] (top, left, height, width;
+    height 0: none), noise: the erased pixels of all views, one after the other; decoded: how many images."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    erase: torch.Tensor
+    noise: torch.Tensor
+    decoded: int
+
+
+@dataclass(frozen=True)
+class UnitMaker:
+    """Unit -> its views, group by group, each in the group's own order."""
+
+    source: Source
+    recipe: Recipe
+    shape: StreamShape
+
+    def __call__(self, unit: Unit) -> UnitViews:
+        recipe, size, seed = self.recipe, self.recipe.model.size, self.recipe.train.seed
+        images = set_images(self.shape, seed, unit)
+        names = [self.source.ids[index] for index in images.tolist()]
+        files = [open_image(self.source.read(index), name) for index, name in zip(images.tolist(), names, strict=True)]
+        heights, widths = np.array([file.height for file in files]), np.array([file.width for file in files])
+        orders = [group_order(self.shape, seed, unit, group) for group in unit.groups]
+        plans = [
+            draw_plans(
+                recipe.augment, size, heights[order], widths[order], seed=seed, epoch=unit.epoch,
+                images=images[order], repeat=group % self.shape.repeats,
+            )
+            for group, order in zip(unit.groups, orders, strict=True)
+        ]  # fmt: skip
+        places = np.argsort(orders, axis=1)
+        views = np.empty((len(plans), len(images), 3, *size), dtype=np.uint8)
+        for position, (file, name) in enumerate(zip(files, names, strict=True)):
+            image = load_rgb(file, name)  # one decoded image at a time: large photographs would fill the memory
+            for group, place in enumerate(places[:, position].tolist()):
+                view = make_view(
+                    image, plans[group][place], size=size, interpolation=recipe.data.interpolation, fill=self._fill
+                )
+                views[group, place] = view.transpose(2, 0, 1)
+        noise = [erasing_noise(plan[index]).ravel() for plan in plans for index in np.flatnonzero(plan.erase[:, 2])]
+        return UnitViews(
+            images=torch.from_numpy(views).flatten(0, 1),
+            labels=torch.from_numpy(np.concatenate([self.source.labels[images[order]] for order in orders])),
+            erase=torch.from_numpy(np.concatenate([plan.erase for plan in plans])),
+            noise=torch.from_numpy(np.concatenate([np.empty(0, dtype=np.float32), *noise])),
+            decoded=len(files),
+        )
+
+    @property
+    def _fill(self) -> tuple[int, int, int]:
+        """What geometric operations lay bare: the mean colour."""
+        red, green, blue = (round(255 * value) for value in self.recipe.data.mean)
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class EvalMaker:
+    """Indices [B] -> their views, uint8."""
+
+    source: Source
+    size: tuple[int, int]
+    crop_ratio: float
+    interpolation: str
+
+    def __call__(self, indices: Sequence[int]) -> EvalBatch:
+        views = [
+            evaluation_view(
+                decode(self.source.read(index), self.source.ids[index]), self.size, self.crop_ratio, self.interpolation
+            )
+            for index in indices
+        ]
+        chosen = np.asarray(indices, dtype=np.int64)
+        return EvalBatch(
+            indices=torch.from_numpy(chosen),
+            images=torch.from_numpy(np.stack(views)),
+            labels=torch.from_numpy(self.source.labels[chosen]),
+        )
+
+
+class TrainLoader:
+    """The stream's batches from any step on, for one rank.
+
+    `decoded` counts images decoded, `data_wait_s` the seconds that training waited for workers.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: Recipe,
+        shape: StreamShape,
+        *,
+        rank: int = 0,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        start_method: str | None = None,
+    ) -> None:
+        self.recipe, self.shape, self.rank = recipe, shape, rank
+        self.device = torch.device(device)
+        self.decoded = 0
+        self.data_wait_s = 0.0
+        self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
+        self._mean, self._std = channel_statistics(recipe.data.mean, recipe.data.std, self.device)
+
+    def steps(self, start_step: int, stop_step: int) -> Iterator[list[Batch]]:
+        """For each global step the rank's parts, one for each accumulation step. Workers live until the last."""
+        steps = range(start_step, stop_step)
+        views = self._pool.map(unit for step in steps for part in self._parts(step) for unit in part)
+        try:
+            for step in steps:
+                yield [self._batch(part, views) for part in self._parts(step)]
+        finally:
+            views.close()
+
+    def _parts(self, step: int) -> list[list[Unit]]:
+        epoch, step_in_epoch = divmod(step, self.shape.steps_per_epoch)
+        first = self.rank * self.shape.accumulation
+        return [
+            units(self.shape, epoch=epoch, step=step_in_epoch, part=part)
+            for part in range(first, first + self.shape.accumulation)
+        ]
+
+    def _batch(self, part: list[Unit], views: Iterator[UnitViews]) -> Batch:
+        made = []
+        for unit in part:
+            began = time.perf_counter()
+            sample = next(views)
+            self.data_wait_s += time.perf_counter() - began
+            self.decoded += sample.decoded
+            made.append(self._on_device(unit, sample))
+        images, labels, partners, lam = (torch.cat(pieces) for pieces in zip(*made, strict=True))
+        return Batch(images, labels, partners, lam, self.shape.mix_group)
+
+    def _on_device(self, unit: Unit, views: UnitViews) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """images, labels, partners and lam of one unit: its groups are whole, so they are mixed here."""
+        recipe, group = self.recipe, self.shape.mix_group
+        images = normalised(views.images.to(self.device, non_blocking=True), self._mean, self._std)
+        erase_boxes(images, views.erase, views.noise.to(self.device, non_blocking=True))
+        plans = draw_mix(recipe.mix, recipe.model.size, seed=recipe.train.seed, epoch=unit.epoch, groups=unit.groups)
+        mix_groups(images, plans, mix_group=group)
+        labels = views.labels.to(self.device, non_blocking=True)
+        partners = labels.view(-1, group).flip(1).flatten()
+        lam = torch.from_numpy(plans.lam.astype(np.float32)).to(self.device).repeat_interleave(group)
+        return images, labels, partners, lam
+
+
+class EvalLoader:
+    """A source's images in order (or those of `indices`), resized and cropped for evaluation; the last batch is
+    smaller."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop_ratio: float,
+        interpolation: str,
+        batch_size: int,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.indices = range(len(source)) if indices is None else indices
+        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation), workers, self.device)
+        self._mean, self._std = channel_statistics(mean, std, self.device)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        starts = range(0, len(self.indices), self.batch_size)
+        views = self._pool.map(self.indices[start : start + self.batch_size] for start in starts)
+        try:
+            for indices, images, labels in views:
+                moved = normalised(images.to(self.device, non_blocking=True), self._mean, self._std)
+                yield EvalBatch(indices, moved, labels.to(self.device, non_blocking=True))
+        finally:
+            views.close()
+
+
+def channel_statistics(
+    mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """mean and std, each [1, 3, 1, 1]."""
+    return tuple(torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))  # type: ignore[return-value]
+
+
+def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """images [B, 3, H, W] uint8 -> float32, (images / 255 - mean) / std in torchvision's order of operations."""
+    return images.float().div_(255).sub_(mean).div_(std)
+
+
+def erase_boxes(images: torch.Tensor, erase: torch.Tensor, noise: torch.Tensor) -> None:
+    """Fill each image's box of erase [B, 4] with its pixels of `noise`, in place: images [B, 3, H, W]."""
+    used = 0
+    for index, (top, left, height, width) in enumerate(erase.tolist()):
+        if height:
+            pixels = noise[used : used + 3 * height * width].view(3, height, width)
+            images[index, :, top : top + height, left : left + width] = pixels
+            used += pixels.numel()
+
+
+class Pool(Generic[Key, Sample]):
+    """Makes samples from keys in order, here or in worker processes."""
+
+    def __init__(
+        self,
+        make: Callable[[Key], Sample],
+        workers: int,
+        device: torch.device,
+        start_method: str | None = None,
+    ) -> None:
+        self.make, self.workers, self.device, self.start_method = make, workers, device, start_method
+
+    def map(self, keys: Iterable[Key]) -> Generator[Sample, None, None]:
+        """Samples in the keys' order; closing the generator ends the workers.
+
+        Raises:
+            DeitkitError: a worker's own, or that a worker was killed.
+        """
+        samples = iter(self._loader(keys))
+        try:
+            for sample in samples:
+                if isinstance(sample, DeitkitError):
+                    raise sample
+                yield sample
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            raise DeitkitError(
+                f"a data worker was killed: {str(error).splitlines()[0]}",
+                value=self.workers,
+                remedy="mostly memory, or shared memory (/dev/shm), ran out: fewer --workers, or 0",
+            ) from error
+        finally:
+            del samples  # its last reference: the workers end now
+
+    def _loader(self, keys: Iterable[Key]) -> DataLoader[Any]:
+        return DataLoader(
+            _Samples(self.make),
+            batch_size=None,
+            sampler=keys,
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_init_worker,
+            multiprocessing_context=self.start_method if self.workers else None,
+            generator=torch.Generator(),  # else every pass would draw from the global one
+        )
+
+
+class _Samples(Dataset[Any]):
+    """`make` as a data set. An error is a sample: raised in a worker it would come out as a traceback's text."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.make(key)
+        except DeitkitError as error:
+            return error
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
+
+
+def _init_worker(_: int) -> None:
+    """The main process decides when to stop: Ctrl-C and a first SIGTERM, which reach a whole process group, must not
+    end the workers before the step is finished and saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL) and None)

@@ -1,0 +1,74 @@
+"""Sources: one split of one data set, whatever its layout on disk. A new layout is one file and one row here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from deitkit import schema
+from deitkit.catalog import DATASETS
+from deitkit.data.sources.base import Source, Subset, fingerprint, subset
+from deitkit.data.sources.digits import open_digits
+from deitkit.data.sources.folder import open_folder
+from deitkit.data.sources.split import stratified_split
+from deitkit.errors import DeitkitError
+
+__all__ = [
+    "SOURCES", "SPLITS", "Source", "Subset", "find_data", "fingerprint", "is_available", "open_source",
+    "stratified_split", "subset",
+]  # fmt: skip
+
+SPLITS = ("train", "val")
+
+
+def find_data(data: schema.Data) -> Path | None:
+    """Where the images are looked for: data.path, $DEITKIT_DATA/<dataset>, ./data/<dataset>; None where bundled."""
+    if _layout(data.dataset) == "digits":
+        return None
+    if data.path is not None:
+        return Path(data.path).expanduser()
+    if data.dataset == "folder":
+        raise DeitkitError(
+            "data.dataset is 'folder', but data.path is not set: which folder?",
+            value=data.dataset,
+            remedy="--data FOLDER names the folder of images",
+        )
+    here = Path("data") / data.dataset
+    shelf = os.environ.get("DEITKIT_DATA")
+    return Path(shelf).expanduser() / data.dataset if shelf and not here.is_dir() else here
+
+
+def is_available(data: schema.Data) -> bool:
+    """Whether the images are at hand."""
+    if data.dataset == "folder" and data.path is None:
+        return False
+    root = find_data(data)
+    return root is None or root.is_dir()
+
+
+def open_source(data: schema.Data, split: str) -> Source:
+    """One split ("train" or "val") of the recipe's data.
+
+    Raises:
+        DeitkitError: no such split, or images that are missing or laid out in another way.
+    """
+    if split not in SPLITS:
+        raise DeitkitError(f"unknown split {split!r}", value=split, choices=SPLITS)
+    return SOURCES[_layout(data.dataset)](data, split)
+
+
+def _open_folder(data: schema.Data, split: str) -> Source:
+    root = find_data(data)
+    if root is None:
+        raise DeitkitError(f"data set {data.dataset!r} has no folder", value=data.dataset)
+    return open_folder(root, data, split)
+
+
+SOURCES: dict[str, Callable[[schema.Data, str], Source]] = {"folder": _open_folder, "digits": open_digits}
+
+
+def _layout(dataset: str) -> str:
+    if dataset in DATASETS:
+        return DATASETS[dataset].layout
+    return "folder"

@@ -1,0 +1,85 @@
+"""Several processes as one: ranks from torchrun's environment, gradients averaged by DDP. Knows no data and no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from deitkit.errors import DeitkitError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place. A single process is rank 0 of 1."""
+
+    rank: int = 0
+    ranks: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def is_distributed(self) -> bool:
+        return self.ranks > 1
+
+    def gather(self, part: Any) -> list[Any]:
+        """Every rank's object, in rank order, on every rank."""
+        if not self.is_distributed:
+            return [part]
+        parts: list[Any] = [None] * self.ranks
+        dist.all_gather_object(parts, part)
+        return parts
+
+    def any(self, number: int) -> int:
+        """The largest of every rank's number: one rank's signal stops all after the same step."""
+        if not self.is_distributed:
+            return number
+        flag = torch.tensor(number)  # on the CPU, so that no rank waits for its device
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return int(flag.item())
+
+    def barrier(self) -> None:
+        if self.is_distributed:
+            dist.barrier()
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """Join the processes that torchrun started, or be alone."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks == 1:
+        yield World()
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
+    """"auto" -> the best device here; a CUDA device gets the process's own index.
+
+    Raises:
+        DeitkitError: CUDA is asked for where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeitkitError(f"unknown device {name!r}", value=name, choices=("auto", "cpu", "cuda", "mps")) from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeitkitError("this machine has no CUDA device", value=name, remedy="--device cpu")
+        device = torch.device("cuda", device.index if device.index is not None else local_rank)
+        torch.cuda.set_device(device)
+    return device

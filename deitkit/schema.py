@@ -1,0 +1,312 @@
+"""What a recipe may say: its tables, types and defaults, and what cannot be true together. Reads no files.
+
+Imports no torch. `false` in TOML, which has no null, switches an optional value or table off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from deitkit.catalog import DATASETS, IMAGENET_MEAN, IMAGENET_STD, MODELS
+from deitkit.errors import did_you_mean
+
+Pair = Annotated[tuple[float, float], Field(strict=False)]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+Size = Annotated[tuple[int, int], Field(strict=False)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
+
+DEFAULT_ORIGIN = "deitkit default"
+# Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
+RESUME_MAY_CHANGE = ("train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep")
+
+
+class Table(BaseModel):
+    """One table of a recipe: unknown keys fail, types are strict, `false` means off."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _false_is_off(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        off = {
+            key
+            for key, value in values.items()
+            if value is False and key in cls.model_fields and type(None) in get_args(cls.model_fields[key].annotation)
+        }
+        return {key: None if key in off else value for key, value in values.items()}
+
+
+class Model(Table):
+    """`name` is a row of the catalog or `timm:NAME`; `image_size` in pixels, one number or [height, width]."""
+
+    name: str
+    distilled: bool = False
+    image_size: Annotated[int, Field(ge=1)] | Size | None = None
+    drop_path: Fraction = 0.1
+    dropout: Fraction = 0.0
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        size = self.image_size
+        if size is None:
+            variant = MODELS.get(self.name)
+            size = variant.image_size if variant else 224
+        return (size, size) if isinstance(size, int) else size
+
+
+class Start(Table):
+    """Earlier weights: a run, a model folder or a weights file."""
+
+    weights: str
+    position_mode: PositionMode = "bicubic"
+
+
+class Teacher(Table):
+    """A frozen classifier. `weight` is lambda of eq. 2, one half in eq. 3; `chunk` in mix groups."""
+
+    model: str
+    labels: Literal["hard", "soft"] = "hard"
+    tau: Positive = 3.0
+    weight: Fraction | None = None
+    reduction: Literal["batchmean", "numel"] = "batchmean"
+    chunk: Count = 1
+
+    @property
+    def distillation_weight(self) -> float:
+        if self.weight is not None:
+            return self.weight
+        return 0.5 if self.labels == "hard" else 0.1
+
+
+class Loss(Table):
+    """`class_weight` of the label term; by default one minus the teacher's weight (1 without a teacher)."""
+
+    label_smoothing: Fraction = 0.1
+    class_weight: NonNegative | None = None
+    second_token: Literal["teacher", "label"] = "teacher"
+
+
+class Data(Table):
+    """Where images come from and how they are normalised and cropped for evaluation."""
+
+    dataset: str = "imagenet"
+    path: str | None = None
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+class Stream(Table):
+    """The order of the views; `mix_group` G is in views."""
+
+    batch_size: Count = 1024
+    repeats: Count = 3
+    mix_group: Count | None = None
+    backend: Literal["pil"] = "pil"
+
+
+class Augment(Table):
+    """How a view is made from its image. `magnitude` on timm's scale of 10."""
+
+    crop_scale: Pair = (0.08, 1.0)
+    crop_aspect: Pair = (3 / 4, 4 / 3)
+    hflip: Fraction = 0.5
+    policy: Literal["rand", "auto"] | None = "rand"
+    magnitude: NonNegative = 9.0
+    magnitude_std: NonNegative = 0.5
+    erasing: Fraction = 0.25
+
+
+class Mix(Table):
+    """Beta alphas of mixup and cutmix (Table 9 calls them probabilities); 0 switches one off."""
+
+    mixup_alpha: NonNegative = 0.8
+    cutmix_alpha: NonNegative = 1.0
+    prob: Fraction = 1.0
+    switch_prob: Fraction = 0.5
+
+
+class Optim(Table):
+    """`lr` per 512 images under "batch/512", absolute under "none"."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 5e-4
+    lr_scaling: Literal["batch/512", "none"] = "batch/512"
+    weight_decay: NonNegative = 0.05
+    betas: Pair = (0.9, 0.999)
+    eps: Positive = 1e-8
+    momentum: Fraction = 0.9
+    clip_grad: Positive | None = None
+
+
+class Schedule(Table):
+    """Linear warm-up per step, then a cosine. `warmup_lr` and `min_lr` are absolute; "lr" means flat."""
+
+    warmup_epochs: NonNegative = 5.0
+    warmup_lr: NonNegative = 1e-6
+    min_lr: NonNegative | Literal["lr"] = 1e-5
+
+
+class Ema(Table):
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99996
+
+
+class Train(Table):
+    """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps."""
+
+    epochs: Count = 300
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    accumulation: Count = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    deterministic: bool = False
+    eval_every: Count = 1
+    log_every: Count = 50
+    patience: Count | None = None
+
+
+class Checkpoint(Table):
+    """`every_steps` in optimiser steps, by default one epoch; `keep` recent checkpoints stay."""
+
+    every_steps: Count | None = None
+    keep: Count = 2
+
+
+class Recipe(Table):
+    """Everything that `fit` needs to know. `origins` maps dotted keys to where their values come from."""
+
+    name: str = "unnamed"
+    model: Model
+    start: Start | None = None
+    teacher: Teacher | None = None
+    loss: Loss = Loss()
+    data: Data = Data()
+    stream: Stream = Stream()
+    augment: Augment = Augment()
+    mix: Mix = Mix()
+    optim: Optim = Optim()
+    schedule: Schedule = Schedule()
+    ema: Ema | None = None
+    train: Train = Train()
+    checkpoint: Checkpoint = Checkpoint()
+    origins: dict[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after scaling."""
+        scale = self.stream.batch_size / 512 if self.optim.lr_scaling == "batch/512" else 1.0
+        return self.optim.lr * scale
+
+    @property
+    def min_lr(self) -> float:
+        return self.peak_lr if self.schedule.min_lr == "lr" else self.schedule.min_lr
+
+    @property
+    def is_mixing(self) -> bool:
+        """Whether mixup or cutmix ever happens."""
+        return self.mix.prob > 0 and (self.mix.mixup_alpha > 0 or self.mix.cutmix_alpha > 0)
+
+    @property
+    def class_weight(self) -> float:
+        """Weight of the label term on the class head."""
+        if self.loss.class_weight is not None:
+            return self.loss.class_weight
+        if self.teacher is not None:
+            return 1.0 - self.teacher.distillation_weight
+        return 0.5 if self.model.distilled else 1.0
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key -> value, in schema order; None where switched off."""
+        return dict(_flatten(self.model_dump(mode="json", exclude={"name"})))
+
+    def origin(self, key: str) -> str:
+        return self.origins.get(key, DEFAULT_ORIGIN)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and f"{prefix}{key}" != "model.options":
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def contradictions(recipe: Recipe) -> list[str]:
+    """What cannot be true together, each with its remedy. Data sizes and ranks are checked by the stream."""
+    found = []
+    if recipe.min_lr > recipe.peak_lr:
+        found.append(
+            f"schedule.min_lr {recipe.min_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}, so the rate would "
+            'rise: lower it, or set schedule.min_lr = "lr" for a flat rate'
+        )
+    if recipe.schedule.warmup_epochs and recipe.schedule.warmup_lr > recipe.peak_lr:
+        found.append(
+            f"schedule.warmup_lr {recipe.schedule.warmup_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}: lower it"
+        )
+    if recipe.schedule.warmup_epochs > recipe.train.epochs:
+        found.append(
+            f"schedule.warmup_epochs {recipe.schedule.warmup_epochs:g} is longer than train.epochs "
+            f"{recipe.train.epochs}: shorten it"
+        )
+    found += _token_contradictions(recipe)
+    if recipe.model.name.partition(":")[0] != "timm" and recipe.model.name not in MODELS:
+        found.append(
+            f"model.name {recipe.model.name!r} is unknown.{did_you_mean(recipe.model.name, MODELS)} "
+            f"Choices: {', '.join(MODELS)}, or timm:NAME"
+        )
+    if recipe.data.dataset not in (*DATASETS, "folder"):
+        found.append(
+            f"data.dataset {recipe.data.dataset!r} is unknown.{did_you_mean(recipe.data.dataset, DATASETS)} "
+            f"Choices: {', '.join(DATASETS)}, folder"
+        )
+    found += _stream_contradictions(recipe)
+    return found
+
+
+def _token_contradictions(recipe: Recipe) -> list[str]:
+    if recipe.model.distilled and recipe.teacher is None and recipe.loss.second_token == "teacher":
+        return [
+            "model.distilled = true without a [teacher]: the distillation token would learn nothing. Name a teacher "
+            '(--teacher RUN), or set model.distilled = false, or loss.second_token = "label" for the two-class-tokens '
+            "control"
+        ]
+    if recipe.loss.second_token == "label" and not recipe.model.distilled:
+        return ['loss.second_token = "label" needs model.distilled = true: there is only one token']
+    if recipe.loss.second_token == "label" and recipe.teacher is not None:
+        return ['loss.second_token = "label" leaves the [teacher] unused: set teacher = false']
+    return []
+
+
+def _stream_contradictions(recipe: Recipe) -> list[str]:
+    stream, group = recipe.stream, recipe.stream.mix_group
+    found = []
+    if group is not None and stream.batch_size % group:
+        fits = [g for g in (64, 32, 16, 8, 4, 2) if stream.batch_size % g == 0]
+        found.append(
+            f"stream.batch_size {stream.batch_size} is not made of mix groups of {group}: stream.mix_group must divide "
+            f"it (for example {', '.join(map(str, fits)) or 'an even batch size'})"
+        )
+    if group is not None and group % 2 and recipe.is_mixing:
+        found.append(f"stream.mix_group {group} is odd, so one image would be mixed with itself: make it even")
+    if group is not None and stream.repeats > 1 and group * stream.repeats > stream.batch_size:
+        found.append(
+            f"stream.mix_group {group} x stream.repeats {stream.repeats} is more than stream.batch_size "
+            f"{stream.batch_size}: an image's repeats would not fit into one batch; lower one of them"
+        )
+    if recipe.augment.crop_scale[0] > recipe.augment.crop_scale[1]:
+        found.append(f"augment.crop_scale {list(recipe.augment.crop_scale)}: the first must not be above the second")
+    if recipe.augment.crop_aspect[0] > recipe.augment.crop_aspect[1]:
+        found.append(f"augment.crop_aspect {list(recipe.augment.crop_aspect)}: the first must not be above the second")
+    return found

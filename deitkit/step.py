@@ -1,0 +1,172 @@
+"""One optimiser step and all that it needs: Batch -> Heads -> loss -> gradients -> weights (DeiT Sec. 3-4).
+
+Reading order: `build` -> `train_step` -> `loss_terms`. Logs nothing, saves nothing, never waits for the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from deitkit.data.loader import Batch, TrainLoader
+from deitkit.data.sources import Source, open_source
+from deitkit.data.stream import StreamShape, plan_stream
+from deitkit.distributed import World
+from deitkit.losses import Terms, combine, hard_distillation, hard_labels, label_loss, soft_distillation
+from deitkit.metrics import Sums
+from deitkit.model import Heads, Student, build_student
+from deitkit.optim import Ema, build_optimizer, learning_rate
+from deitkit.schema import Recipe
+from deitkit.teacher import Teacher, open_teacher
+from deitkit.weights import ModelInfo, start_from
+
+
+@dataclass
+class Progress:
+    """What a checkpoint carries besides weights: plain numbers, so that a resumed run goes on exactly."""
+
+    step: int = 0
+    best_top1: float = -1.0
+    best_step: int = 0
+    evaluations_without_gain: int = 0
+    evaluation_due: bool = False
+
+
+@dataclass
+class Training:
+    """Everything a fit holds."""
+
+    recipe: Recipe
+    world: World
+    device: torch.device
+    train: Source
+    val: Source
+    shape: StreamShape
+    student: Student
+    parallel: torch.nn.Module
+    teacher: Teacher | None
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
+    loader: TrainLoader
+    info: ModelInfo
+    workers: int
+    messages: list[str] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+    sums: Sums = field(default_factory=Sums)
+
+    @property
+    def total_steps(self) -> int:
+        return self.recipe.train.epochs * self.shape.steps_per_epoch
+
+    def epoch_of(self, step: int) -> float:
+        """Epochs done after `step` steps."""
+        return step / self.shape.steps_per_epoch
+
+
+def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -> Training:
+    """Open the data, build student, teacher and optimiser; every mistake in the recipe shows here."""
+    if recipe.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    train, val = open_source(recipe.data, "train"), open_source(recipe.data, "val")
+    shape = plan_stream(
+        len(train), recipe.stream, mixing=recipe.is_mixing, ranks=world.ranks, accumulation=recipe.train.accumulation
+    )
+    student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
+    messages = []
+    if recipe.start is not None:
+        transfer = start_from(
+            student, recipe.start.weights, class_names=train.class_names, mode=recipe.start.position_mode
+        )
+        messages.append(f"start weights {recipe.start.weights}: {transfer.summary()}")
+    student.to(device)
+    teacher = None if recipe.teacher is None else open_teacher(recipe, train.class_names).to(device)
+    parallel = DistributedDataParallel(student) if world.is_distributed else student
+    info = ModelInfo.of(
+        recipe.data, recipe.model.size, train.class_names, data_fingerprint=train.fingerprint, recipe=recipe.name
+    )
+    return Training(
+        recipe=recipe, world=world, device=device, train=train, val=val, shape=shape, student=student,
+        parallel=parallel, teacher=teacher, optimizer=build_optimizer(student, recipe, device),
+        ema=None if recipe.ema is None else Ema(student, recipe.ema.decay),
+        loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
+        info=info, workers=workers, messages=messages,
+    )  # fmt: skip
+
+
+def train_step(training: Training, parts: list[Batch]) -> None:
+    """One optimiser step: `parts` are this rank's accumulation parts of the global batch."""
+    recipe, step = training.recipe, training.progress.step
+    rate = learning_rate(recipe, step, steps_per_epoch=training.shape.steps_per_epoch)
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    training.optimizer.zero_grad(set_to_none=True)
+    for index, batch in enumerate(parts):
+        torch.manual_seed(noise_seed(recipe.train.seed, step, training.world.rank, index))
+        with _synchronise(training, last=index == len(parts) - 1):
+            with _autocast(training):
+                heads = training.parallel(batch.images)
+                teacher_logits = training.teacher(batch.images, group=batch.group) if training.teacher else None
+            terms = loss_terms(heads, batch, teacher_logits, recipe)
+            (terms.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+        training.sums.add(terms, images=len(batch.labels), share=1 / len(parts))
+    gradients = [p.grad for p in training.student.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if recipe.optim.clip_grad is not None:
+        torch.nn.utils.clip_grads_with_norm_(training.student.parameters(), recipe.optim.clip_grad, norm)
+    training.optimizer.step()
+    training.sums.end_step(norm)
+    if training.ema is not None:
+        training.ema.update(training.student)
+
+
+def loss_terms(heads: Heads, batch: Batch, teacher_logits: Tensor | None, recipe: Recipe) -> Terms:
+    """The label term on the class head and, where there is one, the distillation term.
+
+    The distillation term falls on the distillation head, or on the class head of a plain student ("usual"
+    distillation). True labels are smoothed, the teacher's never (Sec. 4).
+    """
+    targets = batch.targets(heads.classes.shape[1], recipe.loss.label_smoothing)
+    label = label_loss(heads.classes, targets)
+    if recipe.loss.second_token == "label" and heads.distillation is not None:
+        second = label_loss(heads.distillation, targets)
+        return combine(label, second, class_weight=recipe.class_weight, distillation_weight=1 - recipe.class_weight)
+    if recipe.teacher is None or teacher_logits is None:
+        return combine(label, None, class_weight=recipe.class_weight, distillation_weight=0.0)
+    logits = heads.classes if heads.distillation is None else heads.distillation
+    if recipe.teacher.labels == "hard":
+        distillation = hard_distillation(logits, hard_labels(teacher_logits))
+    else:
+        distillation = soft_distillation(
+            logits, teacher_logits, tau=recipe.teacher.tau, reduction=recipe.teacher.reduction
+        )
+    weight = recipe.teacher.distillation_weight
+    return combine(label, distillation, class_weight=recipe.class_weight, distillation_weight=weight)
+
+
+def noise_seed(seed: int, step: int, rank: int, part: int) -> int:
+    """Seed of one forward's stochastic depth and dropout: no history, so any step can be entered at once."""
+    digest = hashlib.blake2b(struct.pack("<4q", seed, step, rank, part), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _autocast(training: Training) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where the recipe wants it and the device has it; float32 elsewhere."""
+    wanted = training.recipe.train.precision == "bf16" and training.device.type == "cuda"
+    enabled = wanted and torch.cuda.is_bf16_supported()
+    return torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _synchronise(training: Training, *, last: bool) -> contextlib.AbstractContextManager[Any]:
+    """Gradients cross ranks once a step, with the last part."""
+    if isinstance(training.parallel, DistributedDataParallel) and not last:
+        return training.parallel.no_sync()
+    return contextlib.nullcontext()

@@ -1,0 +1,337 @@
+"""fit: the one function behind pretrain, distill and finetune (DeiT Sec. 3-4). Only its recipe differs.
+
+Reading order: `train_run` -> `fit` -> `step.train_step` -> `_end_step`. `fit` alone logs, saves and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from deitkit.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from deitkit.distributed import join_world, pick_device
+from deitkit.errors import DeitkitError, Interrupted
+from deitkit.metrics import MetricsLog, Sums
+from deitkit.model import Student
+from deitkit.optim import learning_rate
+from deitkit.predict import predict
+from deitkit.predictions import Predictions
+from deitkit.run import Run, describe_environment
+from deitkit.schema import Recipe
+from deitkit.step import Progress, Training, build, train_step
+from deitkit.weights import save_model
+
+
+class Observer(Protocol):
+    """Who watches a run: the live view, or nobody. Called by `fit` only."""
+
+    def start(self, training: Training, *, first_step: int) -> None: ...
+    def step(self, step: int, sums: Sums) -> None: ...
+    def logged(self, record: Mapping[str, Any]) -> None: ...
+    def say(self, text: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Silent:
+    """An observer that looks away."""
+
+    def start(self, training: Training, *, first_step: int) -> None:
+        """A run begins."""
+
+    def step(self, step: int, sums: Sums) -> None:
+        """An optimiser step ended."""
+
+    def logged(self, record: Mapping[str, Any]) -> None:
+        """A line of metrics.jsonl was written."""
+
+    def say(self, text: str) -> None:
+        """Something that a person should know."""
+
+    def stop(self) -> None:
+        """The run ended, whichever way."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished run and its top-1 on the validation split, by head."""
+
+    run: Run
+    top1: dict[str, float]
+
+
+def train_run(
+    recipe: Recipe,
+    path: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int = 0,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> FitResult:
+    """Do what the recipe says in the run folder `path`; with `resume`, go on where it stopped.
+
+    Raises:
+        DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
+        Interrupted: SIGINT or SIGTERM; the run is saved.
+    """
+    observer = observer or Silent()
+    run = Run(Path(path))
+    again = resume and Run.is_run(run.path)
+    if again:
+        run.refuse_changed(recipe)
+    else:
+        run.refuse_occupied(overwrite=overwrite)
+    picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    with join_world(picked.type) as world:
+        with run.lock() if world.is_main else contextlib.nullcontext():
+            training = build(recipe, world=world, device=picked, workers=workers)
+            if world.is_main:
+                _open_folder(run, training, again=again, overwrite=overwrite, observer=observer)
+            world.barrier()
+            return fit(run, training, resume=again, observer=observer if world.is_main else Silent())
+
+
+def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> FitResult:
+    """Train from the last checkpoint, or from the start, to the end of the recipe."""
+    log = MetricsLog(run.metrics_path, enabled=training.world.is_main)
+    if resume:
+        _restore(run, training, log, observer)
+    progress = training.progress
+    observer.start(training, first_step=progress.step)
+    try:
+        with _signals() as received:
+            if progress.evaluation_due:
+                _evaluate(run, training, log, observer)
+            stream = training.loader.steps(progress.step, training.total_steps)
+            while progress.step < training.total_steps and not _is_out_of_patience(training):
+                train_step(training, next(stream))
+                progress.step += 1
+                observer.step(progress.step, training.sums)
+                _end_step(run, training, log, observer, interrupted=training.world.any(received[0]))
+        return _finish(run, training, log)
+    finally:
+        observer.stop()
+
+
+# The end of a step: log, evaluate, checkpoint
+
+
+def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer, *, interrupted: int) -> None:
+    recipe, progress = training.recipe, training.progress
+    per_epoch = training.shape.steps_per_epoch
+    last = progress.step == training.total_steps
+    if progress.step % recipe.train.log_every == 0 or last or training.device.type == "cpu":
+        _refuse_non_finite(run, training)
+    if progress.step % recipe.train.log_every == 0 or last:
+        observer.logged(_log(training, log))
+    progress.evaluation_due = last or progress.step % (recipe.train.eval_every * per_epoch) == 0
+    if progress.evaluation_due and not interrupted:
+        _evaluate(run, training, log, observer)
+    every = recipe.checkpoint.every_steps or per_epoch
+    if interrupted or last or progress.step % every == 0:
+        _refuse_non_finite(run, training)
+        _save(run, training, log)
+    if interrupted:
+        raise Interrupted(interrupted, progress.step)
+
+
+def _refuse_non_finite(run: Run, training: Training) -> None:
+    """Stop with a diagnosis once a loss or gradient norm was not finite; what is on disk stays good."""
+    if training.sums.is_finite():
+        return
+    step = training.progress.step
+    rate = learning_rate(training.recipe, step - 1, steps_per_epoch=training.shape.steps_per_epoch)
+    raise DeitkitError(
+        f"training diverged by step {step} (epoch {training.epoch_of(step):.2f}): {training.sums.diagnosis()}",
+        value=step,
+        problems=[f"learning rate {rate:.3g}", f"precision {training.recipe.train.precision}"],
+        remedy="lower optim.lr, set optim.clip_grad=1.0 or lengthen schedule.warmup_epochs; the last good checkpoint "
+        f"in {run.checkpoints} is kept",
+    )
+
+
+def _log(training: Training, log: MetricsLog) -> dict[str, Any]:
+    """One line of metrics.jsonl: means since the last one, then the clock's and the memory's fields."""
+    progress = training.progress
+    rate = learning_rate(training.recipe, progress.step - 1, steps_per_epoch=training.shape.steps_per_epoch)
+    record = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4), "lr": rate}
+    ranks = training.world.gather(training.sums.means())
+    record |= {key: sum(means[key] for means in ranks) / len(ranks) for key in ranks[0]}
+    images = training.sums.images * training.world.ranks
+    record |= log.clock(images=images, data_wait_s=training.loader.data_wait_s)
+    record["memory_mb"] = memory_mb(training.device)
+    training.sums = Sums()
+    log.write(record)
+    return record
+
+
+def memory_mb(device: torch.device) -> float:
+    """Peak memory: of the CUDA device, or of this process. MiB."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+
+
+def _evaluate(run: Run, training: Training, log: MetricsLog, observer: Observer) -> None:
+    """Top-1 of every head, and of the EMA's; remembers the best."""
+    progress = training.progress
+    record: dict[str, Any] = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4)}
+    record["top1"] = top1 = _top1(training, training.student)
+    if training.ema is not None:
+        record["ema_top1"] = _top1(training, training.ema.student)
+    log.write(record)
+    observer.logged(record)
+    progress.evaluation_due = False
+    if (score := decisive(top1)) > progress.best_top1:
+        progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0
+        _save(run, training, log, name="best")
+    else:
+        progress.evaluations_without_gain += 1
+
+
+def _predict(training: Training, student: Student, name: str) -> Predictions:
+    return predict(
+        student, training.info, training.val, name=name, device=training.device, world=training.world,
+        workers=training.workers,
+    )  # fmt: skip
+
+
+def _top1(training: Training, student: Student) -> dict[str, float]:
+    table = _predict(training, student, "")
+    return {head: table.accuracy(head) for head in table.heads}
+
+
+def decisive(top1: Mapping[str, float]) -> float:
+    """The fused heads' accuracy, or the only head's."""
+    return top1.get("fused", top1["class"])
+
+
+def _is_out_of_patience(training: Training) -> bool:
+    patience = training.recipe.train.patience
+    return patience is not None and training.progress.evaluations_without_gain >= patience
+
+
+# Saving and resuming
+
+
+def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = None) -> None:
+    sums = training.world.gather(training.sums.state_dict())
+    if not training.world.is_main:
+        return
+    state: dict[str, Any] = {} if name else {
+        "progress": dict(vars(training.progress)),
+        "sums": sums,
+        "optimizer": training.optimizer.state_dict()["state"],
+        "ema": training.ema.state_dict() if training.ema else {},
+    }
+    save_checkpoint(
+        run.checkpoints,
+        step=training.progress.step,
+        model=training.student.network.state_dict(),
+        state=state,
+        metrics_bytes=log.bytes_written,
+        keep=training.recipe.checkpoint.keep,
+        name=name,
+    )
+
+
+def _restore(run: Run, training: Training, log: MetricsLog, observer: Observer) -> None:
+    """Take up the newest valid checkpoint; without one, begin at step 0."""
+    checkpoint = load_latest(run.checkpoints, say=observer.say)
+    log.cut(checkpoint.metrics_bytes if checkpoint else 0)
+    if checkpoint is None:
+        observer.say(f"{run.path} has no valid checkpoint yet: starting at step 0")
+        return
+    training.student.network.load_state_dict(checkpoint.model)
+    whole = training.optimizer.state_dict()
+    training.optimizer.load_state_dict({**whole, "state": checkpoint.state["optimizer"]})
+    if training.ema is not None:
+        training.ema.student.network.load_state_dict(checkpoint.state["ema"])
+    training.progress = Progress(**checkpoint.state["progress"])
+    sums = checkpoint.state["sums"]
+    if len(sums) == training.world.ranks:
+        training.sums = Sums.load(sums[training.world.rank], training.device)
+    observer.say(f"resuming {run.path} at step {checkpoint.step} of {training.total_steps}")
+
+
+def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, observer: Observer) -> None:
+    """Create the run, or note its resumption and say what differs from before."""
+    now = describe_environment(
+        device=str(training.device) if training.device.type == "cpu" else torch.cuda.get_device_name(training.device),
+        threads=torch.get_num_threads(),
+        ranks=training.world.ranks,
+        accumulation=training.recipe.train.accumulation,
+        data_fingerprint=training.train.fingerprint,
+    )
+    for message in training.messages:
+        observer.say(message)
+    if not again:
+        Run.create(run.path, training.recipe, environment=now, overwrite=overwrite)
+        return
+    before = run.environment()
+    if before.get("data_fingerprint") != now["data_fingerprint"]:
+        raise DeitkitError(
+            f"cannot resume {run.path}: the data has changed since it began",
+            value=str(run.path),
+            remedy="restore the data, or start a new run with --output OTHER",
+        )
+    for key in ("versions", "device", "threads", "ranks", "accumulation"):
+        if before.get(key) != now[key]:
+            observer.say(f"{key} was {before.get(key)}, is {now[key]}: equal to the last bit is no longer promised")
+    run.write_json("environment.json", {**before, "resumed": [*before.get("resumed", []), now]})
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Hold back SIGINT and SIGTERM until the step is done; a second SIGINT ends at once."""
+    received = [0]
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received[0]:
+            raise KeyboardInterrupt
+        received[0] = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(run: Run, training: Training, log: MetricsLog) -> FitResult:
+    """Write model, predictions and result; after early stopping the model is the best one, else the last."""
+    if _is_out_of_patience(training):
+        best = load_checkpoint(run.checkpoints / "best")
+        training.student.network.load_state_dict(best.model)
+    table = _predict(training, training.student, run.name)
+    top1 = {head: table.accuracy(head) for head in table.heads}
+    if training.world.is_main:
+        save_model(run.model, training.student, training.info)
+        if training.ema is not None:
+            save_model(run.path / "model_ema", training.ema.student, training.info)
+        table.save(run.predictions / f"{table.dataset}-{table.split}.parquet")
+        progress = training.progress
+        run.write_json(
+            "result.json",
+            {
+                "top1": top1,
+                "images": len(training.val),
+                "step": progress.step,
+                "best_top1": progress.best_top1,
+                "best_step": progress.best_step,
+                "seconds": round(log.seconds_total(run.metrics()), 1),
+            },
+        )
+    training.world.barrier()
+    return FitResult(run, top1)
