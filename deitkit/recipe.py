@@ -107,10 +107,12 @@ def _comments(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; `options`, which belong to one model, are replaced as a whole."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        tables = isinstance(old, dict) and isinstance(value, dict) and key != "options"
+        merged[key] = _merge(old, value) if tables else value
     return merged
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +27,24 @@ _BROKEN = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.Decomp
 
 def open_image(data: bytes, name: str) -> Image.Image:
     """Read the header: the size is known, the pixels are not decoded yet."""
+    if not data:
+        raise _unreadable(name, "the file is empty")
     try:
         return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:  # its text names the buffer's address
+        raise _unreadable(name, "not an image of a known kind") from error
     except _BROKEN as error:
-        raise _unreadable(name, data, error) from error
+        raise _unreadable(name, str(error)) from error
 
 
 def load_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Decode an opened image as RGB; transparency is dropped, 16 bits a pixel become 8."""
+    """Decode an opened image as RGB; transparency is dropped, 16 bits of grey become 8."""
     try:
         if image.mode.startswith("I;16"):  # Pillow's own conversion clips: nearly all pixels become white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return image.convert("RGB")
     except _BROKEN as error:
-        raise _unreadable(name, b"...", error) from error
+        raise _unreadable(name, str(error)) from error
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -50,20 +56,16 @@ def decode(data: bytes, name: str) -> Image.Image:
     return load_rgb(open_image(data, name), name)
 
 
-def _unreadable(name: str, data: bytes, error: BaseException) -> DeitkitError:
-    # Pillow names an unknown file by the address of its buffer.
-    reason = "not an image of a known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+def _unreadable(name: str, reason: str) -> DeitkitError:
     return DeitkitError(
-        f"cannot read image {name}: {reason if data else 'the file is empty'}",
-        value=name,
-        remedy="repair the file or take it out of the folder",
+        f"cannot read image {name}: {reason}", value=name, remedy="repair the file or take it out of the folder"
     )
 
 
 def make_view(
     image: Image.Image, plan: Plan, *, size: tuple[int, int], interpolation: str, fill: tuple[int, int, int]
 ) -> Pixels:
-    """Crop, resize, flip and augment an RGB image: [H, W, 3]. `fill` is the colour of what an operation lays bare.
+    """Crop, resize, flip and augment an RGB image: [3, H, W]. `fill` is the colour of what an operation lays bare.
 
     Erasing comes after normalisation and is not done here.
     """
@@ -74,7 +76,7 @@ def make_view(
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for name, argument in plan.operations:
         image = apply_operation(image, name, argument, fill=fill, resample=resample)
-    return np.asarray(image)
+    return _channels_first(image)
 
 
 def apply_operation(
@@ -89,8 +91,8 @@ def apply_operation(
     if argument == 0 and name.startswith("Posterize"):  # no bits left; Pillow 13 refuses what older ones made black
         return Image.new(image.mode, image.size)
     arguments = () if argument is None else (argument,)
-    augmented: Image.Image = NAME_TO_OP[name](image, *arguments, fillcolor=fill, resample=resample)
-    return augmented
+    operation = cast(Callable[..., Image.Image], NAME_TO_OP[name])
+    return operation(image, *arguments, fillcolor=fill, resample=resample)
 
 
 def erasing_noise(plan: Plan) -> npt.NDArray[np.float32]:
@@ -115,4 +117,8 @@ def evaluation_view(image: Image.Image, size: tuple[int, int], crop_ratio: float
         image = image.resize(resized, INTERPOLATIONS[interpolation])
     top, left = round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2)
     view = image.crop((left, top, left + size[1], top + size[0]))
-    return np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))
+    return _channels_first(view)
+
+
+def _channels_first(image: Image.Image) -> Pixels:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

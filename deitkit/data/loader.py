@@ -14,13 +14,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from deitkit.data.augment import decode, erasing_noise, evaluation_view, load_rgb, make_view, open_image
+from deitkit.data.augment import Pixels, decode, erasing_noise, evaluation_view, load_rgb, make_view, open_image
 from deitkit.data.mix import draw_mix, mix_groups
-from deitkit.data.plan import draw_plans
-from deitkit.data.sources import Source
-from deitkit.data.stream import StreamShape, Unit, group_order, set_images, units
+from deitkit.data.plan import Plan, Plans, draw_plans
+from deitkit.data.sources import Source, image_name
+from deitkit.data.stream import Indices, StreamShape, Unit, group_order, set_images, units
 from deitkit.errors import DeitkitError
 from deitkit.schema import Recipe
 
@@ -82,42 +83,53 @@ class UnitMaker:
     shape: StreamShape
 
     def __call__(self, unit: Unit) -> UnitViews:
-        recipe, size, seed = self.recipe, self.recipe.model.size, self.recipe.train.seed
-        images = set_images(self.shape, seed, unit)
-        names = [self.source.ids[index] for index in images.tolist()]
+        images = set_images(self.shape, self.recipe.train.seed, unit)
+        orders = [group_order(self.shape, self.recipe.train.seed, unit, group) for group in unit.groups]
+        names = [image_name(self.source, index) for index in images.tolist()]
         files = [open_image(self.source.read(index), name) for index, name in zip(images.tolist(), names, strict=True)]
-        heights, widths = np.array([file.height for file in files]), np.array([file.width for file in files])
-        orders = [group_order(self.shape, seed, unit, group) for group in unit.groups]
-        plans = [
-            draw_plans(
-                recipe.augment, size, heights[order], widths[order], seed=seed, epoch=unit.epoch,
-                images=images[order], repeat=group % self.shape.repeats,
-            )
-            for group, order in zip(unit.groups, orders, strict=True)
-        ]  # fmt: skip
+        plans = self._plans(unit, files, images, orders)
         places = np.argsort(orders, axis=1)
-        views = np.empty((len(plans), len(images), 3, *size), dtype=np.uint8)
+        views = np.empty((len(plans), len(images), 3, *self.recipe.model.size), dtype=np.uint8)
         for position, (file, name) in enumerate(zip(files, names, strict=True)):
-            image = load_rgb(file, name)  # one decoded image at a time: large photographs would fill the memory
+            image = load_rgb(file, name)  # one at a time: a whole set of large photographs would fill the memory
             for group, place in enumerate(places[:, position].tolist()):
-                view = make_view(
-                    image, plans[group][place], size=size, interpolation=recipe.data.interpolation, fill=self._fill
-                )
-                views[group, place] = view.transpose(2, 0, 1)
-        noise = [erasing_noise(plan[index]).ravel() for plan in plans for index in np.flatnonzero(plan.erase[:, 2])]
+                views[group, place] = self._view(image, plans[group][place])
+        noise = [erasing_noise(drawn[index]).ravel() for drawn in plans for index in drawn.erased]
         return UnitViews(
             images=torch.from_numpy(views).flatten(0, 1),
             labels=torch.from_numpy(np.concatenate([self.source.labels[images[order]] for order in orders])),
-            erase=torch.from_numpy(np.concatenate([plan.erase for plan in plans])),
+            erase=torch.from_numpy(np.concatenate([drawn.erase for drawn in plans])),
             noise=torch.from_numpy(np.concatenate([np.empty(0, dtype=np.float32), *noise])),
             decoded=len(files),
         )
 
-    @property
-    def _fill(self) -> tuple[int, int, int]:
-        """What geometric operations lay bare: the mean colour."""
+    def _plans(self, unit: Unit, files: list[Image.Image], images: Indices, orders: list[Indices]) -> list[Plans]:
+        """One group's plans an entry, in the group's order."""
+        heights, widths = np.array([file.height for file in files]), np.array([file.width for file in files])
+        return [
+            draw_plans(
+                self.recipe.augment,
+                self.recipe.model.size,
+                heights[order],
+                widths[order],
+                seed=self.recipe.train.seed,
+                epoch=unit.epoch,
+                images=images[order],
+                repeat=group % self.shape.repeats,
+            )
+            for group, order in zip(unit.groups, orders, strict=True)
+        ]
+
+    def _view(self, image: Image.Image, plan: Plan) -> Pixels:
+        """[3, H, W] uint8. What geometric operations lay bare has the mean colour, as in timm."""
         red, green, blue = (round(255 * value) for value in self.recipe.data.mean)
-        return red, green, blue
+        return make_view(
+            image,
+            plan,
+            size=self.recipe.model.size,
+            interpolation=self.recipe.data.interpolation,
+            fill=(red, green, blue),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,10 @@ class EvalMaker:
     def __call__(self, indices: Sequence[int]) -> EvalBatch:
         views = [
             evaluation_view(
-                decode(self.source.read(index), self.source.ids[index]), self.size, self.crop_ratio, self.interpolation
+                decode(self.source.read(index), image_name(self.source, index)),
+                self.size,
+                self.crop_ratio,
+                self.interpolation,
             )
             for index in indices
         ]
@@ -187,27 +202,33 @@ class TrainLoader:
         ]
 
     def _batch(self, part: list[Unit], views: Iterator[UnitViews]) -> Batch:
-        made = []
-        for unit in part:
-            began = time.perf_counter()
-            sample = next(views)
-            self.data_wait_s += time.perf_counter() - began
-            self.decoded += sample.decoded
-            made.append(self._on_device(unit, sample))
-        images, labels, partners, lam = (torch.cat(pieces) for pieces in zip(*made, strict=True))
-        return Batch(images, labels, partners, lam, self.shape.mix_group)
-
-    def _on_device(self, unit: Unit, views: UnitViews) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """images, labels, partners and lam of one unit: its groups are whole, so they are mixed here."""
+        """The next units, joined on the device, normalised, erased and mixed: their groups are whole."""
         recipe, group = self.recipe, self.shape.mix_group
-        images = normalised(views.images.to(self.device, non_blocking=True), self._mean, self._std)
-        erase_boxes(images, views.erase, views.noise.to(self.device, non_blocking=True))
-        plans = draw_mix(recipe.mix, recipe.model.size, seed=recipe.train.seed, epoch=unit.epoch, groups=unit.groups)
+        made = [self._wait_for(views) for _ in part]
+        images, labels, noise = (
+            torch.cat([getattr(unit, name).to(self.device, non_blocking=True) for unit in made])
+            for name in ("images", "labels", "noise")
+        )
+        images = normalised(images, self._mean, self._std)
+        erase_boxes(images, torch.cat([unit.erase for unit in made]), noise)
+        groups = [number for unit in part for number in unit.groups]
+        plans = draw_mix(recipe.mix, recipe.model.size, seed=recipe.train.seed, epoch=part[0].epoch, groups=groups)
         mix_groups(images, plans, mix_group=group)
-        labels = views.labels.to(self.device, non_blocking=True)
-        partners = labels.view(-1, group).flip(1).flatten()
-        lam = torch.from_numpy(plans.lam.astype(np.float32)).to(self.device).repeat_interleave(group)
-        return images, labels, partners, lam
+        lam = torch.from_numpy(plans.lam.astype(np.float32)).to(self.device)
+        return Batch(
+            images=images,
+            labels=labels,
+            partners=labels.view(-1, group).flip(1).flatten(),
+            lam=lam.repeat_interleave(group),
+            group=group,
+        )
+
+    def _wait_for(self, views: Iterator[UnitViews]) -> UnitViews:
+        began = time.perf_counter()
+        unit = next(views)
+        self.data_wait_s += time.perf_counter() - began
+        self.decoded += unit.decoded
+        return unit
 
 
 class EvalLoader:
@@ -254,7 +275,7 @@ def channel_statistics(
 
 def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """images [B, 3, H, W] uint8 -> float32, (images / 255 - mean) / std in torchvision's order of operations."""
-    return images.float().div_(255).sub_(mean).div_(std)
+    return images.div(255).sub_(mean).div_(std)
 
 
 def erase_boxes(images: torch.Tensor, erase: torch.Tensor, noise: torch.Tensor) -> None:

@@ -27,9 +27,7 @@ class MixPlans:
     box: npt.NDArray[np.int64]
 
 
-def draw_mix(
-    mix: schema.Mix, size: tuple[int, int], *, seed: int, epoch: int, groups: npt.ArrayLike
-) -> MixPlans:
+def draw_mix(mix: schema.Mix, size: tuple[int, int], *, seed: int, epoch: int, groups: npt.ArrayLike) -> MixPlans:
     """How each of the groups [n] is mixed; `size` is the view's (height, width). lam is 1 where nothing is mixed."""
     draws = uniforms(seed, Domain.MIX, epoch, groups, lanes=5)
     applied = draws[:, _APPLY] < (mix.prob if mix.mixup_alpha or mix.cutmix_alpha else 0.0)
@@ -60,7 +58,7 @@ def _boxes(
 def mix_groups(images: torch.Tensor, plans: MixPlans, *, mix_group: int) -> torch.Tensor:
     """Mix each group with its own reversal, in place: images [n*G, C, H, W] -> the same."""
     for group, lam, cutmix, box in zip(
-        images.split(mix_group), plans.lam.tolist(), plans.cutmix.tolist(), plans.box.tolist(), strict=True
+        torch.split(images, mix_group), plans.lam.tolist(), plans.cutmix.tolist(), plans.box.tolist(), strict=True
     ):
         if lam == 1.0:
             continue

@@ -145,6 +145,12 @@ class Plans:
     def __len__(self) -> int:
         return len(self.flip)
 
+    @property
+    def erased(self) -> list[int]:
+        """The views that have an erasing box."""
+        erased: list[int] = np.flatnonzero(self.erase[:, 2]).tolist()
+        return erased
+
     def __getitem__(self, index: int) -> Plan:
         top, left, height, width = self.crop[index].tolist()
         erase_top, erase_left, erase_height, erase_width = self.erase[index].tolist()
@@ -194,23 +200,21 @@ def draw_plans(
     )
 
 
-def _draw_crops(
-    augment: schema.Augment, heights: Integers, widths: Integers, draws: Floats
-) -> npt.NDArray[np.int32]:
+def _draw_crops(augment: schema.Augment, heights: Integers, widths: Integers, draws: Floats) -> npt.NDArray[np.int32]:
     """Random resized crops: the first of ten boxes that fits, or the largest central box of an allowed aspect.
 
     draws [n, 10, 4] -> boxes [n, 4]. A box of no pixels does not fit (torchvision's rule; timm would fail).
     """
     image_heights, image_widths = heights[:, None], widths[:, None]
     areas = _between(*augment.crop_scale, draws[..., 0]) * (image_heights * image_widths)
-    aspects = np.exp(_between(*np.log(augment.crop_aspect), draws[..., 1]))
+    aspects = np.exp(_between(*_logs(augment.crop_aspect), draws[..., 1]))
     box_widths, box_heights = _rounded(np.sqrt(areas * aspects)), _rounded(np.sqrt(areas / aspects))
     fits = (box_widths <= image_widths) & (box_heights <= image_heights) & (np.minimum(box_widths, box_heights) > 0)
     tops = np.floor(draws[..., 2] * (image_heights - box_heights + 1)).astype(np.int64)
     lefts = np.floor(draws[..., 3] * (image_widths - box_widths + 1)).astype(np.int64)
     chosen = _first(np.stack([tops, lefts, box_heights, box_widths], axis=-1), fits)
     central = _central_crops(augment.crop_aspect, heights, widths)
-    return np.where(fits.any(axis=1)[:, None], chosen, central).astype(np.int32)
+    return np.where(fits.any(axis=1, keepdims=True), chosen, central).astype(np.int32)
 
 
 def _central_crops(aspect: tuple[float, float], heights: Integers, widths: Integers) -> Integers:
@@ -224,7 +228,7 @@ def _draw_erasing(size: tuple[int, int], erases: npt.NDArray[np.bool_], draws: F
     """The first of ten boxes that is smaller than the view in both directions; draws [n, 10, 4] -> boxes [n, 4]."""
     height, width = size
     areas = _between(*ERASE_AREA, draws[..., 0]) * (height * width)
-    aspects = np.exp(_between(math.log(ERASE_ASPECT[0]), math.log(ERASE_ASPECT[1]), draws[..., 1]))
+    aspects = np.exp(_between(*_logs(ERASE_ASPECT), draws[..., 1]))
     box_heights, box_widths = _rounded(np.sqrt(areas * aspects)), _rounded(np.sqrt(areas / aspects))
     fits = (box_heights < height) & (box_widths < width)
     tops = np.floor(draws[..., 2] * (height - box_heights + 1)).astype(np.int64)
@@ -259,14 +263,20 @@ def _draw_operations(augment: schema.Augment, draws: Floats) -> tuple[npt.NDArra
     return np.where(applied, chosen, NO_OPERATION).astype(np.int8), np.where(applied, arguments, 0.0)
 
 
+def _logs(bounds: tuple[float, float]) -> tuple[float, float]:
+    return math.log(bounds[0]), math.log(bounds[1])
+
+
 def _between(low: float, high: float, draws: Floats) -> Floats:
     return low + (high - low) * draws
 
 
-def _rounded(values: Floats) -> Integers:
-    return np.rint(values).astype(np.int64)
+def _rounded(values: npt.NDArray[np.floating]) -> Integers:
+    rounded: Integers = np.rint(values).astype(np.int64)
+    return rounded
 
 
 def _first(boxes: Integers, fits: npt.NDArray[np.bool_]) -> Integers:
     """boxes [n, tries, 4], fits [n, tries] -> the first box that fits [n, 4] (the first of all where none does)."""
-    return boxes[np.arange(len(boxes)), fits.argmax(axis=1)]
+    chosen: Integers = boxes[np.arange(len(boxes)), fits.argmax(axis=1)]
+    return chosen

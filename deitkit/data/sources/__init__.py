@@ -8,14 +8,14 @@ from pathlib import Path
 
 from deitkit import schema
 from deitkit.catalog import DATASETS
-from deitkit.data.sources.base import Source, Subset, fingerprint, subset
+from deitkit.data.sources.base import Source, Subset, fingerprint, image_name, subset
 from deitkit.data.sources.digits import open_digits
 from deitkit.data.sources.folder import open_folder
 from deitkit.data.sources.split import stratified_split
 from deitkit.errors import DeitkitError
 
 __all__ = [
-    "SOURCES", "SPLITS", "Source", "Subset", "find_data", "fingerprint", "is_available", "open_source",
+    "SOURCES", "SPLITS", "Source", "Subset", "find_data", "fingerprint", "image_name", "is_available", "open_source",
     "stratified_split", "subset",
 ]  # fmt: skip
 

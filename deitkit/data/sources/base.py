@@ -24,7 +24,7 @@ class Source(Protocol):
 
     @property
     def split(self) -> str:
-        """"train" or "val"."""
+        """Which part of the data set: train or val."""
         ...
 
     @property
@@ -59,6 +59,11 @@ def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str])
     for image_id in ids:
         digest.update(image_id.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+def image_name(source: Source, index: int) -> str:
+    """What to call an image in a message: its file, or its id where it has none."""
+    return str(source.path(index) or source.ids[index])
 
 
 @dataclass(frozen=True)

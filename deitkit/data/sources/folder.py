@@ -102,6 +102,10 @@ def _held_out(images: Folder, data: schema.Data, split: str) -> Source:
 def _scan(root: Path, folder: Path, dataset: str, *, split: str = "train", known: tuple[str, ...] = ()) -> Folder:
     """All images of one split; `known` are the classes that it may have."""
     names = _class_names(folder)
+    if not known and len(names) == 1:
+        raise DeitkitError(
+            f"{folder} has only one class, {names[0]!r}", value=names[0], remedy=f"a classifier needs two; {LAYOUT}"
+        )
     unknown = [name for name in names if known and name not in known]
     if unknown:
         raise DeitkitError(
@@ -132,10 +136,6 @@ def _scan(root: Path, folder: Path, dataset: str, *, split: str = "train", known
 def _class_names(folder: Path) -> tuple[str, ...]:
     """Names of the class folders, sorted; as numbers where all are numbers."""
     names = _folders(folder)
-    if len(names) == 1:
-        raise DeitkitError(
-            f"{folder} has only one class, {names[0]!r}", value=names[0], remedy=f"a classifier needs two; {LAYOUT}"
-        )
     if not names:
         loose = sum(_is_image(entry.name) for entry in os.scandir(folder))
         what = f"{loose} images directly inside, no class folders" if loose else "it is empty"

@@ -1,0 +1,84 @@
+"""The guided start: three questions, a recipe that explains itself, and a run."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deitkit.data.sources import open_source
+from deitkit.recipe import load_recipe
+from deitkit.run import Run
+from deitkit.schema import Data
+from deitkit.suggest import suggest
+
+
+@pytest.mark.parametrize("goal", ["pretrain", "teacher"])
+def test_a_suggested_recipe_loads_and_says_why(goal: str, tmp_path: Path) -> None:
+    import torch
+
+    data = Data(dataset="digits", crop_ratio=1.0)
+    source = open_source(data, "train")
+    text = suggest(source, data, goal=goal, minutes=1, earlier="", device=torch.device("cpu"))  # type: ignore[arg-type]
+    (tmp_path / "mine.toml").write_text(text)
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.train.epochs >= 2
+    assert recipe.augment.hflip == 0.0
+    assert "measured here" in recipe.origin("train.epochs")
+    assert all(recipe.origin(key).startswith("ours") for key in ("model.name", "stream.batch_size", "optim.lr"))
+
+
+class Terminal:
+    """A real pseudo-terminal with deitkit on it."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.ours, theirs = pty.openpty()
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100", "TERM": "xterm"}
+        command = [sys.executable, "-m", "deitkit", *words]
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def expect(self, words: str, *, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while words not in self.seen:
+            assert time.monotonic() < deadline, f"no {words!r} in:\n{self.seen}"
+            if select.select([self.ours], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.ours, 65536).decode(errors="replace")
+                except OSError:
+                    assert words in self.seen, self.seen
+        self.seen = self.seen.split(words, 1)[1]
+
+    def answer(self, text: str) -> None:
+        os.write(self.ours, f"{text}\n".encode())
+
+
+@pytest.mark.slow
+def test_deitkit_alone_on_a_terminal_asks_writes_a_recipe_and_runs_it(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.expect("Where are your images?")
+    terminal.answer("nowhere")
+    terminal.expect("does not exist")
+    terminal.expect("Where are your images?")
+    terminal.answer("digits")
+    terminal.expect("1,437 training images of 10 classes")
+    terminal.expect("What do you want?")
+    terminal.answer("2")
+    terminal.expect("teacher already?")
+    terminal.answer("n")
+    terminal.expect("How many minutes")
+    terminal.answer("0.2")
+    terminal.expect("Top-1 of runs/my_recipe", seconds=240)
+    assert terminal.process.wait(timeout=30) == 0
+    assert (tmp_path / "my_recipe.toml").is_file()
+    student = Run.open(tmp_path / "runs" / "my_recipe")
+    assert (student.result() or {})["top1"].keys() == {"class", "distillation", "fused"}
