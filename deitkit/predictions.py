@@ -7,8 +7,8 @@ schema's metadata.
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.run import write_atomic
 
 TOP = 5  # classes kept for an image
 FORMAT = 1
@@ -96,22 +97,17 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the Parquet file whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        file = io.BytesIO()
+        pq.write_table(_table(self), file, compression="zstd")
         try:
-            with partial.open("wb") as file:
-                pq.write_table(_table(self), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, file.getvalue())
         except OSError as error:
             raise DeitkitError(
                 f"the predictions could not be written to {path}: {error}",
                 value=path,
                 remedy="free some space or choose another folder; a file that was there before is unchanged",
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

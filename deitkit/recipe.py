@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import tomlkit
 from pydantic import ValidationError
+from tomlkit.items import AbstractTable, InlineTable
 
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.schema import Recipe, Table, contradictions
@@ -31,7 +32,10 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str, *, near: Path | None = None) -> Path:
-    """The file of a shipped recipe's name, or of a path (looked for beside `near`, too).
+    """The file of a shipped recipe's name, or of a path.
+
+    With `near` the name stands in an `extends`: it is looked for beside that file, then among the shipped recipes, so
+    that a file in the working directory never slips under a shipped recipe.
 
     Raises:
         DeitkitError: nothing of that name; the nearest is suggested.
@@ -39,7 +43,7 @@ def find_recipe(name: str, *, near: Path | None = None) -> Path:
     shipped = recipe_root() / f"{name}.toml"
     candidates = [Path(name), Path(f"{name}.toml"), shipped]
     if near is not None:
-        candidates = [near / name, near / f"{name}.toml", *candidates]
+        candidates = [near / name, near / f"{name}.toml", shipped, *candidates]
     for path in candidates:
         if path.is_file():
             return path
@@ -58,10 +62,10 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
     path = path.resolve()
     if path in _seen:
         raise DeitkitError(f"recipe {path.name} extends itself", value=str(path), remedy="remove one `extends`")
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
     label = recipe_label(path)
     origins = {key: comment or f"recipe {label}" for key, comment in _comments(text)}
@@ -95,15 +99,19 @@ def recipe_header(path: Path) -> str:
 
 
 def _comments(text: str) -> Iterator[tuple[str, str]]:
-    def walk(table: Any, prefix: str) -> Iterator[tuple[str, str]]:
-        for key, item in table.items():
-            if isinstance(item, tomlkit.items.Table) and f"{prefix}{key}" != "model.options":
-                yield from walk(item, f"{prefix}{key}.")
-            else:
-                trivia = getattr(item, "trivia", None)
-                yield f"{prefix}{key}", trivia.comment.lstrip("# ").strip() if trivia else ""
+    # The raw body: looked up by key, tomlkit gives plain booleans, which have lost their comments.
+    def walk(body: Any, prefix: str, around: str) -> Iterator[tuple[str, str]]:
+        for key, item in body:
+            if key is None:
+                continue
+            name, comment = f"{prefix}{key.key}", item.trivia.comment.lstrip("# ").strip() or around
+            if not isinstance(item, AbstractTable) or name == "model.options":
+                yield name, comment
+            else:  # a comment behind an inline table counts for all its values; one behind [table] for none
+                inner = comment if isinstance(item, InlineTable) else ""
+                yield from walk(item.value.body, f"{name}.", inner)
 
-    yield from walk(tomlkit.parse(text), "")
+    yield from walk(tomlkit.parse(text).body, "", "")
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,8 +119,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        tables = isinstance(old, dict) and isinstance(value, dict) and key != "options"
-        merged[key] = _merge(old, value) if tables else value
+        if isinstance(old, dict) and isinstance(value, dict) and key != "options":
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -145,9 +155,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """`optim.lr=1e-4` -> ("optim.lr", 1e-4); what is no TOML value is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise DeitkitError(
-            f"--set {text!r}: expected key=value", value=text, remedy="for example --set optim.lr=1e-4"
-        )
+        raise DeitkitError(f"--set {text!r}: expected key=value", value=text, remedy="for example --set optim.lr=1e-4")
     try:
         return key.strip(), tomllib.loads(f"v = {value.strip()}")["v"]
     except tomllib.TOMLDecodeError:
@@ -180,7 +188,7 @@ def validate(values: Mapping[str, Any], *, name: str, origins: Mapping[str, str]
             f"recipe {name}: {error.error_count()} problem(s)",
             value=name,
             problems=[_explain(problem) for problem in error.errors()],
-            remedy=f"`deitkit recipes show {name}` shows every key with its value and origin",
+            remedy="`deitkit recipes show pretrain/deit_base` shows every key with a value and its origin",
         ) from error
     problems = contradictions(recipe)
     if problems:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,7 @@ def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer,
         _refuse_non_finite(run, training)
     if progress.step % recipe.train.log_every == 0 or last:
         observer.logged(_log(training, log))
+    began = time.perf_counter()
     progress.evaluation_due = last or progress.step % (recipe.train.eval_every * per_epoch) == 0
     if progress.evaluation_due and not interrupted:
         _evaluate(run, training, log, observer)
@@ -141,6 +143,7 @@ def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer,
     if interrupted or last or progress.step % every == 0:
         _refuse_non_finite(run, training)
         _save(run, training, log)
+    log.leave_out(time.perf_counter() - began)
     if interrupted:
         raise Interrupted(interrupted, progress.step)
 

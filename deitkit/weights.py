@@ -225,21 +225,35 @@ def find_model(reference: str | Path) -> Path:
     raise DeitkitError(f"model {path} {reason}", value=str(path), remedy="`deitkit runs list` shows the runs")
 
 
-def load_model(reference: str | Path) -> LoadedModel:
-    """The model of a run or of a model folder, in evaluation mode."""
+def load_info(reference: str | Path) -> ModelInfo:
+    """What travels with the model of a run or of a model folder."""
     folder = find_model(reference)
-    config = json.loads((folder / "config.json").read_text())
-    about = config.get("deitkit")
+    about = _config(folder).get("deitkit")
     if about is None:
         raise DeitkitError(
             f"{folder}/config.json has no deitkit section: class names and protocol are unknown",
             value=str(folder),
             remedy="name a folder that deitkit wrote",
         )
+    tuples = {key: tuple(about[key]) for key in ("class_names", "size", "mean", "std")}
+    return ModelInfo(**{**about, **tuples})
+
+
+def load_model(reference: str | Path) -> LoadedModel:
+    """The model of a run or of a model folder, in evaluation mode."""
+    info, folder = load_info(reference), find_model(reference)
+    config = _config(folder)
     student = rebuild_student(config["architecture"], config["model_args"])
     student.network.load_state_dict(read_weights(folder / "model.safetensors"))
-    tuples = {key: tuple(about[key]) for key in ("class_names", "size", "mean", "std")}
-    return LoadedModel(student.eval(), ModelInfo(**{**about, **tuples}), str(reference))
+    return LoadedModel(student.eval(), info, str(reference))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise DeitkitError(f"{folder}/config.json is damaged: {error}", value=str(folder), remedy="copy it again") from error
+    return config
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_rest(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("deitkit.predictions.os.fsync", full)
+    monkeypatch.setattr("deitkit.run.os.fsync", full)
     with pytest.raises(DeitkitError, match="No space left"):
         make(classifier="other").save(tmp_path / "p.parquet")
     assert (tmp_path / "p.parquet").read_bytes() == before

@@ -6,6 +6,7 @@ the reader of a pipe went away.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -103,9 +104,15 @@ def function_of(verb: Verb) -> Callable[..., None]:
 
 
 def _load(name: str, verb: Verb) -> Any:
+    function = function_of(verb)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, context_settings=dict(SETTINGS))(function_of(verb))
+    app.command(name, help=_keep_example(inspect.getdoc(function) or ""), context_settings=dict(SETTINGS))(function)
     return typer.main.get_command(app)
+
+
+def _keep_example(text: str) -> str:
+    """The `Example:` line on one line, so that it can be copied: typer reads \\b as "do not wrap"."""
+    return text.replace("\n\nExample: ", "\n\n\b\nExample: ")
 
 
 def _version(wanted: bool) -> None:

@@ -74,9 +74,23 @@ def quickstart(
     if as_json:
         render.print_json({"runs": str(root), "seed": seed, "top1": top1, "seconds": round(seconds, 1), **found})
         return
+    show_results(top1, found)
     render.say(f"\ndone in {seconds:.0f} s; figures (PNG, SVG) and JSON are in {root}/student_32/reports. Next:")
     for command in next_commands(root):
         render.say(f"  {command}")
+
+
+def explain(root: Path) -> dict[str, Any]:
+    """Who disagrees with whom, and how alike the tokens are, beside what the paper reports for ImageNet."""
+    from deitkit.analysis.disagreement import compare
+    from deitkit.analysis.save import save_report
+    from deitkit.cli.analyze import measure_tokens, predictions_of
+
+    runs = [str(root / name) for name in ("teacher_32", "twin", "student_32")]
+    reports = [compare(predictions_of(runs)), measure_tokens(runs[-1])]
+    for report in reports:
+        save_report(report, root / "student_32" / "reports")
+    return {report.name: report for report in reports}
 
 
 def next_commands(root: Path) -> list[str]:
@@ -132,6 +146,16 @@ def upscale_student(root: Path) -> None:
     save_model(root / "student_upscaled", upscaled.student, upscaled.info)
     kept = ", ".join(f"{mode} {norm / report.norm_before:.1%}" for mode, norm in report.norm_after.items())
     render.say(f"  upscaled the student: position norm kept by {kept}")
+
+
+def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> None:
+    """Accuracies, the matrix and the tokens, the paper's ImageNet numbers in brackets."""
+    from deitkit.cli.analyze import print_report
+
+    rows = [[name, head, f"{value:.2%}"] for name, heads in top1.items() for head, value in heads.items()]
+    render.print_table("Top-1 on 360 held-out digits", ["run", "head", "top-1"], rows)
+    for report in found.values():
+        print_report(report, without=("pairs",))
 
 
 def show_stages(root: Path, *, as_json: bool) -> None:

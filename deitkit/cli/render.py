@@ -50,13 +50,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     from rich.text import Text
 
     texts = [[cell(value) for value in row] for row in rows]
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows)
         table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in texts:
         table.add_row(*(Text(text) for text in row))
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    console.print(Text(title, style="bold"))  # not the table's own title, which would fold to the table's width
     console.print(table)
     if footer:
         console.print(Text(footer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from deitkit.errors import DeitkitError
 if TYPE_CHECKING:
     from deitkit.data.sources import Source
     from deitkit.predictions import Predictions
+    from deitkit.schema import Data
     from deitkit.weights import LoadedModel
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
@@ -51,47 +52,52 @@ def evaluate(
         raise DeitkitError(f"unknown split {split!r}", value=split, choices=("train", "val"))
     fused = fusion_named(fusion)
     loaded = load_model(model)
-    source = source_for(loaded, model, dataset=dataset, data=data, split=split)
+    source = open_for(loaded, data_settings(model, dataset=dataset, data=data), split)
     picked = pick_device(device)
     table = prediction.predict(
         loaded.student.to(picked), replace(loaded.info, fusion=fused), source, name=Path(model).name, device=picked,
         batch_size=batch_size, workers=workers, keep_logits=logits,
     )  # fmt: skip
-    path = Path(output) if output else predictions_path(model, table)
+    path = Path(output) if output else predictions_path(model, table.dataset, table.split)
     table.save(path)
     show_accuracy(table, path, as_json=as_json)
 
 
-def source_for(loaded: LoadedModel, model: str, *, dataset: str, data: str, split: str) -> Source:
-    """The data to look at: the run's own, or another whose classes are the model's."""
-    from deitkit.data.sources import open_source
+def data_settings(reference: str, *, dataset: str, data: str) -> Data:
+    """The data of a run's recipe, or of a model folder's config, or the data named."""
     from deitkit.run import Run
     from deitkit.schema import Data
+    from deitkit.weights import load_info
 
-    settings = Run(Path(model)).recipe().data if Run.is_run(Path(model)) else Data(dataset=loaded.info.dataset)
-    changes: dict[str, Any] = {}
+    is_run = Run.is_run(Path(reference))
+    settings = Run(Path(reference)).recipe().data if is_run else Data(dataset=load_info(reference).dataset)
     if data:
-        changes["path"] = data
-        changes["dataset"] = dataset or ("folder" if settings.dataset == "digits" else settings.dataset)
-    elif dataset:
-        changes |= {"dataset": dataset, "path": None}
-    source = open_source(settings.model_copy(update=changes), split)
-    if source.class_names != loaded.info.class_names:
+        own = "folder" if settings.dataset == "digits" else settings.dataset
+        return settings.model_copy(update={"path": data, "dataset": dataset or own})
+    return settings.model_copy(update={"dataset": dataset, "path": None}) if dataset else settings
+
+
+def open_for(model: LoadedModel, settings: Data, split: str) -> Source:
+    """A split whose classes are the model's, or an error."""
+    from deitkit.data.sources import open_source
+
+    source = open_source(settings, split)
+    if source.class_names != model.info.class_names:
         raise DeitkitError(
-            f"{model} and the data have other classes, or the same in another order",
-            value=model,
-            problems=[f"model: {', '.join(loaded.info.class_names[:6])}", f"data: {', '.join(source.class_names[:6])}"],
-            remedy=f"deitkit finetune --from {model} --data FOLDER gives it this data's classes",
+            f"{model.origin} and the data have other classes, or the same in another order",
+            value=model.origin,
+            problems=[
+                f"model: {', '.join(model.info.class_names[:6])}",
+                f"data: {', '.join(source.class_names[:6])}",
+            ],
+            remedy=f"deitkit finetune --from {model.origin} --data FOLDER gives it this data's classes",
         )
     return source
 
 
-def predictions_path(model: str, table: Predictions) -> Path:
-    """In the run's folder, or beside a model folder: one file per data set and split."""
-    from deitkit.run import Run
-
-    root = Run(Path(model)).predictions if Run.is_run(Path(model)) else Path(model) / "predictions"
-    return root / f"{table.dataset}-{table.split}.parquet"
+def predictions_path(reference: str, dataset: str, split: str) -> Path:
+    """In the run's folder, or in a model folder: one file per data set and split."""
+    return Path(reference) / "predictions" / f"{dataset}-{split}.parquet"
 
 
 def show_accuracy(table: Predictions, path: Path, *, as_json: bool) -> None:

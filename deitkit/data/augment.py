@@ -76,7 +76,7 @@ def make_view(
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for name, argument in plan.operations:
         image = apply_operation(image, name, argument, fill=fill, resample=resample)
-    return _channels_first(image)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def apply_operation(
@@ -117,8 +117,4 @@ def evaluation_view(image: Image.Image, size: tuple[int, int], crop_ratio: float
         image = image.resize(resized, INTERPOLATIONS[interpolation])
     top, left = round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2)
     view = image.crop((left, top, left + size[1], top + size[0]))
-    return _channels_first(view)
-
-
-def _channels_first(image: Image.Image) -> Pixels:
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))

@@ -312,13 +312,13 @@ class Pool(Generic[Key, Sample]):
                 if isinstance(sample, DeitkitError):
                     raise sample
                 yield sample
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+            if not self.workers or not _is_death(error):
                 raise
             raise DeitkitError(
-                f"a data worker was killed: {str(error).splitlines()[0]}",
+                "a data worker was killed; mostly memory, or shared memory (/dev/shm), ran out",
                 value=self.workers,
-                remedy="mostly memory, or shared memory (/dev/shm), ran out: fewer --workers, or 0",
+                remedy="fewer --workers, or 0",
             ) from error
         finally:
             del samples  # its last reference: the workers end now
@@ -348,6 +348,13 @@ class _Samples(Dataset[Any]):
             return self.make(key)
         except DeitkitError as error:
             return error
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether a worker died: torch says so, or the channel broke that tensors come through."""
+    text = str(error)
+    channel_broke = not isinstance(error, RuntimeError) and "in DataLoader worker process" not in text
+    return channel_broke or "DataLoader worker (pid" in text
 
 
 def _as_it_is(sample: Any) -> Any:

@@ -37,7 +37,7 @@ def draw(augment: Augment, *, height: int = 375, width: int = 500, size=(48, 40)
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 timm draws from it
+    np.random.seed(0)  # timm draws from both
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (32, 32), (100, 300), (600, 60), (8, 8)])
@@ -126,7 +126,7 @@ def test_operations_and_arguments_are_distributed_as_timms(policy):
         ]
         if len(samples[1]) and not np.isnan(samples[1]).all():
             p_values[f"arguments of {name}"] = same_distribution(*samples)
-    assert len(p_values) == (13 if policy == "rand" else 9)
+    assert len(p_values) == 1 + (12 if policy == "rand" else 7)
     assert_plausible(p_values)
 
 
@@ -149,10 +149,11 @@ def test_the_tables_are_timms():
     rand = rand_augment_transform("rand-m9-mstd0.5-inc1", {})
     assert NAMES[:RAND_OPERATIONS] == [operation.name for operation in rand.ops]
     assert {operation.prob for operation in rand.ops} == {0.5}
-    original = auto_augment_policy("original")
-    assert AUTO_POLICY == tuple(
-        tuple((operation.name, operation.prob, operation.magnitude) for operation in row) for row in original
-    )
+    original = [
+        tuple((operation.name, operation.prob, operation.magnitude) for operation in row)
+        for row in auto_augment_policy("original")
+    ]
+    assert original == list(AUTO_POLICY)
 
 
 def test_without_spread_every_magnitude_is_the_recipes():

@@ -118,7 +118,7 @@ def test_a_fingerprint_tells_ids_labels_and_names_apart(image_folder):
     root = image_folder({"a": 2, "b": 2})
     source = open_source(folder(root), "train")
     assert source.fingerprint == open_source(folder(root), "train").fingerprint
-    prints = {source.fingerprint, subset(source, [0, 1], "train").fingerprint, subset(source, [1, 0], "train").fingerprint}
+    prints = {source.fingerprint, *(subset(source, indices, "train").fingerprint for indices in ([0, 1], [1, 0]))}
     (root / "b").rename(root / "c")
     prints.add(open_source(folder(root), "train").fingerprint)
     assert len(prints) == 4

@@ -1,0 +1,88 @@
+"""The quickstart as a newcomer runs it, and every verb's own example after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deitkit.cli.app import VERBS, Group, function_of
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = re.compile(r"Example:\s+(deitkit .+?)(?:\n\n|\Z)", re.DOTALL)
+
+
+def examples() -> dict[str, str]:
+    """Verb -> the command in its docstring."""
+    rows = {}
+    for name, row in VERBS.items():
+        verbs = {f"{name} {sub}": verb for sub, verb in row.verbs.items()} if isinstance(row, Group) else {name: row}
+        for verb, place in verbs.items():
+            found = EXAMPLE.search(function_of(place).__doc__ or "")
+            assert found, f"{verb} has no Example: line"
+            rows[verb] = " ".join(found.group(1).split())
+    return rows
+
+
+def deitkit(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command, comments=True)
+    assert words[0] == "deitkit"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "deitkit", *words[1:]], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("verb", examples())
+def test_every_verbs_example_is_that_verb(verb: str) -> None:
+    assert examples()[verb].startswith(f"deitkit {verb}")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the examples in it, where the quickstart has run."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    done = deitkit("deitkit quickstart --json", folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "quickstart.json").write_text(done.stdout)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_fused_heads_reach_96_percent_and_everything_is_reported(workplace: Path) -> None:
+    found = json.loads((workplace / "quickstart.json").read_text())
+    assert found["top1"]["student_32"]["fused"] >= 0.96
+    assert found["top1"].keys() == {"teacher", "twin", "student", "teacher_32", "student_32"}
+    matrix = found["disagreement"]["tables"][0]
+    assert [row[0] for row in matrix["rows"]] == [
+        "ground truth", "teacher_32", "twin", "student_32 class", "student_32 distillation", "student_32 fused"
+    ]  # fmt: skip
+    assert {"embedding", "input", "block 1", "block 4", "final norm"} <= found["tokens"]["numbers"]["cosine"].keys()
+    reports = workplace / "runs" / "quickstart" / "student_32" / "reports"
+    assert {path.suffix for path in reports.iterdir()} >= {".json", ".csv", ".png", ".svg"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", [verb for verb in examples() if verb != "quickstart"])
+def test_every_verbs_example_runs(verb: str, workplace: Path) -> None:
+    done = deitkit(examples()[verb], workplace)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_second_quickstart_is_refused_and_resume_keeps_what_is_finished(workplace: Path) -> None:
+    again = deitkit("deitkit quickstart", workplace)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr and "--overwrite" in again.stderr
+    before = (workplace / "runs" / "quickstart" / "twin" / "metrics.jsonl").read_bytes()
+    assert deitkit("deitkit quickstart --resume", workplace).returncode == 0
+    assert (workplace / "runs" / "quickstart" / "twin" / "metrics.jsonl").read_bytes() == before
