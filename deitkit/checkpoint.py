@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.run import write_atomic
+from deitkit.run import saving, write_atomic
 
 STEP_FOLDER = re.compile(r"step-(\d{9})$")
 FILES = ("model.safetensors", "state.pt")
@@ -56,29 +55,23 @@ def save_checkpoint(
     folder = root / (name or f"step-{step:09d}")
     temporary = root / f".{folder.name}.{os.getpid()}.tmp"
     try:
+        with saving(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            save_file({key: value.detach().cpu().contiguous() for key, value in model.items()}, temporary / FILES[0])
+            torch.save(dict(state), temporary / FILES[1])
+            manifest = {
+                "step": step,
+                "metrics_bytes": metrics_bytes,
+                "sha256": {file: _sha256(temporary / file, sync=True) for file in FILES},
+            }
+            write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+            _sync_folder(root)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file({key: value.detach().cpu().contiguous() for key, value in model.items()}, temporary / FILES[0])
-        torch.save(dict(state), temporary / FILES[1])
-        manifest = {
-            "step": step,
-            "metrics_bytes": metrics_bytes,
-            "sha256": {file: _sha256(temporary / file, sync=True) for file in FILES},
-        }
-        write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-        _sync_folder(root)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise DeitkitError(
-            f"cannot save a checkpoint in {root}: {error}",
-            value=str(root),
-            remedy="make room on the disk, then repeat the command with --resume; the last checkpoint is intact",
-        ) from error
     for old in list_checkpoints(root)[:-keep]:
         shutil.rmtree(old)
     return folder
@@ -111,7 +104,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         step, metrics_bytes, sums = manifest["step"], manifest["metrics_bytes"], manifest["sha256"]
         for file in FILES:
             if _sha256(folder / file) != sums[file]:
-                raise DeitkitError(f"checkpoint {folder} is damaged: {file} differs from its manifest", value=str(folder))
+                what = f"checkpoint {folder} is damaged: {file} differs from its manifest"
+                raise DeitkitError(what, value=str(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeitkitError(f"checkpoint {folder} is damaged: {error}", value=str(folder)) from error
     try:

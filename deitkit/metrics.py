@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deitkit.losses import Terms
+from deitkit.run import saving
 
 # Fields that the clock or the machine decides: exempt from bit equality.
 CLOCK_FIELDS = ("images_per_s", "data_wait_s", "seconds", "memory_mb")
@@ -85,7 +86,7 @@ class MetricsLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         if self.enabled:
-            with open(self.path, "a") as file:
+            with saving(self.path), open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
 
     def clock(self, *, images: int, data_wait_s: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ it has a result, and interrupted otherwise.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -38,6 +39,31 @@ CONTENTS = (
     "reports",
 )
 VERSIONS_OF = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy", "safetensors")
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turn a full disk into an error with its remedy; other failures pass.
+
+    Raises:
+        DeitkitError: no room; what was there before is intact.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors and torch wrap the system's error in their own
+        full = error.errno in DISK_FULL if isinstance(error, OSError) else any(
+            os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in DISK_FULL
+        )
+        if not full:
+            raise
+        raise DeitkitError(
+            f"cannot write {path}: the disk is full ({error})",
+            value=str(path),
+            remedy="make room, then repeat the command with --resume; what was saved before is intact",
+        ) from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -58,6 +58,7 @@ def open_teacher(recipe: Recipe, class_names: tuple[str, ...]) -> Teacher:
         raise DeitkitError("the recipe has no [teacher]", remedy="--teacher RUN")
     model = _pretrained(spec.model) if spec.model.startswith("timm:") else load_model(spec.model)
     _refuse_other_classes(model, class_names, recipe)
+    _refuse_other_resolution(model, recipe)
     return Teacher(model.student, rescale=_rescale(recipe, model.info), chunk=spec.chunk)
 
 
@@ -99,6 +100,19 @@ def _refuse_other_classes(model: LoadedModel, class_names: tuple[str, ...], reci
         value=model.origin,
         remedy=f"fine-tune it on this data first: deitkit finetune --recipe RECIPE --from {model.origin} "
         f"--dataset {recipe.data.dataset}",
+    )
+
+
+def _refuse_other_resolution(model: LoadedModel, recipe: Recipe) -> None:
+    """A convnet takes any size; a transformer only the one that its position embedding is for."""
+    size = recipe.model.size
+    if getattr(model.student.network, "pos_embed", None) is None or tuple(model.info.size) == size:
+        return
+    raise DeitkitError(
+        f"teacher {model.origin} takes {model.info.size[0]}x{model.info.size[1]} px, the student "
+        f"{size[0]}x{size[1]}: it sees the student's own views",
+        value=model.origin,
+        remedy=f"deitkit upscale {model.origin} --to {size[0]}, fine-tune that, and name it as the teacher",
     )
 
 

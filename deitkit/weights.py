@@ -24,10 +24,11 @@ from safetensors.torch import load_file, save_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor
 
+from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError
-from deitkit.model import Fusion, Student, rebuild_student
-from deitkit.run import Run, write_atomic
-from deitkit.schema import Data, PositionMode
+from deitkit.model import Fusion, Student, architecture_of, rebuild_student
+from deitkit.run import Run, saving, write_atomic
+from deitkit.schema import Data, Model, PositionMode
 
 POSITION_MODES: tuple[PositionMode, ...] = get_args(PositionMode)
 PREFIX_KEYS = ("cls_token", "dist_token")
@@ -173,34 +174,41 @@ def save_model(folder: Path, student: Student, info: ModelInfo) -> None:
     """Write a model folder; an older one is replaced only when the new one is whole."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    temporary.mkdir(parents=True)
     try:
-        state = {key: value.detach().cpu().contiguous() for key, value in student.network.state_dict().items()}
-        save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
-        save_config_for_hf(
-            student.network,
-            str(temporary / "config.json"),
-            model_config={"deitkit": asdict(info), "label_names": list(info.class_names)},
-            model_args={key: value for key, value in student.arguments.items() if key != "num_classes"},
-            data_config={
-                "input_size": (3, *info.size),
-                "mean": info.mean,
-                "std": info.std,
-                "crop_pct": info.crop_ratio,
-                "interpolation": info.interpolation,
-            },
-        )
-        config = json.loads((temporary / "config.json").read_text())
-        config["model_args"] = student.arguments  # timm drops what it can infer; deitkit rebuilds from these
-        config["pretrained_cfg"]["tag"] = "deitkit"  # not the released weights that timm's template names
-        config["pretrained_cfg"].pop("license", None)
-        write_atomic(temporary / "config.json", json.dumps(config, indent=2) + "\n")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
+        with saving(folder):
+            _write_model(temporary, student, info)
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(temporary, folder)
     finally:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_model(folder: Path, student: Student, info: ModelInfo) -> None:
+    folder.mkdir(parents=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in student.network.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_config_for_hf(
+        student.network,
+        str(folder / "config.json"),
+        model_config={"deitkit": asdict(info), "label_names": list(info.class_names)},
+        model_args={key: value for key, value in student.arguments.items() if key != "num_classes"},
+        data_config={
+            "input_size": (3, *info.size),
+            "mean": info.mean,
+            "std": info.std,
+            "crop_pct": info.crop_ratio,
+            "interpolation": info.interpolation,
+        },
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"] = student.arguments  # timm drops what it can infer; deitkit rebuilds from these
+    config["pretrained_cfg"]["tag"] = "deitkit"  # not the released weights that timm's template names
+    config["pretrained_cfg"].pop("license", None)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def find_model(reference: str | Path) -> Path:
@@ -240,12 +248,46 @@ def load_info(reference: str | Path) -> ModelInfo:
 
 
 def load_model(reference: str | Path) -> LoadedModel:
-    """The model of a run or of a model folder, in evaluation mode."""
+    """The model of a run, of a model folder or of a weights file, in evaluation mode."""
+    if Path(reference).is_file():
+        return _model_of_file(Path(reference))
     info, folder = load_info(reference), find_model(reference)
     config = _config(folder)
     student = rebuild_student(config["architecture"], config["model_args"])
     student.network.load_state_dict(read_weights(folder / "model.safetensors"))
     return LoadedModel(student.eval(), info, str(reference))
+
+
+def _model_of_file(path: Path) -> LoadedModel:
+    """A transformer read off its tensors' shapes; its classes are numbered, its protocol is ImageNet's.
+
+    Raises:
+        DeitkitError: no vision transformer, or patches that form no square.
+    """
+    state = read_weights(path)
+    try:
+        positions, patch = state["pos_embed"], state["patch_embed.proj.weight"].shape[-1]
+        classes, width = state["head.weight"].shape
+        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    except (KeyError, ValueError) as error:
+        raise DeitkitError(
+            f"{path} holds no vision transformer with position embeddings: {error} is missing",
+            value=str(path),
+            remedy="name a run or a model folder; a convnet needs no upscaling",
+        ) from error
+    heads = next((known.num_heads for known in MODELS.values() if known.embed_dim == width), max(1, width // 64))
+    side = math.isqrt(positions.shape[1] - count_prefix(state)) * patch
+    model = Model(
+        name="deit_base", distilled="dist_token" in state, image_size=side, drop_path=0.0,
+        options={"patch_size": patch, "embed_dim": width, "depth": depth, "num_heads": heads},
+    )  # fmt: skip
+    student = rebuild_student(*architecture_of(model, classes))
+    try:
+        student.network.load_state_dict(state)
+    except RuntimeError as error:
+        raise DeitkitError(f"{path} is no plain DeiT: {error}", value=str(path), remedy="name a model folder") from error
+    names = tuple(str(index) for index in range(classes))
+    return LoadedModel(student.eval(), ModelInfo.of(Data(), (side, side), names), str(path))
 
 
 def _config(folder: Path) -> dict[str, Any]:

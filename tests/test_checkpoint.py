@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ import torch
 from deitkit import checkpoint
 from deitkit.checkpoint import list_checkpoints, load_checkpoint, load_latest, save_checkpoint
 from deitkit.errors import DeitkitError
+
+
+ROOT = Path(__file__).parents[1]
 
 
 def save(root: Path, step: int, *, keep: int = 2, name: str | None = None) -> Path:
@@ -96,3 +101,21 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path: Path, monkeypat
     loaded = load_latest(tmp_path, say=lambda text: pytest.fail(text))
     assert loaded is not None and loaded.step == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+
+
+def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE makes the kernel refuse the bytes, as a full disk does."""
+    script = (
+        "import resource, sys, torch; from pathlib import Path; from deitkit.checkpoint import save_checkpoint\n"
+        "from deitkit.errors import DeitkitError\n"
+        "def save(step): save_checkpoint(Path(sys.argv[1]), step=step, model={'w': torch.zeros(200_000)},"
+        " state={}, metrics_bytes=0, keep=2)\n"
+        "save(1)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: save(2)\n"
+        "except DeitkitError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert "the disk is full" in done.stdout and "--resume" in done.stdout, done.stderr
+    loaded = load_latest(tmp_path, say=lambda text: pytest.fail(text))
+    assert loaded is not None and loaded.step == 1

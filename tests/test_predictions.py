@@ -101,9 +101,9 @@ def test_another_parquet_reader_sees_a_row_an_image(make: MakePredictions, tmp_p
     predictions = make()
     predictions.save(tmp_path / "p.parquet")
     table = pq.read_table(tmp_path / "p.parquet")
-    assert table.column_names == ["image_id", "label", "class.top", "class.confidence", "class.logits"] + [
-        "fused.top",
-        "fused.confidence",
+    assert table.column_names == [
+        *("image_id", "label", "class.top", "class.confidence", "class.logits"),
+        *("fused.top", "fused.confidence"),
     ]
     assert table["fused.top"].to_pylist() == predictions.heads["fused"].top.tolist()
 
@@ -129,7 +129,7 @@ def test_accuracy_of_more_classes_than_are_kept_is_refused(make: MakePredictions
 
 
 def test_an_unknown_head_is_named_with_the_near_miss(make: MakePredictions) -> None:
-    with pytest.raises(DeitkitError, match="'fussed'. Did you mean fused"):
+    with pytest.raises(DeitkitError, match=r"'fussed'\. Did you mean fused"):
         make().top1("fussed")
 
 
@@ -150,9 +150,7 @@ def test_a_missing_file_a_foreign_file_and_a_broken_file_are_named(make: MakePre
     with pytest.raises(DeitkitError, match="cannot be read as Parquet"):
         Predictions.load(tmp_path / "broken.parquet")
     make().save(tmp_path / "p.parquet")
-    pq.write_table(
-        pq.read_table(tmp_path / "p.parquet").replace_schema_metadata(None), tmp_path / "foreign.parquet"
-    )
+    pq.write_table(pq.read_table(tmp_path / "p.parquet").replace_schema_metadata(None), tmp_path / "foreign.parquet")
     with pytest.raises(DeitkitError, match="does not hold predictions"):
         Predictions.load(tmp_path / "foreign.parquet")
 

@@ -76,3 +76,11 @@ def test_other_classes_are_refused_with_the_command_that_helps(folder: Path, nam
     with pytest.raises(DeitkitError, match="other classes") as caught:
         open_teacher(recipe(folder), names)
     assert "deitkit finetune" in caught.value.remedy
+
+
+def test_a_transformer_of_another_resolution_is_refused_with_the_command_that_helps(tmp_path: Path) -> None:
+    student = build_student(Model(name="deit_nano", image_size=24), 10)
+    save_model(tmp_path / "teacher", student, ModelInfo.of(Data(), (24, 24), NAMES))
+    with pytest.raises(DeitkitError, match="takes 24x24 px, the student 32x32") as caught:
+        open_teacher(recipe(tmp_path / "teacher"), NAMES)
+    assert "deitkit upscale" in caught.value.remedy

@@ -188,3 +188,20 @@ def test_a_damaged_weights_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{broken json")
     with pytest.raises(DeitkitError, match=r"w\.safetensors is damaged"):
         read_weights(tmp_path / "w.safetensors")
+
+
+def test_a_weights_file_is_read_off_its_shapes_and_upscales(tmp_path: Path) -> None:
+    student = nano()
+    save_file(student.network.state_dict(), tmp_path / "w.safetensors")
+    model = load_model(tmp_path / "w.safetensors")
+    images = torch.randn(2, 3, 24, 24)
+    assert torch.equal(model.student(images).classes, student(images).classes)
+    larger, _ = upscale(model, (32, 32), mode="bicubic")
+    assert larger.info.size == (32, 32)
+
+
+def test_a_convnets_weights_file_has_no_positions(tmp_path: Path) -> None:
+    convnet = build_student(Model(name="timm:resnet10t", drop_path=0.0), 10)
+    save_file(convnet.network.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(DeitkitError, match="no vision transformer"):
+        load_model(tmp_path / "w.safetensors")

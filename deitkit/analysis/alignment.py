@@ -41,7 +41,7 @@ def _refuse_other_data(first: Predictions, other: Predictions) -> None:
         raise DeitkitError(
             "the predictions are of different data",
             problems=names,
-            remedy=f"deitkit evaluate {other.classifier} on {first.dataset}, split {first.split}",
+            remedy=f"deitkit evaluate {other.classifier} --dataset {first.dataset} --split {first.split}",
         )
     if first.fingerprint != other.fingerprint:
         raise DeitkitError(
@@ -49,7 +49,7 @@ def _refuse_other_data(first: Predictions, other: Predictions) -> None:
             problems=[
                 f"{name}, fingerprint {each.fingerprint[:12]}" for name, each in zip(names, (first, other), strict=True)
             ],
-            remedy=f"deitkit evaluate both on the {first.split} split that is there now",
+            remedy=f"run `deitkit evaluate` for both on the {first.split} split that is there now",
         )
 
 

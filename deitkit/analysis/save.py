@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +18,7 @@ from deitkit.errors import DeitkitError
 from deitkit.run import write_atomic
 
 DOTS_PER_INCH = 150
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
     "font.size": 10,
     "axes.titlesize": 11,
@@ -74,10 +75,10 @@ def _csv(table: Table) -> str:
 def _matrix(matrix: Matrix) -> Figure:
     """Cells shaded by value; a reference stands in brackets under the value that it belongs to."""
     count, values = len(matrix.labels), np.array(matrix.values)
-    side = 2.6 + 0.95 * count
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    side = 2.4 + 0.9 * count
+    figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=max(values.max(), 1e-9))
+    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=values.max() or 1.0)
     axes.set_xticks(range(count), matrix.labels, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), matrix.labels)
     axes.tick_params(length=0)

