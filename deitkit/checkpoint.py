@@ -1,6 +1,6 @@
 """Checkpoints: a folder that exists only when its manifest does. Loads no foreign pickle and knows no loss.
 
-    checkpoints/step-000000123/   model.safetensors, state.pt (weights_only), manifest.json with sha256s, written last
+checkpoints/step-000000123/   model.safetensors, state.pt (weights_only), manifest.json with sha256s, written last
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Several processes as one: ranks from torchrun's environment, gradients averaged by DDP. Knows no data and no model."""
+"""Several processes as one: ranks from torchrun, gradients averaged by DDP. Knows no data and no model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def join_world(device: str) -> Iterator[World]:
 
 
 def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """"auto" -> the best device here; a CUDA device gets the process's own index.
+    """ "auto" -> the best device here; a CUDA device gets the process's own index.
 
     Raises:
         DeitkitError: CUDA is asked for where there is none.

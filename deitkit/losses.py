@@ -59,9 +59,7 @@ def hard_labels(teacher_logits: Tensor) -> Tensor:
     return teacher_logits.argmax(dim=-1)
 
 
-def combine(
-    label: Tensor, distillation: Tensor | None, *, class_weight: float, distillation_weight: float
-) -> Terms:
+def combine(label: Tensor, distillation: Tensor | None, *, class_weight: float, distillation_weight: float) -> Terms:
     """Weigh the two terms: eq. 2 with weights 1 - lambda and lambda, eq. 3 with one half each."""
     total = class_weight * label
     if distillation is not None:
@@ -72,5 +70,3 @@ def combine(
 def agreement(logits: Tensor, labels: Tensor) -> Tensor:
     """Share of equal decisions of logits [B, K] and labels [B]; a scalar on the logits' device."""
     return (logits.argmax(dim=-1) == labels).float().mean()
-
-

@@ -20,13 +20,26 @@ from deitkit.weights import LoadedModel, ModelInfo
 
 
 def evaluation_loader(
-    source: Source, info: ModelInfo, *, device: torch.device, batch_size: int = 64, workers: int = 0,
+    source: Source,
+    info: ModelInfo,
+    *,
+    device: torch.device,
+    batch_size: int = 64,
+    workers: int = 0,
     indices: Sequence[int] | None = None,
 ) -> EvalLoader:
     """The source's images as the model's own protocol crops and normalises them."""
     return EvalLoader(
-        source, size=info.size, mean=info.mean, std=info.std, crop_ratio=info.crop_ratio,
-        interpolation=info.interpolation, batch_size=batch_size, workers=workers, device=device, indices=indices,
+        source,
+        size=info.size,
+        mean=info.mean,
+        std=info.std,
+        crop_ratio=info.crop_ratio,
+        interpolation=info.interpolation,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        indices=indices,
     )
 
 
@@ -85,7 +98,10 @@ def _table(
         heads=heads,
         paths=[str(Path(path).absolute()) for path in paths if path is not None] if all(paths) else None,
         settings={
-            "image_size": list(info.size), "crop_ratio": info.crop_ratio, "fusion": info.fusion, "family": family
+            "image_size": list(info.size),
+            "crop_ratio": info.crop_ratio,
+            "fusion": info.fusion,
+            "family": family,
         },
     )
 
@@ -107,9 +123,7 @@ def token_batches(
 
 
 @torch.inference_mode()
-def classify(
-    model: LoadedModel, paths: Sequence[Path], *, device: torch.device, top: int = 5
-) -> list[dict[str, Any]]:
+def classify(model: LoadedModel, paths: Sequence[Path], *, device: torch.device, top: int = 5) -> list[dict[str, Any]]:
     """Each image file through every head: `{"image", "heads": {head: [{"class", "confidence"}, ...]}}`."""
     info, student = model.info, model.student.eval().to(device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (info.mean, info.std))

@@ -54,8 +54,10 @@ def saving(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # safetensors and torch wrap the system's error in their own
-        full = error.errno in DISK_FULL if isinstance(error, OSError) else any(
-            os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in DISK_FULL
+        full = (
+            error.errno in DISK_FULL
+            if isinstance(error, OSError)
+            else any(os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in DISK_FULL)
         )
         if not full:
             raise

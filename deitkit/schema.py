@@ -253,7 +253,8 @@ def contradictions(recipe: Recipe) -> list[str]:
         )
     if recipe.schedule.warmup_epochs and recipe.schedule.warmup_lr > recipe.peak_lr:
         found.append(
-            f"schedule.warmup_lr {recipe.schedule.warmup_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}: lower it"
+            f"schedule.warmup_lr {recipe.schedule.warmup_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}: "
+            "lower it"
         )
     if recipe.schedule.warmup_epochs > recipe.train.epochs:
         found.append(
@@ -305,8 +306,8 @@ def _stream_contradictions(recipe: Recipe) -> list[str]:
             f"stream.mix_group {group} x stream.repeats {stream.repeats} is more than stream.batch_size "
             f"{stream.batch_size}: an image's repeats would not fit into one batch; lower one of them"
         )
-    if recipe.augment.crop_scale[0] > recipe.augment.crop_scale[1]:
-        found.append(f"augment.crop_scale {list(recipe.augment.crop_scale)}: the first must not be above the second")
-    if recipe.augment.crop_aspect[0] > recipe.augment.crop_aspect[1]:
-        found.append(f"augment.crop_aspect {list(recipe.augment.crop_aspect)}: the first must not be above the second")
+    for key in ("crop_scale", "crop_aspect"):
+        low, high = getattr(recipe.augment, key)
+        if not 0 < low <= high:
+            found.append(f"augment.{key} [{low:g}, {high:g}]: expected 0 < first <= second")
     return found

@@ -179,7 +179,9 @@ def _toml(choices: list[Choice], title: str) -> str:
             inline.update(value)
             value = inline
         item = tomlkit.item(value)
-        tables.setdefault(table, tomlkit.table()).add(key, item.comment(f"ours: {choice.why}" if choice.why else "ours"))
+        tables.setdefault(table, tomlkit.table()).add(
+            key, item.comment(f"ours: {choice.why}" if choice.why else "ours")
+        )
     for name, table in tables.items():
         document.add(name, table)
     return tomlkit.dumps(document)

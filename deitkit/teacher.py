@@ -94,7 +94,9 @@ def _refuse_other_classes(model: LoadedModel, class_names: tuple[str, ...], reci
     if set(theirs) == set(class_names):
         difference = "the same classes in another order"
     else:
-        difference = f"{len(theirs)} classes ({_sample(theirs)}), the data has {len(class_names)} ({_sample(class_names)})"
+        difference = (
+            f"{len(theirs)} classes ({_sample(theirs)}), the data has {len(class_names)} ({_sample(class_names)})"
+        )
     raise DeitkitError(
         f"teacher {model.origin} has other classes: {difference}",
         value=model.origin,

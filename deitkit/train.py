@@ -93,13 +93,12 @@ def train_run(
     else:
         run.refuse_occupied(overwrite=overwrite)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    with join_world(picked.type) as world:
-        with run.lock() if world.is_main else contextlib.nullcontext():
-            training = build(recipe, world=world, device=picked, workers=workers)
-            if world.is_main:
-                _open_folder(run, training, again=again, overwrite=overwrite, observer=observer)
-            world.barrier()
-            return fit(run, training, resume=again, observer=observer if world.is_main else Silent())
+    with join_world(picked.type) as world, run.lock() if world.is_main else contextlib.nullcontext():
+        training = build(recipe, world=world, device=picked, workers=workers)
+        if world.is_main:
+            _open_folder(run, training, again=again, overwrite=overwrite, observer=observer)
+        world.barrier()
+        return fit(run, training, resume=again, observer=observer if world.is_main else Silent())
 
 
 def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> FitResult:
@@ -231,12 +230,16 @@ def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = N
     sums = training.world.gather(training.sums.state_dict())
     if not training.world.is_main:
         return
-    state: dict[str, Any] = {} if name else {
-        "progress": dict(vars(training.progress)),
-        "sums": sums,
-        "optimizer": training.optimizer.state_dict()["state"],
-        "ema": training.ema.state_dict() if training.ema else {},
-    }
+    state: dict[str, Any] = (
+        {}
+        if name
+        else {
+            "progress": dict(vars(training.progress)),
+            "sums": sums,
+            "optimizer": training.optimizer.state_dict()["state"],
+            "ema": training.ema.state_dict() if training.ema else {},
+        }
+    )
     save_checkpoint(
         run.checkpoints,
         step=training.progress.step,

@@ -285,7 +285,9 @@ def _model_of_file(path: Path) -> LoadedModel:
     try:
         student.network.load_state_dict(state)
     except RuntimeError as error:
-        raise DeitkitError(f"{path} is no plain DeiT: {error}", value=str(path), remedy="name a model folder") from error
+        raise DeitkitError(
+            f"{path} is no plain DeiT: {error}", value=str(path), remedy="name a model folder"
+        ) from error
     names = tuple(str(index) for index in range(classes))
     return LoadedModel(student.eval(), ModelInfo.of(Data(), (side, side), names), str(path))
 
@@ -294,7 +296,9 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     except ValueError as error:
-        raise DeitkitError(f"{folder}/config.json is damaged: {error}", value=str(folder), remedy="copy it again") from error
+        raise DeitkitError(
+            f"{folder}/config.json is damaged: {error}", value=str(folder), remedy="copy it again"
+        ) from error
     return config
 
 
@@ -320,7 +324,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             remedy="convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise DeitkitError(f"{path} is no readable weights file: {error}", value=str(path), remedy="copy it again") from error
+        raise DeitkitError(
+            f"{path} is no readable weights file: {error}", value=str(path), remedy="copy it again"
+        ) from error
     state = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DeitkitError(f"{path} holds no state dict", value=str(path), remedy="save model.state_dict() alone")
@@ -348,9 +354,7 @@ class Transfer:
         return {"resized": self.resized, "new": self.new, "ignored": self.ignored}
 
 
-def start_from(
-    student: Student, reference: str, *, class_names: tuple[str, ...], mode: PositionMode
-) -> Transfer:
+def start_from(student: Student, reference: str, *, class_names: tuple[str, ...], mode: PositionMode) -> Transfer:
     """Load earlier weights into `student`: a run, a model folder or a weights file.
 
     The classifier is new when the classes differ in name or order; position embeddings are resampled to the

@@ -1,6 +1,6 @@
 """Distil a student from Python: the same recipes and functions that the command line runs.
 
-    python examples/train_from_python.py
+python examples/train_from_python.py
 """
 
 from pathlib import Path

@@ -15,7 +15,6 @@ from deitkit import checkpoint
 from deitkit.checkpoint import list_checkpoints, load_checkpoint, load_latest, save_checkpoint
 from deitkit.errors import DeitkitError
 
-
 ROOT = Path(__file__).parents[1]
 
 

@@ -46,9 +46,7 @@ def test_two_ranks_train_as_one_process_with_two_parts(recipe: Path, tmp_path: P
     one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
     accumulate = ("--set", "train.accumulation=2")
     subprocess.run(torchrun(recipe, one.path, *QUIET, *accumulate, ranks=1), check=True, capture_output=True)
-    subprocess.run(
-        torchrun(recipe, two.path, *QUIET, "--set", "train.accumulation=1"), check=True, capture_output=True
-    )
+    subprocess.run(torchrun(recipe, two.path, *QUIET, "--set", "train.accumulation=1"), check=True, capture_output=True)
     ours, theirs = (load_checkpoint(list_checkpoints(run.checkpoints)[-1]).model for run in (one, two))
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], rtol=2e-3, atol=2e-4)

@@ -46,7 +46,9 @@ def test_label_loss_equals_cross_entropy_with_distributions(logits: torch.Tensor
 def test_soft_loss_equals_equation_2(logits: torch.Tensor, teacher_logits: torch.Tensor) -> None:
     targets = torch.eye(K, dtype=torch.float64)[torch.arange(B)]
     z, zt = logits.numpy(), teacher_logits.numpy()
-    expected = (1 - LAMBDA) * cross_entropy(z, targets.numpy()) + LAMBDA * TAU**2 * kl_teacher_student(z, zt, TAU).mean()
+    expected = (1 - LAMBDA) * cross_entropy(z, targets.numpy()) + LAMBDA * TAU**2 * kl_teacher_student(
+        z, zt, TAU
+    ).mean()
     terms = combine(
         label_loss(logits, targets),
         soft_distillation(logits, teacher_logits, tau=TAU),
@@ -60,7 +62,7 @@ def test_hard_loss_equals_equation_3(logits: torch.Tensor, teacher_logits: torch
     labels = torch.arange(B)
     eye = np.eye(K)
     z = logits.numpy()
-    expected = 0.5 * cross_entropy(z, eye[: B]) + 0.5 * cross_entropy(z, eye[teacher_logits.numpy().argmax(axis=1)])
+    expected = 0.5 * cross_entropy(z, eye[:B]) + 0.5 * cross_entropy(z, eye[teacher_logits.numpy().argmax(axis=1)])
     terms = combine(
         label_loss(logits, torch.eye(K, dtype=torch.float64)[labels]),
         hard_distillation(logits, hard_labels(teacher_logits)),

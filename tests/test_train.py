@@ -14,8 +14,8 @@ from deitkit.checkpoint import list_checkpoints, load_checkpoint
 from deitkit.errors import DeitkitError
 from deitkit.metrics import CLOCK_FIELDS, Sums
 from deitkit.recipe import validate
-from deitkit.schema import Recipe
 from deitkit.run import Run
+from deitkit.schema import Recipe
 from deitkit.train import Silent, train_run
 
 TINY: dict[str, Any] = {
@@ -159,7 +159,9 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_stops_with_a_diagnosis_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    wild = tiny(optim={"lr": 1e30, "lr_scaling": "none"}, schedule={"warmup_epochs": 0.0}, checkpoint={"every_steps": 1})
+    wild = tiny(
+        optim={"lr": 1e30, "lr_scaling": "none"}, schedule={"warmup_epochs": 0.0}, checkpoint={"every_steps": 1}
+    )
     with pytest.raises(DeitkitError, match="diverged by step") as caught:
         train_run(wild, tmp_path / "run", device="cpu")
     assert "optim.lr" in caught.value.remedy

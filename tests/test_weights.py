@@ -95,9 +95,7 @@ def test_a_model_folder_comes_back_whole_and_loads_in_timm(tmp_path: Path) -> No
 def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     save_model(tmp_path / "model", nano(seed=1), info())
     save_model(tmp_path / "model", nano(seed=2), info())
-    assert torch.equal(
-        load_model(tmp_path / "model").student.network.pos_embed, nano(seed=2).network.pos_embed
-    )
+    assert torch.equal(load_model(tmp_path / "model").student.network.pos_embed, nano(seed=2).network.pos_embed)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -159,7 +157,10 @@ def test_plain_weights_start_a_distilled_student_with_a_fresh_token(tmp_path: Pa
 
 
 def test_another_architectures_weights_are_refused(tmp_path: Path) -> None:
-    save_file(build_student(Model(name="deit_nano", options={"embed_dim": 96}), 10).network.state_dict(), tmp_path / "w.safetensors")
+    save_file(
+        build_student(Model(name="deit_nano", options={"embed_dim": 96}), 10).network.state_dict(),
+        tmp_path / "w.safetensors",
+    )
     with pytest.raises(DeitkitError, match="another architecture"):
         start_from(nano(distilled=False, size=32), str(tmp_path / "w.safetensors"), class_names=DIGITS, mode="bicubic")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from deitkit.predictions import HeadPredictions, Predictions
 def align(predictions: Sequence[Predictions]) -> list[Predictions]:
     """Predictions of one split of one data set -> the same, reduced to the images that all have, in one order.
 
-    Class indices become those of the first, matched by name.
+    Class indices become those of the first, matched by name. Of classifiers of one name, later ones get a number.
     """
     if not predictions:
         raise DeitkitError(
@@ -32,7 +33,7 @@ def align(predictions: Sequence[Predictions]) -> list[Predictions]:
             remedy="evaluate all of them on the same images",
         )
     ids = [image_id for image_id in first.ids if image_id in shared]
-    return [_selected(_renumbered(each, first), ids) for each in predictions]
+    return _distinct([_selected(_renumbered(each, first), ids) for each in predictions])
 
 
 def _refuse_other_data(first: Predictions, other: Predictions) -> None:
@@ -97,3 +98,13 @@ def _head_rows(head: HeadPredictions, rows: NDArray[np.intp]) -> HeadPredictions
     return HeadPredictions(
         head.name, head.top[rows], head.confidence[rows], None if head.logits is None else head.logits[rows]
     )
+
+
+def _distinct(predictions: Sequence[Predictions]) -> list[Predictions]:
+    seen: Counter[str] = Counter()
+    named = []
+    for each in predictions:
+        seen[each.classifier] += 1
+        number = seen[each.classifier]
+        named.append(each if number == 1 else replace(each, classifier=f"{each.classifier} ({number})"))
+    return named

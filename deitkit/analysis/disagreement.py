@@ -26,7 +26,10 @@ TABLE4_HEADS = {"class": "class", "distillation": "distillation", "fused": "clas
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A name and its decisions [N]. `table4` is what the paper's Table 4 calls such a classifier, if it has one."""
+    """A name and its decisions [N], the most probable classes.
+
+    `table4` is what the paper's Table 4 calls such a classifier, if it has one.
+    """
 
     name: str
     top1: NDArray[np.int64]
@@ -63,16 +66,15 @@ def compare(predictions: Sequence[Predictions]) -> Report:
 
 
 def classifiers(aligned: Sequence[Predictions]) -> list[Classifier]:
-    """The heads of aligned predictions as classifiers with distinct names."""
-    found: list[Classifier] = []
+    """Every head of aligned predictions as a classifier of its own."""
+    found = []
     for predictions in aligned:
         for head in predictions.heads:
             if "distillation" in predictions.heads:
                 name, table4 = f"{predictions.classifier} {head}", TABLE4_HEADS.get(head, "")
             else:
                 name, table4 = predictions.classifier, str(predictions.settings.get("family", ""))
-            taken = sum(name == other.name or other.name.startswith(f"{name} (") for other in found)
-            found.append(Classifier(f"{name} ({taken + 1})" if taken else name, predictions.top1(head), table4))
+            found.append(Classifier(name, predictions.top1(head), table4))
     return found
 
 

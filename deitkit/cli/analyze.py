@@ -61,7 +61,12 @@ def tokens(
 
 
 def predictions_of(
-    references: list[str], *, dataset: str = "", data: str = "", split: str = "val", device: str = "auto",
+    references: list[str],
+    *,
+    dataset: str = "",
+    data: str = "",
+    split: str = "val",
+    device: str = "auto",
     keep_logits: bool = False,
 ) -> list[Predictions]:
     """Each classifier's predictions on the first one's data (or the data named): found, or made and kept."""

@@ -48,7 +48,7 @@ VERBS: dict[str, Verb | Group] = {
         "Understand what was learned.",
         {
             "disagreement": Verb("deitkit.cli.analyze", "disagreement", "How often classifiers decide differently."),
-            "tokens": Verb("deitkit.cli.analyze", "tokens", "How alike the class and distillation tokens are."),
+            "tokens": Verb("deitkit.cli.analyze", "tokens", "How alike the class and the distillation token are."),
         },
     ),
     "explore": Verb("deitkit.cli.explore", "explore", "Look at a run's predictions in FiftyOne."),
@@ -59,7 +59,7 @@ VERBS: dict[str, Verb | Group] = {
             "show": Verb("deitkit.cli.recipes", "show", "Show a recipe with each value's origin."),
             "diff": Verb("deitkit.cli.recipes", "diff", "Show where two recipes differ."),
             "copy": Verb("deitkit.cli.recipes", "copy", "Copy a recipe to a file of your own."),
-            "check": Verb("deitkit.cli.recipes", "check", "Check recipe files, all errors at once."),
+            "check": Verb("deitkit.cli.recipes", "check", "Check recipe files: all errors of all files at once."),
         },
     ),
     "runs": Group(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,9 @@ def explore(
     teacher: Annotated[str, typer.Option("--teacher", help="Its teacher [default: the recipe's].")] = "",
     split: Annotated[str, typer.Option("--split", help="train or val.")] = "val",
     name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset that deitkit did not make.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset that deitkit did not make.")
+    ] = False,
     launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False,
     port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
@@ -35,16 +37,15 @@ def explore(
     Example: deitkit explore runs/quickstart/student_32
     """
     from deitkit.cli.analyze import predictions_of
-    from deitkit.explore import build_dataset, launch_app
+    from deitkit.explore import build_dataset
 
     teacher = teacher or teacher_of(run)
     references = [run, *([teacher] if teacher else []), *(others or [])]
     tables = predictions_of(references, split=split, device=device)
-    images = image_files(run, tables[0])
+    files = image_files(run, tables[0])
     dataset = build_dataset(
-        tables, name or f"deitkit-{Path(run).name}", images=images, teacher=Path(teacher).name if teacher else None,
-        overwrite=overwrite,
-    )  # fmt: skip
+        tables, name or f"deitkit-{Path(run).name}", image_of=lambda row: files[row], overwrite=overwrite
+    )
     views = dataset.list_saved_views()
     if as_json:
         render.print_json({"dataset": dataset.name, "samples": len(dataset), "views": views})
@@ -52,9 +53,20 @@ def explore(
         rows = [[view, len(dataset.load_saved_view(view))] for view in views]
         render.print_table(f"FiftyOne dataset {dataset.name}, {len(dataset):,} images", ["saved view", "images"], rows)
     if launch:
-        launch_app(dataset, port=port, say=render.say)
+        look(dataset, port)
     else:
         render.say(f"to look at it: deitkit explore {run} --launch")
+
+
+def look(dataset: Any, port: int) -> None:
+    """The App until it is closed or Ctrl-C. On a remote machine: ssh -L PORT:127.0.0.1:PORT."""
+    import os
+
+    from deitkit import explore as fiftyone_side
+
+    session = fiftyone_side.launch(dataset, port, open_browser=bool(os.environ.get("DISPLAY")))
+    render.say(f"the App is at http://127.0.0.1:{port} on this machine; Ctrl-C ends it")
+    session.wait(-1)
 
 
 def teacher_of(run: str) -> str:

@@ -33,9 +33,11 @@ STAGES = {
     "student": Stage("distil its sibling through the distillation token", "quickstart/student", teacher="teacher"),
     "teacher_32": Stage(f"fine-tune the teacher at {UPSCALED_TO} px", "quickstart/teacher_32", start="teacher"),
     "student_32": Stage(
-        f"fine-tune the upscaled student at {UPSCALED_TO} px", "quickstart/student_32", teacher="teacher_32",
+        f"fine-tune the upscaled student at {UPSCALED_TO} px",
+        "quickstart/student_32",
+        teacher="teacher_32",
         start="student_upscaled",
-    ),  # fmt: skip
+    ),
 }
 
 
@@ -68,7 +70,9 @@ def quickstart(
         render.say(f"\n[{number}/{len(STAGES)}] {stage.title}")
         if stage.start == "student_upscaled":
             upscale_student(root)
-        top1[name] = run_stage(root, name, seed=seed, resume=resume, overwrite=overwrite, workers=workers, device=device)
+        top1[name] = run_stage(
+            root, name, seed=seed, resume=resume, overwrite=overwrite, workers=workers, device=device
+        )
     found = explain(root)
     seconds = time.perf_counter() - began
     if as_json:
@@ -96,7 +100,7 @@ def explain(root: Path) -> dict[str, Any]:
 def next_commands(root: Path) -> list[str]:
     """Three things to try after a quickstart."""
     return [
-        f"deitkit explore {root}/student_32 --with {root}/teacher_32 --launch   # look at the images they disagree on",
+        f"deitkit explore {root}/student_32 --launch   # look at the images that they disagree on",
         f"deitkit analyze tokens {root}/student   # the tokens before fine-tuning",
         "deitkit   # three questions, then it trains on your own images",
     ]

@@ -36,8 +36,7 @@ class Options:
     """What the three verbs share, as given on the command line."""
 
     recipe: str
-    overrides: dict[str, Any]
-    sets: tuple[str, ...]
+    changes: dict[str, Any]  # dotted recipe key -> value
     output: str
     resume: bool
     overwrite: bool
@@ -56,10 +55,8 @@ def pretrain(
 
     Example: deitkit pretrain --recipe quickstart/teacher --epochs 5
     """
-    options = Options(
-        recipe, shorthand(dataset=dataset, data=data, epochs=epochs, seed=seed), tuple(sets or ()), output, resume,
-        overwrite, workers, device, dry_run, as_json,
-    )  # fmt: skip
+    changes = given(sets, dataset=dataset, data=data, epochs=epochs, seed=seed)
+    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
     train("pretrain", options)
 
 
@@ -73,10 +70,8 @@ def distill(
 
     Example: deitkit distill --recipe quickstart/student --dry-run
     """
-    options = Options(
-        recipe, shorthand(teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed), tuple(sets or ()), output,
-        resume, overwrite, workers, device, dry_run, as_json,
-    )  # fmt: skip
+    changes = given(sets, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed)
+    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
     train("distill", options)
 
 
@@ -90,35 +85,45 @@ def finetune(
 
     Example: deitkit finetune --recipe quickstart/teacher_32 --dry-run
     """
-    options = Options(
-        recipe, shorthand(start=start, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed),
-        tuple(sets or ()), output, resume, overwrite, workers, device, dry_run, as_json,
-    )  # fmt: skip
+    changes = given(sets, start=start, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed)
+    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
     train("finetune", options)
 
 
-def shorthand(
-    *, start: str = "", teacher: str = "", dataset: str = "", data: str = "", epochs: int | None = None, seed: int | None = None
+def given(
+    sets: list[str] | None,
+    *,
+    start: str = "",
+    teacher: str = "",
+    dataset: str = "",
+    data: str = "",
+    epochs: int | None = None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
-    """Named options as recipe keys; those not given are left out."""
-    words = {"start.weights": start, "teacher.model": teacher, "data.dataset": dataset, "data.path": data}
-    given: dict[str, Any] = {key: word for key, word in words.items() if word}
-    if epochs is not None:
-        given["train.epochs"] = epochs
-    if seed is not None:
-        given["train.seed"] = seed
-    return given
+    """Named options and --set as recipe keys; those not given are left out, and --set has the last word."""
+    from deitkit.recipe import parse_override
+
+    named = {
+        "start.weights": start or None,
+        "teacher.model": teacher or None,
+        "data.dataset": dataset or None,
+        "data.path": data or None,
+        "train.epochs": epochs,
+        "train.seed": seed,
+    }
+    changes = {key: value for key, value in named.items() if value is not None}
+    return changes | dict(parse_override(text) for text in sets or ())
 
 
 def resolve(options: Options) -> Recipe:
     """The recipe with the command line's values in it."""
     from deitkit.catalog import DATASETS
-    from deitkit.recipe import load_recipe, override, parse_override
+    from deitkit.recipe import load_recipe, override
 
-    keys = {**options.overrides, **dict(parse_override(text) for text in options.sets)}
-    recipe = load_recipe(options.recipe, keys, origin="command line")
+    recipe = load_recipe(options.recipe, options.changes, origin="command line")
     known = DATASETS.get(recipe.data.dataset)
-    if "data.path" in keys and "data.dataset" not in keys and known and known.layout == "digits":
+    named = "data.dataset" in options.changes
+    if "data.path" in options.changes and not named and known and known.layout == "digits":
         return override(recipe, {"data.dataset": "folder"}, origin="--data")
     return recipe
 
@@ -157,7 +162,9 @@ def train(verb: str, options: Options) -> None:
     if options.as_json:
         render.print_json({"run": output, "top1": top1})
         return
-    render.print_table(f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()])
+    render.print_table(
+        f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()]
+    )
     render.say(f"next: deitkit evaluate {output}   deitkit explore {output} --launch")
 
 

@@ -39,7 +39,7 @@ def wizard() -> None:
 
     answers = ask()
     options = Options(
-        recipe="", overrides={}, sets=(), output="", resume=False, overwrite=False, workers=None, device="auto",
+        recipe="", changes={}, output="", resume=False, overwrite=False, workers=None, device="auto",
         dry_run=False, as_json=False,
     )  # fmt: skip
     if answers.goal == "2" and not answers.earlier:

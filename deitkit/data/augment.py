@@ -42,7 +42,8 @@ def load_rgb(image: Image.Image, name: str) -> Image.Image:
     try:
         if image.mode.startswith("I;16"):  # Pillow's own conversion clips: nearly all pixels become white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
     except _BROKEN as error:
         raise _unreadable(name, str(error)) from error
 
@@ -65,9 +66,9 @@ def _unreadable(name: str, reason: str) -> DeitkitError:
 def make_view(
     image: Image.Image, plan: Plan, *, size: tuple[int, int], interpolation: str, fill: tuple[int, int, int]
 ) -> Pixels:
-    """Crop, resize, flip and augment an RGB image: [3, H, W]. `fill` is the colour of what an operation lays bare.
+    """Crop, resize, flip and augment an RGB image: [3, H, W]. Erasing comes after normalisation, not here.
 
-    Erasing comes after normalisation and is not done here.
+    `fill` is the colour of what a geometric operation lays bare.
     """
     resample = INTERPOLATIONS[interpolation]
     top, left, height, width = plan.crop
@@ -97,8 +98,6 @@ def apply_operation(
 
 def erasing_noise(plan: Plan) -> npt.NDArray[np.float32]:
     """The plan's own standard normal pixels: [3, height, width] of its erasing box."""
-    if plan.erase is None:
-        return np.empty((3, 0, 0), dtype=np.float32)
     generator = np.random.Generator(np.random.Philox(key=plan.noise_key))
     return generator.standard_normal((3, *plan.erase[2:]), dtype=np.float32)
 
@@ -110,9 +109,9 @@ def evaluation_view(image: Image.Image, size: tuple[int, int], crop_ratio: float
     """
     height, width = (math.floor(side / crop_ratio) for side in size)
     if height * image.width >= width * image.height:
-        resized = (max(size[1], height * image.width // image.height), height)
+        resized = (height * image.width // image.height, height)
     else:
-        resized = (width, max(size[0], width * image.height // image.width))
+        resized = (width, width * image.height // image.width)
     if resized != image.size:
         image = image.resize(resized, INTERPOLATIONS[interpolation])
     top, left = round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2)

@@ -7,9 +7,11 @@ recipe and the seed alone, never on the workers, the ranks or where training beg
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -90,8 +92,8 @@ class UnitMaker:
         plans = self._plans(unit, files, images, orders)
         places = np.argsort(orders, axis=1)
         views = np.empty((len(plans), len(images), 3, *self.recipe.model.size), dtype=np.uint8)
-        for position, (file, name) in enumerate(zip(files, names, strict=True)):
-            image = load_rgb(file, name)  # one at a time: a whole set of large photographs would fill the memory
+        for position in reversed(range(len(images))):
+            image = load_rgb(files.pop(), names[position])  # let go before the next: large photographs fill the memory
             for group, place in enumerate(places[:, position].tolist()):
                 views[group, place] = self._view(image, plans[group][place])
         noise = [erasing_noise(drawn[index]).ravel() for drawn in plans for index in drawn.erased]
@@ -100,7 +102,7 @@ class UnitMaker:
             labels=torch.from_numpy(np.concatenate([self.source.labels[images[order]] for order in orders])),
             erase=torch.from_numpy(np.concatenate([drawn.erase for drawn in plans])),
             noise=torch.from_numpy(np.concatenate([np.empty(0, dtype=np.float32), *noise])),
-            decoded=len(files),
+            decoded=len(images),
         )
 
     def _plans(self, unit: Unit, files: list[Image.Image], images: Indices, orders: list[Indices]) -> list[Plans]:
@@ -181,7 +183,7 @@ class TrainLoader:
         self.decoded = 0
         self.data_wait_s = 0.0
         self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
-        self._mean, self._std = channel_statistics(recipe.data.mean, recipe.data.std, self.device)
+        self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
 
     def steps(self, start_step: int, stop_step: int) -> Iterator[list[Batch]]:
         """For each global step the rank's parts, one for each accumulation step. Workers live until the last."""
@@ -253,7 +255,7 @@ class EvalLoader:
         self.batch_size = batch_size
         self.indices = range(len(source)) if indices is None else indices
         self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation), workers, self.device)
-        self._mean, self._std = channel_statistics(mean, std, self.device)
+        self._mean, self._std = per_channel(mean, self.device), per_channel(std, self.device)
 
     def __iter__(self) -> Iterator[EvalBatch]:
         starts = range(0, len(self.indices), self.batch_size)
@@ -266,11 +268,9 @@ class EvalLoader:
             views.close()
 
 
-def channel_statistics(
-    mean: Sequence[float], std: Sequence[float], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """mean and std, each [1, 3, 1, 1]."""
-    return tuple(torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))  # type: ignore[return-value]
+def per_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """[3] -> [1, 3, 1, 1]."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
@@ -306,7 +306,7 @@ class Pool(Generic[Key, Sample]):
         Raises:
             DeitkitError: a worker's own, or that a worker was killed.
         """
-        samples = iter(self._loader(keys))
+        samples = _started(self._loader(keys))
         try:
             for sample in samples:
                 if isinstance(sample, DeitkitError):
@@ -315,13 +315,16 @@ class Pool(Generic[Key, Sample]):
         except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
             if not self.workers or not _is_death(error):
                 raise
-            raise DeitkitError(
-                "a data worker was killed; mostly memory, or shared memory (/dev/shm), ran out",
-                value=self.workers,
-                remedy="fewer --workers, or 0",
-            ) from error
+        else:
+            return
         finally:
             del samples  # its last reference: the workers end now
+        # Not in the handler: the caught error would keep the other workers alive.
+        raise DeitkitError(
+            "a data worker was killed; mostly memory, or shared memory (/dev/shm), ran out",
+            value=self.workers,
+            remedy="fewer --workers, or 0",
+        )
 
     def _loader(self, keys: Iterable[Key]) -> DataLoader[Any]:
         return DataLoader(
@@ -350,6 +353,18 @@ class _Samples(Dataset[Any]):
             return error
 
 
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, without torch's signal handler for dead ones: it raises in the middle of anything, of an
+    optimiser's step, too. Waiting for the next sample finds them as well."""
+    if sys.platform == "win32" or not loader.num_workers:
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    samples = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+    return samples
+
+
 def _is_death(error: Exception) -> bool:
     """Whether a worker died: torch says so, or the channel broke that tensors come through."""
     text = str(error)
@@ -365,4 +380,8 @@ def _init_worker(_: int) -> None:
     """The main process decides when to stop: Ctrl-C and a first SIGTERM, which reach a whole process group, must not
     end the workers before the step is finished and saved."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL) and None)
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

@@ -121,12 +121,13 @@ _AUTO_MAGNITUDES = np.array([[float(magnitude) for _, _, magnitude in row] for r
 
 @dataclass(frozen=True)
 class Plan:
-    """One view. Boxes are (top, left, height, width) in pixels: the crop's of the image, the erasing's of the view."""
+    """One view. Boxes are (top, left, height, width) in pixels: the crop's of the image, the erasing's of the view.
+    An erasing box of height 0 erases nothing; an operation that takes no argument has None."""
 
     crop: tuple[int, int, int, int]
     flip: bool
     operations: tuple[tuple[str, float | int | None], ...]
-    erase: tuple[int, int, int, int] | None
+    erase: tuple[int, int, int, int]
     noise_key: int
 
 
@@ -159,7 +160,7 @@ class Plans:
             crop=(top, left, height, width),
             flip=bool(self.flip[index]),
             operations=tuple(_named(op, argument) for op, argument in operations if op != NO_OPERATION),
-            erase=(erase_top, erase_left, erase_height, erase_width) if erase_height else None,
+            erase=(erase_top, erase_left, erase_height, erase_width),
             noise_key=int(self.noise_key[index]),
         )
 

@@ -52,7 +52,10 @@ def philox4x32(counter: Sequence[npt.ArrayLike], key: tuple[int, int]) -> list[W
 def words(
     seed: int, domain: Domain, epoch: int, index: npt.ArrayLike, *, lanes: int, repeat: npt.ArrayLike = 0
 ) -> Words:
-    """64 random bits for each index [n] and lane: [n, lanes]. `index` below 2**48, `repeat` below 2**16."""
+    """64 random bits for each index [n] and lane: [n, lanes].
+
+    `index` below 2**48, `repeat` below 2**16, `lanes` up to 2**25: within these no counter occurs twice.
+    """
     blocks = np.arange((lanes + 1) // 2, dtype=np.uint64) | np.uint64(domain << 24)
     index = np.asarray(index, dtype=np.uint64).reshape(-1, 1)
     repeat = np.asarray(repeat, dtype=np.uint64).reshape(-1, 1)

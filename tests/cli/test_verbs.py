@@ -235,7 +235,9 @@ def test_cuda_is_refused_where_none_is(deitkit: Deitkit, tmp_path: Path) -> None
 
 
 def test_upscaling_a_convnet_is_refused(runs: Path, deitkit: Deitkit, tmp_path: Path) -> None:
-    assert "no position embeddings" in error_of(deitkit("upscale", runs / "teacher", "--to", "32", "-o", tmp_path / "x"))
+    assert "no position embeddings" in error_of(
+        deitkit("upscale", runs / "teacher", "--to", "32", "-o", tmp_path / "x")
+    )
 
 
 def test_predict_on_a_missing_file_or_an_empty_folder(runs: Path, deitkit: Deitkit, tmp_path: Path) -> None:

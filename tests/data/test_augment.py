@@ -120,9 +120,6 @@ def test_an_oblong_evaluation_view_is_filled_by_the_image(height, width, size):
     assert view.min() == 255
 
 
-# Broken and unusual images
-
-
 def test_broken_images_are_refused_by_name():
     whole = encoded(picture(), "JPEG")
     for data, reason in (

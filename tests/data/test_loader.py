@@ -75,8 +75,8 @@ def test_a_batch_is_its_plans_carried_out(digits, digits_recipe: Build):
                     decode(digits.read(image), "x"), plans[index], size=(16, 16), interpolation="bicubic",
                     fill=(124, 116, 104),
                 )  # fmt: skip
-                view = (torch.from_numpy(view) / 255 - mean) / std
-                if plans[index].erase:
+                view = (torch.tensor(view) / 255 - mean) / std
+                if index in plans.erased:
                     top, left, height, width = plans[index].erase
                     view[:, top : top + height, left : left + width] = torch.from_numpy(erasing_noise(plans[index]))
                 views.append(view)
@@ -209,14 +209,16 @@ def test_workers_leave_the_first_signals_to_the_main_process(digits, digits_reci
     assert not multiprocessing.active_children()
 
 
-def test_a_killed_worker_is_an_error_with_a_remedy(digits, digits_recipe: Build):
-    steps = loader(digits, digits_recipe(), workers=1).steps(0, 1000)
+def test_a_killed_worker_is_an_error_of_the_loader_with_a_remedy(digits, digits_recipe: Build):
+    steps = loader(digits, digits_recipe(), workers=2).steps(0, 1000)
     next(steps)
-    (worker,) = multiprocessing.active_children()
+    worker, _ = multiprocessing.active_children()
     os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(0.1)  # torch's own handler would raise here
     with pytest.raises(DeitkitError, match="a data worker was killed") as caught:
         list(steps)
     assert "--workers" in caught.value.remedy
+    assert not multiprocessing.active_children()
 
 
 def test_waiting_for_data_is_measured(digits, digits_recipe: Build):
@@ -224,9 +226,6 @@ def test_waiting_for_data_is_measured(digits, digits_recipe: Build):
     began = time.perf_counter()
     list(reader.steps(0, 3))
     assert 0 < reader.data_wait_s < time.perf_counter() - began
-
-
-# Evaluation
 
 
 def evaluation(source: Source, **settings) -> EvalLoader:

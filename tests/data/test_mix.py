@@ -41,6 +41,12 @@ def test_kinds_and_lambdas_are_distributed_as_timms(mix):
     assert_plausible(p_values)
 
 
+@pytest.mark.parametrize("alpha", [0.3, 0.8, 1.0, 4.0])
+def test_lambda_is_a_beta_variate(alpha):
+    plans = draw(Mix(mixup_alpha=alpha, cutmix_alpha=0.0), groups=np.arange(200_000))
+    assert_plausible({"lambda": stats.kstest(plans.lam, stats.beta(alpha, alpha).cdf).pvalue})
+
+
 def test_boxes_and_corrected_lambdas_are_distributed_as_timms():
     np.random.seed(0)
     plans = draw(Mix(mixup_alpha=0.0))

@@ -16,9 +16,12 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from deitkit.data.plan import (
     AUTO_POLICY,
+    ERASE_AREA,
+    ERASE_ASPECT,
     NO_OPERATION,
     OPERATIONS,
     RAND_OPERATIONS,
+    RAND_PROBABILITY,
     Plans,
     draw_plans,
 )
@@ -148,12 +151,26 @@ def test_every_argument_is_timms_at_every_level_and_sign(monkeypatch):
 def test_the_tables_are_timms():
     rand = rand_augment_transform("rand-m9-mstd0.5-inc1", {})
     assert NAMES[:RAND_OPERATIONS] == [operation.name for operation in rand.ops]
-    assert {operation.prob for operation in rand.ops} == {0.5}
+    assert {operation.prob for operation in rand.ops} == {RAND_PROBABILITY}
+    erasing = RandomErasing()
+    assert (erasing.min_area, erasing.max_area) == ERASE_AREA
+    assert np.exp(erasing.log_aspect_ratio) == pytest.approx(ERASE_ASPECT)
     original = [
         tuple((operation.name, operation.prob, operation.magnitude) for operation in row)
         for row in auto_augment_policy("original")
     ]
     assert original == list(AUTO_POLICY)
+
+
+def test_magnitudes_are_normal_and_signs_even():
+    plans = draw(Augment(magnitude=5.0, magnitude_std=0.5), count=20 * COUNT)
+    degrees = plans.op_args[plans.ops == NAMES.index("Rotate")]
+    assert_plausible(
+        {
+            "magnitude": stats.kstest(np.abs(degrees) / 3, stats.norm(5.0, 0.5).cdf).pvalue,
+            "sign": stats.binomtest(int((degrees > 0).sum()), len(degrees)).pvalue,
+        }
+    )
 
 
 def test_without_spread_every_magnitude_is_the_recipes():
@@ -236,7 +253,7 @@ def test_a_plan_names_its_operations():
         plan = plans[index]
         applied = [op for op in plans.ops[index] if op != NO_OPERATION]
         assert [name for name, _ in plan.operations] == [NAMES[op] for op in applied]
-        assert (plan.erase is None) == (index not in plans.erased)
+        assert bool(plan.erase[2]) == (index in plans.erased)
         for name, argument in plan.operations:
             operation = OPERATIONS[NAMES.index(name)]
             assert (argument is None) == (operation.argument is None)

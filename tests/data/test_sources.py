@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from deitkit.catalog import DATASETS
 from deitkit.data.augment import decode
 from deitkit.data.sources import SOURCES, find_data, is_available, open_source, stratified_split, subset
-from deitkit.data.sources.names import PackedNames
+from deitkit.data.sources.base import PackedNames
 from deitkit.errors import DeitkitError
 from deitkit.schema import Data
 
@@ -128,7 +128,7 @@ def test_a_subset_is_its_images_in_its_order():
     whole = open_source(DIGITS, "train")
     part = subset(whole, [5, 3], "val")
     assert (len(part), part.split, part.class_names) == (2, "val", whole.class_names)
-    assert part.ids == [whole.ids[5], whole.ids[3]]
+    assert list(part.ids) == [whole.ids[5], whole.ids[3]]
     assert part.labels.tolist() == whole.labels[[5, 3]].tolist()
     assert part.read(1) == whole.read(3)
 
@@ -151,8 +151,11 @@ def test_images_are_looked_for_on_the_shelf_and_here(tmp_path, monkeypatch):
     monkeypatch.setenv("DEITKIT_DATA", str(tmp_path / "shelf"))
     assert find_data(data) == tmp_path / "shelf" / "cifar10"
     assert not is_available(data)
-    (tmp_path / "shelf" / "cifar10").mkdir(parents=True)
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)
+    assert find_data(data) == Path("data/cifar10")
     assert is_available(data)
+    (tmp_path / "shelf" / "cifar10").mkdir(parents=True)
+    assert find_data(data) == tmp_path / "shelf" / "cifar10"
     assert find_data(Data(dataset="cifar10", path="elsewhere")) == Path("elsewhere")
     assert not is_available(Data(dataset="folder"))
 

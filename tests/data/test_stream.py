@@ -38,9 +38,6 @@ def path_orders(seed: int, epoch: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-# Counters
-
-
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
     [
@@ -84,9 +81,6 @@ def test_uniforms_are_uniform_and_independent():
         p_values[f"lanes {lane}, {lane + 1}"] = stats.pearsonr(draws[:, lane], draws[:, lane + 1]).pvalue
     p_values["neighbours"] = stats.pearsonr(draws[1:, 0], draws[:-1, 0]).pvalue
     assert_plausible(p_values)
-
-
-# Orders
 
 
 def test_both_orders_are_permutations_for_every_size_up_to_2000():
@@ -158,9 +152,6 @@ def test_large_orders_are_uniform_in_position_and_in_adjacency(size):
         np.array([order(seed, 0, size, [0])[0] for seed in range(2000)]) * bins // size, bins
     )
     assert_plausible(p_values)
-
-
-# Arithmetic
 
 
 def shape_of(size: int, batch_size: int, repeats: int = 3, mix_group: int | None = None, **settings) -> StreamShape:

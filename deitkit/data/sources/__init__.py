@@ -24,8 +24,10 @@ SPLITS = ("train", "val")
 
 def find_data(data: schema.Data) -> Path | None:
     """Where the images are looked for: data.path, $DEITKIT_DATA/<dataset>, ./data/<dataset>; None where bundled."""
-    if _layout(data.dataset) == "digits":
-        return None
+    return None if _layout(data.dataset) == "digits" else _folder_of(data)
+
+
+def _folder_of(data: schema.Data) -> Path:
     if data.path is not None:
         return Path(data.path).expanduser()
     if data.dataset == "folder":
@@ -34,9 +36,9 @@ def find_data(data: schema.Data) -> Path | None:
             value=data.dataset,
             remedy="--data FOLDER names the folder of images",
         )
-    here = Path("data") / data.dataset
-    shelf = os.environ.get("DEITKIT_DATA")
-    return Path(shelf).expanduser() / data.dataset if shelf and not here.is_dir() else here
+    shelves = [Path(shelf).expanduser() for shelf in (os.environ.get("DEITKIT_DATA"), "data") if shelf]
+    places = [shelf / data.dataset for shelf in shelves]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def is_available(data: schema.Data) -> bool:
@@ -59,16 +61,11 @@ def open_source(data: schema.Data, split: str) -> Source:
 
 
 def _open_folder(data: schema.Data, split: str) -> Source:
-    root = find_data(data)
-    if root is None:
-        raise DeitkitError(f"data set {data.dataset!r} has no folder", value=data.dataset)
-    return open_folder(root, data, split)
+    return open_folder(_folder_of(data), data, split)
 
 
 SOURCES: dict[str, Callable[[schema.Data, str], Source]] = {"folder": _open_folder, "digits": open_digits}
 
 
 def _layout(dataset: str) -> str:
-    if dataset in DATASETS:
-        return DATASETS[dataset].layout
-    return "folder"
+    return DATASETS[dataset].layout if dataset in DATASETS else "folder"

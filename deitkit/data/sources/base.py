@@ -1,14 +1,15 @@
-"""What every source offers, and parts of sources. Knows no layout and decodes no image."""
+"""What every source offers, and what sources are made of. Knows no layout and decodes no image."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,31 @@ class Source(Protocol):
         ...
 
 
+class PackedNames(Sequence[str]):
+    """An immutable list of strings without a Python object each.
+
+    Looking at a Python object counts its references, so a list would be copied, page by page, into every worker.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._buffer = b"".join(encoded)
+        self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        position = range(len(self))[index]
+        return os.fsdecode(self._buffer[self._ends[position] : self._ends[position + 1]])
+
+
 def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str]) -> str:
     """sha256 over everything that fixes which images a source holds and what they are called."""
     digest = hashlib.sha256(json.dumps(list(class_names)).encode())
@@ -88,7 +114,7 @@ class Subset:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        return [self.source.ids[index] for index in self.indices]
+        return PackedNames([self.source.ids[index] for index in self.indices.tolist()])
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deitkit import schema
-from deitkit.data.sources.base import Indices, Source, fingerprint, subset
-from deitkit.data.sources.names import PackedNames
+from deitkit.data.sources.base import Indices, PackedNames, Source, fingerprint, subset
 from deitkit.data.sources.split import stratified_split
 from deitkit.errors import DeitkitError
 

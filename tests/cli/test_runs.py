@@ -1,0 +1,99 @@
+"""`deitkit runs`: states, progress and results, read from real run folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deitkit.cli.app import run
+from deitkit.recipe import load_recipe
+from deitkit.run import Run, describe_environment
+
+Capture = pytest.CaptureFixture[str]
+
+
+def make_run(path: Path, *, recipe: str = "quickstart/twin", result: bool = False) -> Run:
+    """A run's folder as training leaves it after two logged steps and an evaluation."""
+    made = Run.create(
+        path, load_recipe(recipe, {"train.epochs": 60}), environment=describe_environment(device="cpu"), overwrite=False
+    )
+    lines = [
+        {"step": 20, "epoch": 1.0, "loss": 2.0, "lr": 1e-3},
+        {"step": 40, "epoch": 2.0, "loss": 1.5, "lr": 2e-3},
+        {"step": 40, "epoch": 2.0, "top1": {"class": 0.5}},
+    ]
+    made.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if result:
+        made.write_json("result.json", {"top1": {"class": 0.75}, "step": 60})
+    return made
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make_run(tmp_path / "runs" / "first", result=True)
+    make_run(tmp_path / "runs" / "group" / "second", recipe="quickstart/student")
+    broken = make_run(tmp_path / "runs" / "third")
+    (broken.path / "recipe.toml").write_text("[model\n")
+    (tmp_path / "runs" / "notes").mkdir()
+    return tmp_path / "runs"
+
+
+def test_runs_are_listed_with_state_and_accuracy_also_one_folder_deeper(root: Path, capsys: Capture) -> None:
+    with Run.open(root / "group" / "second").lock():
+        assert run(["runs", "list", str(root), "--json"]) == 0
+    found = {Path(row["path"]).name: row for row in json.loads(capsys.readouterr().out)}
+    assert {name: row["status"] for name, row in found.items()} == {
+        "first": "finished", "second": "running", "third": "unreadable"
+    }  # fmt: skip
+    assert found["first"]["top1"] == {"class": 0.75}
+    assert found["second"]["top1"] == {"class": 0.5}
+    assert (found["first"]["recipe"], found["first"]["step"]) == ("quickstart/twin", 40)
+    assert (found["first"]["epoch"], found["first"]["epochs"]) == (2.0, 60)
+    assert "recipe.toml" in found["third"]["unreadable"]
+
+
+def test_the_table_shows_every_run(root: Path, capsys: Capture) -> None:
+    assert run(["runs", "list", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("first", "second", "third", "class 75.0%", "2 of 60", "interrupted"))
+
+
+def test_one_run_is_shown_with_metrics_and_evaluations(root: Path, capsys: Capture) -> None:
+    assert run(["runs", "show", str(root / "first"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["status"] == "finished"
+    assert found["last_metrics"]["loss"] == 1.5
+    assert [line["top1"] for line in found["evaluations"]] == [{"class": 0.5}]
+    assert found["result"]["step"] == 60
+    assert found["environment"]["device"] == "cpu"
+    assert "metrics.jsonl" in found["files"]
+    assert run(["runs", "show", str(root / "group" / "second")]) == 0
+    captured = capsys.readouterr()
+    assert "quickstart/student" in captured.out
+    assert "--resume" in captured.err
+
+
+def test_a_run_before_its_first_step_is_shown(tmp_path: Path, capsys: Capture) -> None:
+    fresh = make_run(tmp_path / "fresh")
+    fresh.metrics_path.unlink()
+    assert run(["runs", "show", str(fresh.path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["step"], found["last_metrics"], found["top1"]) == (0, None, None)
+    assert run(["runs", "show", str(fresh.path)]) == 0
+
+
+def test_no_runs_is_no_error_but_says_how_to_begin(tmp_path: Path, capsys: Capture) -> None:
+    assert run(["runs", "list", str(tmp_path / "nowhere")]) == 0
+    assert "deitkit quickstart" in capsys.readouterr().err
+    assert run(["runs", "list", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_what_is_no_run_is_refused(root: Path, capsys: Capture) -> None:
+    for path, words in (("nowhere", "does not exist"), ("notes", "is not a deitkit run"), ("third", "cannot be read")):
+        assert run(["runs", "show", str(root / path)]) == 2
+        assert words in capsys.readouterr().err
+    assert run(["runs", "list", str(root / "first" / "recipe.toml")]) == 2
+    assert "is a file" in capsys.readouterr().err
