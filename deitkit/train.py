@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> Fi
     if resume:
         _restore(run, training, log, observer)
     progress = training.progress
+    training.parallel.train()
     observer.start(training, first_step=progress.step)
     try:
         with _signals() as received:
@@ -299,8 +301,11 @@ def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Hold back SIGINT and SIGTERM until the step is done; a second SIGINT ends at once."""
+    """Hold back SIGINT and SIGTERM until the step is done; a second signal ends at once."""
     received = [0]
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
+        yield received
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         if received[0]:

@@ -37,7 +37,7 @@ def make() -> MakePredictions:
             },
             "settings": {"image_size": [24, 32], "crop_ratio": 0.875, "fusion": "softmax"},
         }
-        return Predictions(**(values | changes))  # type: ignore[arg-type]
+        return Predictions(**(values | changes))
 
     return build
 
@@ -93,7 +93,7 @@ def test_a_saved_table_comes_back_as_it_was(make: MakePredictions, tmp_path: Pat
     for name, head in saved.heads.items():
         np.testing.assert_array_equal(loaded.heads[name].top, head.top)
         np.testing.assert_array_equal(loaded.heads[name].confidence, head.confidence)
-    np.testing.assert_array_equal(loaded.heads["class"].logits, saved.heads["class"].logits)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(loaded.heads["class"].logits, saved.heads["class"].logits)
     assert loaded.heads["fused"].logits is None
 
 

@@ -44,6 +44,9 @@ STAGES = {
 def quickstart(
     output: Annotated[str, typer.Option("--output", "-o", help="The folder of its runs.")] = "runs/quickstart",
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of every stage's recipe.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep finished stages, go on with the rest.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")] = False,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode and augment.")] = 0,
@@ -70,9 +73,8 @@ def quickstart(
         render.say(f"\n[{number}/{len(STAGES)}] {stage.title}")
         if stage.start == "student_upscaled":
             upscale_student(root)
-        top1[name] = run_stage(
-            root, name, seed=seed, resume=resume, overwrite=overwrite, workers=workers, device=device
-        )
+        recipe = stage_recipe(root, name, seed=seed, sets=sets)
+        top1[name] = run_stage(recipe, root / name, resume=resume, overwrite=overwrite, workers=workers, device=device)
     found = explain(root)
     seconds = time.perf_counter() - began
     if as_json:
@@ -106,29 +108,38 @@ def next_commands(root: Path) -> list[str]:
     ]
 
 
-def stage_recipe(root: Path, name: str, *, seed: int) -> Recipe:
+def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) -> Recipe:
     """The stage's recipe with its teacher, start and seed filled in."""
+    from deitkit.cli.train import given
     from deitkit.recipe import load_recipe
 
     stage = STAGES[name]
-    values: dict[str, Any] = {"train.seed": seed}
-    if stage.teacher:
-        values["teacher.model"] = str(root / stage.teacher)
-    if stage.start:
-        values["start.weights"] = str(root / stage.start)
-    return load_recipe(stage.recipe, values, origin="quickstart")
+    start = str(root / stage.start) if stage.start else ""
+    teacher = str(root / stage.teacher) if stage.teacher else ""
+    return load_recipe(stage.recipe, given(sets, start=start, teacher=teacher, seed=seed), origin="quickstart")
 
 
 def run_stage(
-    root: Path, name: str, *, seed: int, resume: bool, overwrite: bool, workers: int, device: str
+    recipe: Recipe, path: Path, *, resume: bool, overwrite: bool, workers: int, device: str
 ) -> dict[str, float]:
+    """One stage, with the live view."""
     from deitkit.cli.live import observer
+    from deitkit.cli.train import say_how_to_go_on
     from deitkit.train import train_run
 
-    result = train_run(
-        stage_recipe(root, name, seed=seed), root / name, resume=resume, overwrite=overwrite, workers=workers,
-        device=device, observer=observer(name),
-    )  # fmt: skip
+    try:
+        result = train_run(
+            recipe,
+            path,
+            resume=resume,
+            overwrite=overwrite,
+            workers=workers,
+            device=device,
+            observer=observer(path.name),
+        )
+    except Interrupted:
+        say_how_to_go_on()
+        raise
     return result.top1
 
 

@@ -171,8 +171,6 @@ def train(verb: str, options: Options) -> None:
 def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float]:
     """Run with the live view; an interruption says how to go on."""
     import os
-    import shlex
-    import sys
 
     from deitkit.cli.live import observer
     from deitkit.train import train_run
@@ -184,10 +182,18 @@ def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float
             device=options.device, observer=observer(Path(output).name),
         )  # fmt: skip
     except Interrupted:
-        words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-        render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
+        say_how_to_go_on()
         raise
     return result.top1
+
+
+def say_how_to_go_on() -> None:
+    """The command line as it was given, with --resume."""
+    import shlex
+    import sys
+
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+    render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
 
 
 def show_dry_run(recipe: Recipe, *, as_json: bool) -> None:

@@ -44,6 +44,17 @@ def test_every_verbs_example_is_that_verb(verb: str) -> None:
     assert examples()[verb].startswith(f"deitkit {verb}")
 
 
+def test_a_quickstart_of_one_epoch_runs_every_stage_and_explains_itself(tmp_path: Path) -> None:
+    short = "--set train.epochs=1 --set schedule.warmup_epochs=0"
+    done = deitkit(f"deitkit quickstart -o runs/short {short}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "in brackets: the paper's Table 4, ImageNet" in done.stdout
+    assert "final norm" in done.stdout
+    commands = [line.strip() for line in done.stderr.splitlines() if line.startswith("  deitkit")]
+    assert len(commands) == 3
+    assert (tmp_path / "runs/short/student_32/reports/disagreement_matrix.png").is_file()
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the examples in it, where the quickstart has run."""
