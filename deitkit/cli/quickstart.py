@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.errors import Interrupted
 
 if TYPE_CHECKING:
     from deitkit.schema import Recipe
