@@ -7,6 +7,7 @@ the reader of a pipe went away.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
 
 BROKEN_PIPE = 128 + 13
@@ -119,7 +121,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from deitkit import __version__
 
-        print(f"deitkit {__version__}")  # noqa: T201
+        typer.echo(f"deitkit {__version__}")
         raise typer.Exit
 
 
@@ -164,33 +166,31 @@ def run(argv: Sequence[str]) -> int:
         _report(error, as_json=as_json)
         return 2
     except typer.TyperException as error:
-        return _usage(error, as_json=as_json)
+        _say_usage(error, as_json=as_json)
+        return 2
     except Interrupted as interruption:
-        print(interruption, file=sys.stderr)  # noqa: T201
+        render.say(str(interruption))
         return 128 + interruption.signal
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        render.say("interrupted")
         return 130
 
 
 def _report(error: DeitkitError, *, as_json: bool) -> None:
-    from deitkit.cli import render
-
     if as_json:
         render.print_json(error.as_dict())
     else:
         render.say_error(error.message())
 
 
-def _usage(error: typer.TyperException, *, as_json: bool) -> int:
+def _say_usage(error: typer.TyperException, *, as_json: bool) -> None:
     """A wrong option, argument or command: typer's own message, or JSON."""
     message = error.format_message()
     if as_json:
         _report(DeitkitError(message, remedy="`deitkit --help` lists the commands"), as_json=True)
     else:
         show = getattr(error, "show", None)
-        show() if show else print(message, file=sys.stderr)  # noqa: T201
-    return error.exit_code or 2
+        show() if show else render.say(message)
 
 
 def main() -> None:
@@ -208,6 +208,4 @@ def main() -> None:
 
 def _silence_stdout() -> None:
     """The reader went away: keep the interpreter's last flush from complaining."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

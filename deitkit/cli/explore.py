@@ -22,7 +22,7 @@ def explore(
     split: Annotated[str, typer.Option("--split", help="train or val.")] = "val",
     name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that deitkit did not make.")
+        bool, typer.Option("--overwrite", help="Delete a dataset of that name first, with its tags and views.")
     ] = False,
     launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False,
     port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151,
