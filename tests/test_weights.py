@@ -13,15 +13,13 @@ from timm.layers import resample_abs_pos_embed
 
 from deitkit.errors import DeitkitError
 from deitkit.model import Student, build_student
+from deitkit.positions import POSITION_MODES, mean_norm, resample_pos_embed
 from deitkit.schema import Data, Model
 from deitkit.weights import (
-    POSITION_MODES,
     LoadedModel,
     ModelInfo,
     load_model,
-    mean_norm,
     read_weights,
-    resample_pos_embed,
     save_model,
     start_from,
     upscale,

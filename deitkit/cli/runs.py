@@ -11,8 +11,6 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from deitkit.run import Run
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -26,10 +24,12 @@ def list_runs(
 
     Example: deitkit runs list
     """
+    from deitkit.run import find_runs
+
     folder = Path(root)
     if folder.exists() and not folder.is_dir():
         raise DeitkitError(f"{root} is a file", value=root, remedy="name the folder that holds the runs")
-    found = [summary(run) for run in runs_below(folder)]
+    found = [summary(run) for run in find_runs(folder)]
     if as_json:
         render.print_json(found)
         return
@@ -83,16 +83,6 @@ def print_facts(facts: dict[str, Any]) -> None:
         render.print_table("Evaluations", ["step", "epoch", "top-1"], evaluated)
     if facts["status"] == "interrupted":
         render.say("interrupted; the same command with --resume goes on")
-
-
-def runs_below(folder: Path) -> Iterator[Run]:
-    """The runs in a folder and in its subfolders that are no runs, such as runs/quickstart."""
-    from deitkit.run import Run, find_runs
-
-    yield from find_runs(folder)
-    if folder.is_dir():
-        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not Run.is_run(path)):
-            yield from find_runs(inner)
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -27,10 +27,10 @@ def upscale(
 
     Example: deitkit upscale runs/quickstart/student --to 48 --dry-run
     """
-    from deitkit import weights
+    from deitkit import positions, weights
 
     size = parse_size(to)
-    chosen = weights.position_mode(mode)
+    chosen = positions.position_mode(mode)
     loaded = weights.load_model(model)
     folder = Path(output or f"{model.rstrip('/')}_{to}")
     if folder.exists() and not dry_run:
