@@ -19,8 +19,8 @@ PACKAGE = Path(deitkit.__file__).parent
 # A module imports only from its left. `data`, `analysis` and `cli` are one place each.
 ORDER = (
     "errors", "catalog", "schema", "recipe", "run", "data", "losses", "model", "positions", "weights", "teacher",
-    "predictions", "checkpoint", "distributed", "metrics", "optim", "predict", "step", "dry_run", "suggest", "train", "analysis",
-    "explore", "cli", "__main__",
+    "predictions", "checkpoint", "distributed", "metrics", "optim", "predict", "step", "dry_run", "suggest", "train",
+    "analysis", "explore", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 
