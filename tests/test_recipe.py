@@ -212,7 +212,7 @@ def test_a_wrong_value_is_named_with_its_key(key: str, value: object, words: str
         ({"stream.mix_group": 48}, "not made of mix groups of 48"),
         ({"stream.mix_group": 512}, "would not fit into one batch"),
         ({"stream.batch_size": 9, "stream.mix_group": 3}, "mixed with itself"),
-        ({"augment.crop_scale": [1.0, 0.1]}, "the first must not be above the second"),
+        ({"augment.crop_scale": [1.0, 0.1]}, "first <= second"),
     ],
 )
 def test_a_contradiction_is_told_with_its_remedy(overrides: dict[str, object], words: str) -> None:
