@@ -15,7 +15,7 @@ from deitkit.errors import Interrupted
 if TYPE_CHECKING:
     from deitkit.schema import Recipe
 
-UPSCALED_TO = 32  # pixels, from 24: the paper's 224 -> 384 in small
+UPSCALED_TO = 32  # pixels, from 16: the paper's 224 -> 384 in small
 
 
 @dataclass(frozen=True)
