@@ -73,6 +73,7 @@ class Curves:
     ticks: tuple[str, ...]
     series: tuple[Series, ...]
     references: tuple[Reference, ...] = ()
+    bounds: tuple[float, float] | None = None  # no value can lie outside, so no band is drawn there
 
 
 @dataclass(frozen=True)

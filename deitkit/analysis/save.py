@@ -108,7 +108,8 @@ def _curves(curves: Curves) -> Figure:
         axes.plot(places, values, marker="o", markersize=4, color=f"C{number}", label=series.label)
         if series.spread:
             spread = np.array(series.spread, dtype=np.float64)  # None becomes NaN, which is not drawn
-            axes.fill_between(places, values - spread, values + spread, color=f"C{number}", alpha=0.2, linewidth=0)
+            low, high = (np.clip(values + sign * spread, *(curves.bounds or (None, None))) for sign in (-1, 1))
+            axes.fill_between(places, low, high, color=f"C{number}", alpha=0.2, linewidth=0)
     for number, reference in enumerate(curves.references):
         axes.hlines(
             reference.value,

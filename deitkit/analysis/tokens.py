@@ -90,6 +90,7 @@ def tokens_report(batches: Iterable[Tokens], *, classifier: str, images: str = "
                 title=f"Class and distillation token, {classifier}",
                 x_label="depth",
                 y_label="cosine similarity",
+                bounds=(-1.0, 1.0),
                 ticks=places,
                 series=(Series(f"mean and standard deviation over {count:,} images", means, spreads),),
                 references=(

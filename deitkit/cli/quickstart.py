@@ -169,7 +169,8 @@ def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> No
     from deitkit.cli.analyze import print_report
 
     rows = [[name, head, f"{value:.2%}"] for name, heads in top1.items() for head, value in heads.items()]
-    render.print_table("Top-1 on 360 held-out digits", ["run", "head", "top-1"], rows)
+    images = found["disagreement"].numbers["images"]
+    render.print_table(f"Top-1 on {images} held-out digits", ["run", "head", "top-1"], rows)
     for report in found.values():
         print_report(report, without=("pairs",))
 
