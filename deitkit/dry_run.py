@@ -39,15 +39,12 @@ def dry_run(recipe: Recipe, *, ranks: int = 1) -> dict[str, Any]:
     tables["optim"] |= {"lr_scaled": recipe.peak_lr, "min_lr": recipe.min_lr}
     tables["loss"] |= {"class_weight": recipe.class_weight}
     tables["train"] |= {"ranks": ranks}
-    origins = {key: recipe.origin(key) for key in recipe.flat()}
-    derived = [
-        f"{table}.{key}"
-        for table, values in tables.items()
-        if isinstance(values, dict)
-        for key in values
-        if f"{table}.{key}" not in origins or recipe.flat().get(f"{table}.{key}") is None
-    ]
-    origins |= {key: "derived" for key in derived if not key.startswith("model.options")}
+    given = recipe.flat()
+    origins = {key: recipe.origin(key) for key in given}
+    for table, values in tables.items():
+        for key, value in (values or {}).items():
+            if given.get(f"{table}.{key}") is None and (value is not None or f"{table}.{key}" not in given):
+                origins[f"{table}.{key}"] = "derived"
     return {"recipe": tables.pop("recipe"), **tables, "origins": origins}
 
 
