@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from deitkit.errors import DeitkitError
 from deitkit.recipe import read_resolved, to_toml
@@ -42,6 +42,18 @@ VERSIONS_OF = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy", "sa
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_LOCKS: set[TextIO] = set()
+
+
+def _let_go_of_locks() -> None:
+    """A forked worker that outlives a killed run must not keep its lock."""
+    for file in _LOCKS:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 @contextmanager
@@ -189,7 +201,11 @@ class Run:
                     value=str(self.path),
                     remedy="wait for it to end, or choose another --output",
                 ) from error
-            yield
+            _LOCKS.add(file)
+            try:
+                yield
+            finally:
+                _LOCKS.discard(file)
 
     def status(self) -> Status:
         if self._is_locked():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,19 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypa
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_forked_worker_that_outlives_a_killed_run_does_not_keep_its_lock(recipe: Recipe, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
+    with run.lock():
+        worker = os.fork()
+        if worker == 0:
+            signal.pause()
+            os._exit(0)
+    try:
+        assert run.status() == "interrupted"
+        with run.lock():
+            assert run.status() == "running"
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)

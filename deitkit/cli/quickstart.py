@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.errors import Interrupted
+from deitkit.errors import DeitkitError, Interrupted
 
 if TYPE_CHECKING:
     from deitkit.schema import Recipe
@@ -150,8 +150,14 @@ def refuse_occupied(root: Path, *, resume: bool, overwrite: bool) -> None:
 
     for name in STAGES:
         run = Run(root / name)
-        if not (resume and Run.is_run(run.path)):
+        if not Run.is_run(run.path):
             run.refuse_occupied(overwrite=overwrite)
+        elif not (resume or overwrite):
+            raise DeitkitError(
+                f"{run.path} holds a run that is {run.status()}",
+                value=str(root),
+                remedy="--resume keeps what is finished and goes on, --overwrite begins anew, --output OTHER keeps both",
+            )
 
 
 def upscale_student(root: Path) -> None:
