@@ -82,11 +82,14 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypa
 
 def test_a_forked_worker_that_outlives_a_killed_run_does_not_keep_its_lock(recipe: Recipe, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
+    ready, alive = os.pipe()
     with run.lock():
         worker = os.fork()
         if worker == 0:
+            os.write(alive, b"!")
             signal.pause()
             os._exit(0)
+        os.read(ready, 1)
     try:
         assert run.status() == "interrupted"
         with run.lock():

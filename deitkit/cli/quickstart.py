@@ -156,7 +156,7 @@ def refuse_occupied(root: Path, *, resume: bool, overwrite: bool) -> None:
             raise DeitkitError(
                 f"{run.path} holds a run that is {run.status()}",
                 value=str(root),
-                remedy="--resume keeps what is finished and goes on, --overwrite begins anew, --output OTHER keeps both",
+                remedy="--resume keeps what is finished, --overwrite begins anew, --output OTHER keeps both",
             )
 
 
