@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-HEADS = ("class", "distillation", "fused")
 
 
 @dataclass(frozen=True)
@@ -68,4 +67,3 @@ TABLE4_MATRIX = (
 # Section 4: cosine similarity of the class and the distillation token.
 TOKENS_COSINE_BEFORE = 0.06
 TOKENS_COSINE_AFTER = 0.93
-TOKENS_COSINE_TWO_CLASS_TOKENS = 0.999

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class DeitkitError(Exception):
@@ -57,6 +60,18 @@ class Interrupted(Exception):
         self.signal = signal
         self.step = step
         super().__init__(f"interrupted by signal {signal} after step {step}")
+
+
+def one_of(name: str, choices: Sequence[Choice], *, what: str) -> Choice:
+    """The choice of that name.
+
+    Raises:
+        DeitkitError: there is none; the nearest is suggested.
+    """
+    for choice in choices:
+        if choice == name:
+            return choice
+    raise DeitkitError(f"unknown {what} {name!r}.{did_you_mean(name, choices)}", value=name, choices=choices)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

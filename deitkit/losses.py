@@ -65,8 +65,3 @@ def combine(label: Tensor, distillation: Tensor | None, *, class_weight: float, 
     if distillation is not None:
         total = total + distillation_weight * distillation
     return Terms(total, label, distillation)
-
-
-def agreement(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of equal decisions of logits [B, K] and labels [B]; a scalar on the logits' device."""
-    return (logits.argmax(dim=-1) == labels).float().mean()

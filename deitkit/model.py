@@ -25,18 +25,6 @@ FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 TOKEN_NAMES = ("class", "distillation")
 
 
-def fusion_named(name: str) -> Fusion:
-    """A way of fusing the heads by its name.
-
-    Raises:
-        DeitkitError: there is no such way.
-    """
-    for fusion in FUSIONS:
-        if fusion == name:
-            return fusion
-    raise DeitkitError(f"unknown fusion {name!r}", value=name, choices=FUSIONS)
-
-
 @dataclass(frozen=True)
 class Heads:
     """Logits of the class head and, on a distilled student, of the distillation head; each [B, K]."""

@@ -58,15 +58,3 @@ def mean_norm(pos_embed: Tensor, *, prefix_tokens: int) -> float:
 def count_prefix(state: Mapping[str, Tensor]) -> int:
     """Number of prefix tokens that a state dict's position embedding holds: read from the source, never assumed."""
     return sum(key in state for key in PREFIX_KEYS)
-
-
-def position_mode(name: str) -> PositionMode:
-    """A mode by its name.
-
-    Raises:
-        DeitkitError: there is no such mode.
-    """
-    for mode in POSITION_MODES:
-        if mode == name:
-            return mode
-    raise DeitkitError(f"unknown mode {name!r}", value=name, choices=POSITION_MODES)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from deitkit.data.augment import decode, evaluation_view
-from deitkit.data.loader import EvalLoader
+from deitkit.data.loader import EvalLoader, normalised, per_channel
 from deitkit.data.sources import Source
 from deitkit.distributed import World
 from deitkit.model import Student, Tokens
@@ -126,12 +126,12 @@ def token_batches(
 def classify(model: LoadedModel, paths: Sequence[Path], *, device: torch.device, top: int = 5) -> list[dict[str, Any]]:
     """Each image file through every head: `{"image", "heads": {head: [{"class", "confidence"}, ...]}}`."""
     info, student = model.info, model.student.eval().to(device)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (info.mean, info.std))
+    mean, std = per_channel(info.mean, device), per_channel(info.std, device)
     answers = []
     for path in paths:
         image = decode(path.read_bytes(), name=str(path))
         view = torch.from_numpy(evaluation_view(image, info.size, info.crop_ratio, info.interpolation))
-        heads = student((view[None].to(device).float() / 255 - mean) / std)
+        heads = student(normalised(view[None].to(device), mean, std))
         guesses = {}
         for head, probabilities in heads.probabilities(info.fusion).items():
             best = probabilities[0].topk(top)

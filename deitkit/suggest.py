@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any, Literal
 
 import tomlkit
 import torch
-from PIL import Image
 
-from deitkit.data.sources import Source
+from deitkit.data.augment import open_image
+from deitkit.data.sources import Source, image_name
 from deitkit.model import build_student
 from deitkit.optim import build_optimizer
 from deitkit.recipe import validate
@@ -82,7 +81,7 @@ def _model(source: Source, goal: Goal, earlier: str, device: torch.device) -> li
     if goal == "finetune":
         return _model_of(earlier)
     sampled = range(0, len(source), max(1, len(source) // SAMPLED))
-    side = statistics.median(min(Image.open(io.BytesIO(source.read(index))).size) for index in sampled)
+    side = statistics.median(min(open_image(source.read(i), image_name(source, i)).size) for i in sampled)
     seen = f"the images' short side is {side:g} px"
     size, patch, why = (32, 4, seen) if side <= SMALL_IMAGE else (64, 8, f"{seen}, but a CPU trains slowly")
     if device.type == "cuda" and side > SMALL_IMAGE:

@@ -13,6 +13,7 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from deitkit.catalog import DATASETS
+from deitkit.data.loader import per_channel
 from deitkit.errors import DeitkitError
 from deitkit.model import Student
 from deitkit.schema import Recipe
@@ -127,6 +128,6 @@ def _rescale(recipe: Recipe, info: ModelInfo) -> tuple[Tensor, Tensor] | None:
     if (recipe.data.mean, recipe.data.std) == (tuple(info.mean), tuple(info.std)):
         return None
     mean, std, own_mean, own_std = (
-        torch.tensor(values).view(1, 3, 1, 1) for values in (recipe.data.mean, recipe.data.std, info.mean, info.std)
+        per_channel(values, torch.device("cpu")) for values in (recipe.data.mean, recipe.data.std, info.mean, info.std)
     )
     return std / own_std, (mean - own_mean) / own_std

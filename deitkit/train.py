@@ -132,17 +132,18 @@ def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer,
     recipe, progress = training.recipe, training.progress
     per_epoch = training.shape.steps_per_epoch
     last = progress.step == training.total_steps
-    if progress.step % recipe.train.log_every == 0 or last or training.device.type == "cpu":
+    log_due = last or progress.step % recipe.train.log_every == 0
+    progress.evaluation_due = last or progress.step % (recipe.train.eval_every * per_epoch) == 0
+    save_due = last or interrupted or progress.step % (recipe.checkpoint.every_steps or per_epoch) == 0
+    # Looking waits for the device, so an accelerator is asked only before something is kept.
+    if training.device.type == "cpu" or log_due or progress.evaluation_due or save_due:
         _refuse_non_finite(run, training)
-    if progress.step % recipe.train.log_every == 0 or last:
+    if log_due:
         observer.logged(_log(training, log))
     began = time.perf_counter()
-    progress.evaluation_due = last or progress.step % (recipe.train.eval_every * per_epoch) == 0
     if progress.evaluation_due and not interrupted:
         _evaluate(run, training, log, observer)
-    every = recipe.checkpoint.every_steps or per_epoch
-    if interrupted or last or progress.step % every == 0:
-        _refuse_non_finite(run, training)
+    if save_due:
         _save(run, training, log)
     log.leave_out(time.perf_counter() - began)
     if interrupted:
@@ -275,7 +276,7 @@ def _restore(run: Run, training: Training, log: MetricsLog, observer: Observer) 
 def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, observer: Observer) -> None:
     """Create the run, or note its resumption and say what differs from before."""
     now = describe_environment(
-        device=str(training.device) if training.device.type == "cpu" else torch.cuda.get_device_name(training.device),
+        device=torch.cuda.get_device_name(training.device) if training.device.type == "cuda" else str(training.device),
         threads=torch.get_num_threads(),
         ranks=training.world.ranks,
         accumulation=training.recipe.train.accumulation,

@@ -321,17 +321,7 @@ def start_from(student: Student, reference: str, *, class_names: tuple[str, ...]
         for key, value in state.items()
         if key in target and target[key].shape == value.shape and (same_classes or key not in classifier)
     }
-    backbone = [key for key in target if key not in classifier and key not in PREFIX_KEYS]
-    refused = [key for key in backbone if key in state and key not in usable]
-    missing = [key for key in backbone if key not in state and not key.endswith("num_batches_tracked")]
-    if refused or missing:
-        raise DeitkitError(
-            f"the weights in {reference} are another architecture's",
-            value=reference,
-            problems=[f"{key}: {tuple(state[key].shape)}, expected {tuple(target[key].shape)}" for key in refused[:5]]
-            + [f"{key}: missing" for key in missing[:5]],
-            remedy="set model.name and model.options to those of the weights' model",
-        )
+    _refuse_other_architecture(reference, target, state, usable, beside={*classifier, *PREFIX_KEYS})
     student.network.load_state_dict({**target, **usable})
     return Transfer(
         loaded=tuple(key for key in usable if key not in resized),
@@ -339,6 +329,27 @@ def start_from(student: Student, reference: str, *, class_names: tuple[str, ...]
         new=tuple(key for key in target if key not in usable),
         ignored=tuple(key for key in state if key not in usable),
     )
+
+
+def _refuse_other_architecture(
+    reference: str,
+    target: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    usable: Mapping[str, Tensor],
+    *,
+    beside: set[str],
+) -> None:
+    """Raise unless every tensor of the target, those `beside` left out, comes from the weights."""
+    wanted = [key for key in target if key not in usable and key not in beside]
+    other = [f"{key}: {tuple(state[key].shape)}, expected {tuple(target[key].shape)}" for key in wanted if key in state]
+    missing = [f"{key}: missing" for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    if other or missing:
+        raise DeitkitError(
+            f"the weights in {reference} are another architecture's",
+            value=reference,
+            problems=[*other[:5], *missing[:5]],
+            remedy="set model.name and model.options to those of the weights' model",
+        )
 
 
 def _fit_positions(

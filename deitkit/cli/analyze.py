@@ -79,7 +79,7 @@ def predictions_of(
     settings = data_settings(references[0], dataset=dataset, data=data)
     found, picked = [], pick_device(device)
     for reference in references:
-        path = predictions_path(reference, settings.dataset, split)
+        path = predictions_path(reference, settings.dataset, split, data=data)
         if path.is_file() and not data:
             found.append(Predictions.load(path))
             continue

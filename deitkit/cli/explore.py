@@ -87,6 +87,7 @@ def image_files(run: str, table: Predictions) -> list[Path]:
         return [Path(path) for path in table.paths]
     from deitkit.cli.use import data_settings
     from deitkit.data.sources import open_source
+    from deitkit.run import write_atomic
 
     source = open_source(data_settings(run, dataset="", data=""), table.split)
     index_of = {image_id: index for index, image_id in enumerate(source.ids)}
@@ -96,6 +97,6 @@ def image_files(run: str, table: Predictions) -> list[Path]:
         path = folder / f"{image_id}.png"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(source.read(index_of[image_id]))
+            write_atomic(path, source.read(index_of[image_id]))
         files.append(path.absolute())
     return files

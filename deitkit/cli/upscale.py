@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, one_of
 
 
 def upscale(
@@ -27,10 +27,11 @@ def upscale(
 
     Example: deitkit upscale runs/quickstart/student --to 48 --dry-run
     """
-    from deitkit import positions, weights
+    from deitkit import weights
+    from deitkit.positions import POSITION_MODES
 
     size = parse_size(to)
-    chosen = positions.position_mode(mode)
+    chosen = one_of(mode, POSITION_MODES, what="mode")
     loaded = weights.load_model(model)
     folder = Path(output or f"{model.rstrip('/')}_{to}")
     if folder.exists() and not dry_run:

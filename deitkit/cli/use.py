@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
     from deitkit.data.sources import Source
@@ -45,12 +45,10 @@ def evaluate(
 
     from deitkit import predict as prediction
     from deitkit.distributed import pick_device
-    from deitkit.model import fusion_named
+    from deitkit.model import FUSIONS
     from deitkit.weights import load_model
 
-    if split not in ("train", "val"):
-        raise DeitkitError(f"unknown split {split!r}", value=split, choices=("train", "val"))
-    fused = fusion_named(fusion)
+    fused = one_of(fusion, FUSIONS, what="fusion")
     loaded = load_model(model)
     source = open_for(loaded, data_settings(model, dataset=dataset, data=data), split)
     picked = pick_device(device)
@@ -58,7 +56,7 @@ def evaluate(
         loaded.student.to(picked), replace(loaded.info, fusion=fused), source, name=Path(model).name, device=picked,
         batch_size=batch_size, workers=workers, keep_logits=logits,
     )  # fmt: skip
-    path = Path(output) if output else predictions_path(model, table.dataset, table.split)
+    path = Path(output) if output else predictions_path(model, table.dataset, table.split, data=data)
     table.save(path)
     show_accuracy(table, path, as_json=as_json)
 
@@ -97,10 +95,11 @@ def open_for(model: LoadedModel, settings: Data, split: str) -> Source:
     return source
 
 
-def predictions_path(reference: str, dataset: str, split: str) -> Path:
-    """In the run's folder, or in a model folder: one file per data set and split."""
+def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
+    """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
     root = Path(reference).parent if Path(reference).is_file() else Path(reference)
-    return root / "predictions" / f"{dataset}-{split}.parquet"
+    stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
+    return root / "predictions" / f"{stem}.parquet"
 
 
 def show_accuracy(table: Predictions, path: Path, *, as_json: bool) -> None:

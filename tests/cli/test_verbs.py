@@ -263,3 +263,20 @@ def test_errors_are_json_where_json_is_asked_for(deitkit: Deitkit) -> None:
     assert code == 2
     found: dict[str, Any] = json.loads(out)
     assert found["value"] == "nope" and found["remedy"]
+
+
+def test_predictions_on_other_images_leave_the_runs_own_alone(runs: Path, tmp_path: Path, deitkit: Deitkit) -> None:
+    source = open_source(Data(dataset="digits"), "val")
+    for index, label in enumerate(source.labels.tolist()[:200]):
+        path = tmp_path / "mine" / "val" / str(label) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read(index))
+    shutil.copytree(tmp_path / "mine" / "val", tmp_path / "mine" / "train")
+    own = runs / "student" / "predictions" / "digits-val.parquet"
+    before = own.read_bytes()
+    code, out, err = deitkit("evaluate", runs / "student", "--data", tmp_path / "mine", "--json", "--device", "cpu")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["images"] == 200
+    assert Path(found["predictions"]).name == "folder-val-mine.parquet"
+    assert own.read_bytes() == before
