@@ -32,25 +32,34 @@ MODELS: dict[str, ModelVariant] = {
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Sizes that Table 6 gives; `layout` names the source that opens it."""
+    """Sizes as published; a data set without training images of its own has train_size 0.
+
+    `folder` is the name it is looked for under, where that is not its own; `bundled` data need no files.
+    """
 
     title: str
     train_size: int
     test_size: int
     classes: int
-    layout: str
     source: str = "Table 6"
+    folder: str = ""
+    bundled: bool = False
+
+    def folder_name(self, name: str) -> str:
+        return self.folder or name
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "imagenet": DatasetInfo("ImageNet-1k", 1_281_167, 50_000, 1000, "folder"),
-    "inat18": DatasetInfo("iNaturalist 2018", 437_513, 24_426, 8142, "folder"),
-    "inat19": DatasetInfo("iNaturalist 2019", 265_240, 3_003, 1010, "folder"),
-    "flowers102": DatasetInfo("Flowers-102", 2_040, 6_149, 102, "folder"),
-    "cars": DatasetInfo("Stanford Cars", 8_144, 8_041, 196, "folder"),
-    "cifar100": DatasetInfo("CIFAR-100", 50_000, 10_000, 100, "folder"),
-    "cifar10": DatasetInfo("CIFAR-10", 50_000, 10_000, 10, "folder"),
-    "digits": DatasetInfo("handwritten digits", 1_437, 360, 10, "digits", "scikit-learn, one fifth held out"),
+    "imagenet": DatasetInfo("ImageNet-1k", 1_281_167, 50_000, 1000),
+    "imagenet_v2": DatasetInfo("ImageNet-V2 matched-frequency", 0, 10_000, 1000, "Recht et al. 2019"),
+    "imagenet_real": DatasetInfo("ImageNet-ReaL", 0, 50_000, 1000, "Beyer et al. 2020", folder="imagenet"),
+    "inat18": DatasetInfo("iNaturalist 2018", 437_513, 24_426, 8142),
+    "inat19": DatasetInfo("iNaturalist 2019", 265_240, 3_003, 1010),
+    "flowers102": DatasetInfo("Flowers-102", 2_040, 6_149, 102),
+    "cars": DatasetInfo("Stanford Cars", 8_144, 8_041, 196),
+    "cifar100": DatasetInfo("CIFAR-100", 50_000, 10_000, 100),
+    "cifar10": DatasetInfo("CIFAR-10", 50_000, 10_000, 10),
+    "digits": DatasetInfo("handwritten digits", 1_437, 360, 10, "scikit-learn, one fifth held out", bundled=True),
 }
 
 # Table 4: rate of different decisions between classifiers on ImageNet's validation images.

@@ -98,11 +98,24 @@ class Loss(Table):
 
 
 class Data(Table):
-    """Where images come from and how they are normalised and cropped for evaluation."""
+    """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
+
+    `dataset` is a row of the catalog, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet file. `category` is
+    iNaturalist's level of classes. A table's columns are found by their usual names unless they are given.
+    """
 
     dataset: str = "imagenet"
     path: str | None = None
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    validate_on: Literal["val", "train"] = "val"
+    category: Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"] = "name"
+    image_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    on_bad_image: Literal["error", "replace"] = "error"
+    exif_orientation: bool = False
+    max_pixels: Count = 89_478_485
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
@@ -267,10 +280,10 @@ def contradictions(recipe: Recipe) -> list[str]:
             f"model.name {recipe.model.name!r} is unknown.{did_you_mean(recipe.model.name, MODELS)} "
             f"Choices: {', '.join(MODELS)}, or timm:NAME"
         )
-    if recipe.data.dataset not in (*DATASETS, "folder"):
+    if recipe.data.dataset not in (*DATASETS, "folder") and not recipe.data.dataset.startswith("hf:"):
         found.append(
             f"data.dataset {recipe.data.dataset!r} is unknown.{did_you_mean(recipe.data.dataset, DATASETS)} "
-            f"Choices: {', '.join(DATASETS)}, folder"
+            f"Choices: {', '.join(DATASETS)}, folder, hf:NAME"
         )
     found += _stream_contradictions(recipe)
     return found

@@ -123,7 +123,7 @@ def resolve(options: Options) -> Recipe:
     recipe = load_recipe(options.recipe, options.changes, origin="command line")
     known = DATASETS.get(recipe.data.dataset)
     named = "data.dataset" in options.changes
-    if "data.path" in options.changes and not named and known and known.layout == "digits":
+    if "data.path" in options.changes and not named and known and known.bundled:
         return override(recipe, {"data.dataset": "folder"}, origin="--data")
     return recipe
 

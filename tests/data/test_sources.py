@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from deitkit.catalog import DATASETS
 from deitkit.data.augment import decode
-from deitkit.data.sources import SOURCES, find_data, is_available, open_source, stratified_split, subset
+from deitkit.data.sources import FORMS, find_data, is_available, open_source, stratified_split, subset
 from deitkit.data.sources.base import PackedNames
 from deitkit.errors import DeitkitError
 from deitkit.schema import Data
@@ -24,8 +24,8 @@ def folder(root: Path, **settings) -> Data:
     return Data(dataset="folder", path=str(root), **settings)
 
 
-def test_every_layout_of_the_catalog_has_an_opener():
-    assert {info.layout for info in DATASETS.values()} <= set(SOURCES)
+def test_every_form_belongs_to_a_data_set_of_the_catalog():
+    assert set(FORMS) <= set(DATASETS)
 
 
 def test_the_digits_are_the_bundled_ones():
@@ -184,7 +184,7 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DeitkitError, match="nowhere does not exist"):
         open_source(folder(tmp_path / "nowhere"), "train")
     (tmp_path / "file").touch()
-    with pytest.raises(DeitkitError, match="file is a file"):
+    with pytest.raises(DeitkitError, match="none of the forms"):
         open_source(folder(tmp_path / "file"), "train")
     with pytest.raises(DeitkitError, match="which folder"):
         open_source(Data(dataset="folder"), "train")

@@ -1,71 +1,115 @@
-"""Sources: one split of one data set, whatever its layout on disk. A new layout is one file and one row here."""
+"""Sources: one split of one data set, in whichever form it lies on disk. A new one is one file and one row here."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from deitkit import schema
 from deitkit.catalog import DATASETS
-from deitkit.data.sources.base import Source, Subset, fingerprint, image_name, subset
+from deitkit.data.sources.base import (
+    Files,
+    Form,
+    LabelSets,
+    Source,
+    Subset,
+    counted,
+    fingerprint,
+    image_name,
+    subset,
+)
 from deitkit.data.sources.digits import open_digits
-from deitkit.data.sources.folder import open_folder
+from deitkit.data.sources.folder import FOLDER
 from deitkit.data.sources.split import stratified_split
 from deitkit.errors import DeitkitError
 
 __all__ = [
-    "SOURCES", "SPLITS", "Source", "Subset", "find_data", "fingerprint", "image_name", "is_available", "open_source",
-    "stratified_split", "subset",
+    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "Source", "Subset", "counted", "find_data",
+    "fingerprint", "image_name", "is_available", "open_source", "size_notes", "stratified_split", "subset",
 ]  # fmt: skip
 
 SPLITS = ("train", "val")
 
+# The forms in which a data set is found, in the order in which they are tried; the generic ones come last.
+FORMS: dict[str, tuple[Form, ...]] = {}
+GENERIC: tuple[Form, ...] = (FOLDER,)
 
-def find_data(data: schema.Data) -> Path | None:
-    """Where the images are looked for: data.path, $DEITKIT_DATA/<dataset>, ./data/<dataset>; None where bundled."""
-    return None if _layout(data.dataset) == "digits" else _folder_of(data)
 
-
-def _folder_of(data: schema.Data) -> Path:
+def places(data: schema.Data) -> list[Path]:
+    """Where the images are looked for: data.path alone, or $DEITKIT_DATA/<dataset> and ./data/<dataset>."""
     if data.path is not None:
-        return Path(data.path).expanduser()
-    if data.dataset == "folder":
+        return [Path(data.path).expanduser()]
+    if data.dataset not in DATASETS:
         raise DeitkitError(
-            "data.dataset is 'folder', but data.path is not set: which folder?",
+            f"data.dataset is {data.dataset!r}, but data.path is not set: which folder?",
             value=data.dataset,
             remedy="--data FOLDER names the folder of images",
         )
     shelves = [Path(shelf).expanduser() for shelf in (os.environ.get("DEITKIT_DATA"), "data") if shelf]
-    places = [shelf / data.dataset for shelf in shelves]
-    return next((place for place in places if place.is_dir()), places[0])
+    return [shelf / DATASETS[data.dataset].folder_name(data.dataset) for shelf in shelves]
+
+
+def find_data(data: schema.Data) -> Path | None:
+    """The first of `places` that is there, or the first; None where the images are bundled."""
+    if _is_bundled(data):
+        return None
+    found = places(data)
+    return next((place for place in found if place.exists()), found[0])
 
 
 def is_available(data: schema.Data) -> bool:
     """Whether the images are at hand."""
-    if data.dataset == "folder" and data.path is None:
+    if data.path is None and data.dataset not in DATASETS:
         return False
     root = find_data(data)
-    return root is None or root.is_dir()
+    return root is None or root.exists()
 
 
 def open_source(data: schema.Data, split: str) -> Source:
-    """One split ("train" or "val") of the recipe's data.
+    """One split ("train" or "val") of the recipe's data, in whichever form it is found.
 
     Raises:
-        DeitkitError: no such split, or images that are missing or laid out in another way.
+        DeitkitError: no such split, no images, or images laid out in no known way: what was looked for is listed.
     """
     if split not in SPLITS:
         raise DeitkitError(f"unknown split {split!r}", value=split, choices=SPLITS)
-    return SOURCES[_layout(data.dataset)](data, split)
+    root = find_data(data)
+    return open_digits(data, split) if root is None else form_of(data, root).open(root, data, split)
 
 
-def _open_folder(data: schema.Data, split: str) -> Source:
-    return open_folder(_folder_of(data), data, split)
+def form_of(data: schema.Data, root: Path) -> Form:
+    """The first form that `root` has.
+
+    Raises:
+        DeitkitError: it is missing, or has none of them; each is shown.
+    """
+    forms = (*FORMS.get(data.dataset, ()), *GENERIC)
+    for form in forms if root.exists() else ():
+        if form.matches(root):
+            return form
+    known = data.dataset in DATASETS
+    remedy = f"`deitkit data download {data.dataset}` fetches it or says where it is" if known else "mend the path"
+    raise DeitkitError(
+        f"no images in {root}: it holds none of the forms below" if root.exists() else f"{root} does not exist",
+        value=root,
+        problems=[f"{form.name}: {form.tree}" for form in forms],
+        remedy=f"--data PATH names them; {remedy}",
+    )
 
 
-SOURCES: dict[str, Callable[[schema.Data, str], Source]] = {"folder": _open_folder, "digits": open_digits}
+def size_notes(data: schema.Data, source: Source) -> list[str]:
+    """Where a split's images or classes are not as many as were published (Table 6): said, not fatal."""
+    known = DATASETS.get(data.dataset)
+    if known is None or _is_bundled(data):
+        return []
+    published = known.train_size if source.split == "train" else known.test_size
+    pairs = [("images", len(source), published), ("classes", len(source.class_names), known.classes)]
+    return [
+        f"{data.dataset} {source.split} has {found:,} {what}; {known.source} has {expected:,}"
+        for what, found, expected in pairs
+        if found != expected
+    ]
 
 
-def _layout(dataset: str) -> str:
-    return DATASETS[dataset].layout if dataset in DATASETS else "folder"
+def _is_bundled(data: schema.Data) -> bool:
+    return data.dataset in DATASETS and DATASETS[data.dataset].bundled

@@ -1,11 +1,11 @@
-"""What every source offers, and what sources are made of. Knows no layout and decodes no image."""
+"""What every source offers, and what sources are made of. Knows no data set and decodes no image."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,11 @@ from typing import Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from deitkit import schema
+from deitkit.errors import DeitkitError
+
 Indices = npt.NDArray[np.int64]
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 
 
 class Source(Protocol):
@@ -40,6 +44,16 @@ class Source(Protocol):
     @property
     def fingerprint(self) -> str:
         """sha256 over ids, labels and class names."""
+        ...
+
+    @property
+    def accepted(self) -> LabelSets | None:
+        """Every label that counts as right, where there may be several or none (ImageNet-ReaL)."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of these images: some missing, some without annotation."""
         ...
 
     def __len__(self) -> int: ...
@@ -78,6 +92,36 @@ class PackedNames(Sequence[str]):
         return os.fsdecode(self._buffer[self._ends[position] : self._ends[position + 1]])
 
 
+class LabelSets:
+    """The classes that are right for each of N images; images with none are not judged."""
+
+    def __init__(self, sets: Iterable[Iterable[int]]) -> None:
+        rows = [np.unique(np.fromiter(labels, dtype=np.int64)) for labels in sets]
+        self.values = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+        self.counts = np.array([len(row) for row in rows], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def rows(self) -> list[Indices]:
+        """One ascending array of labels an image."""
+        return np.split(self.values, np.cumsum(self.counts)[:-1]) if len(self) else []
+
+    def take(self, indices: Indices) -> LabelSets:
+        """The sets of these images, in this order."""
+        return LabelSets(self.rows[index] for index in indices.tolist())
+
+    def hits(self, top: Indices) -> npt.NDArray[np.bool_]:
+        """Whether any of the classes top [N, k] is right: [N]. False where no label is."""
+        if not len(self.values):
+            return np.zeros(len(self), dtype=np.bool_)
+        width = 1 + max(int(self.values.max()), int(top.max(initial=0)))
+        right = np.repeat(np.arange(len(self)), self.counts) * width + self.values
+        hit: npt.NDArray[np.bool_] = np.isin(np.arange(len(self))[:, None] * width + top, right)
+        return np.asarray(hit.any(axis=1))
+
+
 def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str]) -> str:
     """sha256 over everything that fixes which images a source holds and what they are called."""
     digest = hashlib.sha256(json.dumps(list(class_names)).encode())
@@ -90,6 +134,51 @@ def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str])
 def image_name(source: Source, index: int) -> str:
     """What to call an image in a message: its file, or its id where it has none."""
     return str(source.path(index) or source.ids[index])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files below `root`; an id is the file's path relative to it."""
+
+    dataset: str
+    split: str
+    root: Path
+    class_names: tuple[str, ...]
+    labels: Indices
+    ids: Sequence[str]
+    accepted: LabelSets | None = None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.ids, self.labels, self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def path(self, index: int) -> Path:
+        return self.root / self.ids[index]
+
+    def read(self, index: int) -> bytes:
+        path = self.path(index)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DeitkitError(
+                f"cannot read image {path}: {error.strerror or error}",
+                value=path,
+                remedy="restore the file, or take it out of the folder and start anew",
+            ) from error
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which a data set lies on disk; `tree` shows it to whoever has none."""
+
+    name: str
+    tree: str
+    matches: Callable[[Path], bool]
+    open: Callable[[Path, schema.Data, str], Source]
 
 
 @dataclass(frozen=True)
@@ -120,6 +209,14 @@ class Subset:
     def fingerprint(self) -> str:
         return fingerprint(self.ids, self.labels, self.class_names)
 
+    @cached_property
+    def accepted(self) -> LabelSets | None:
+        return None if self.source.accepted is None else self.source.accepted.take(self.indices)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.source.notes
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -133,3 +230,9 @@ class Subset:
 def subset(source: Source, indices: Sequence[int] | Indices, split: str) -> Source:
     """Only these images, in this order."""
     return Subset(source, np.asarray(indices, dtype=np.int64), split)
+
+
+def counted(what: str, names: Sequence[str], *, limit: int = 10) -> str:
+    """`3 images without annotation: a.jpg, b.jpg, c.jpg`; the first ten are named."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return f"{len(names):,} {what}: {', '.join(names[:limit])}{more}"

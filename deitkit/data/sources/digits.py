@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deitkit import schema
-from deitkit.data.sources.base import Indices, Source, fingerprint, subset
+from deitkit.data.sources.base import Indices, LabelSets, Source, fingerprint, subset
 from deitkit.data.sources.split import stratified_split
 
 VAL_FRACTION = 0.2
@@ -25,6 +25,8 @@ class Digits:
     split: str = "train"
     dataset: str = "digits"
     class_names: tuple[str, ...] = tuple("0123456789")
+    accepted: LabelSets | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def ids(self) -> list[str]:
@@ -57,5 +59,5 @@ def open_digits(data: schema.Data, split: str) -> Source:
         Image.fromarray(image).save(buffer, "PNG")
         files.append(buffer.getvalue())
     digits = Digits(tuple(files), bundled.target.astype(np.int64))
-    held = stratified_split(digits.labels, data.val_fraction or VAL_FRACTION)
+    held = stratified_split(digits.labels, data.val_fraction or VAL_FRACTION, seed=data.split_seed)
     return subset(digits, held.val if split == "val" else held.train, split)

@@ -4,53 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from deitkit import schema
-from deitkit.data.sources.base import Indices, PackedNames, Source, fingerprint, subset
-from deitkit.data.sources.split import stratified_split
+from deitkit.data.sources.base import SUFFIXES, Files, Form, PackedNames, Source
+from deitkit.data.sources.split import hold_out
 from deitkit.errors import DeitkitError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 VAL_NAMES = ("val", "valid", "validation", "test")
 LAYOUT = "lay it out as ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE, or as ROOT/CLASS/IMAGE"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Image files below `root`; an id is the file's path relative to it."""
-
-    dataset: str
-    split: str
-    root: Path
-    class_names: tuple[str, ...]
-    labels: Indices
-    ids: Sequence[str]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.ids, self.labels, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def path(self, index: int) -> Path:
-        return self.root / self.ids[index]
-
-    def read(self, index: int) -> bytes:
-        path = self.path(index)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DeitkitError(
-                f"cannot read image {path}: {error.strerror or error}",
-                value=path,
-                remedy="restore the file, or take it out of the folder and start anew",
-            ) from error
 
 
 def open_folder(root: Path, data: schema.Data, split: str) -> Source:
@@ -67,10 +31,10 @@ def open_folder(root: Path, data: schema.Data, split: str) -> Source:
         )
     val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
     if not _is_split(root / "train", has_val=val is not None):
-        return _held_out(_scan(root, root, data.dataset), data, split)
+        return hold_out(_scan(root, root, data.dataset), data, split, root=root)
     train = _scan(root, root / "train", data.dataset)
     if val is None:
-        return _held_out(train, data, split)
+        return hold_out(train, data, split, root=root)
     if data.val_fraction is not None:
         raise DeitkitError(
             f"data.val_fraction is {data.val_fraction:g}, but {root} has a split of its own: {val.name}",
@@ -85,20 +49,7 @@ def _is_split(train: Path, *, has_val: bool) -> bool:
     return train.is_dir() and (has_val or bool(_folders(train)))
 
 
-def _held_out(images: Folder, data: schema.Data, split: str) -> Source:
-    if data.val_fraction is None:
-        if split == "train":
-            return images
-        raise DeitkitError(
-            f"{images.root} has no validation images: none of the folders {', '.join(VAL_NAMES)}",
-            value=images.root,
-            remedy="add one, or hold a part of the training images out: --set data.val_fraction=0.1",
-        )
-    held = stratified_split(images.labels, data.val_fraction)
-    return subset(images, held.val if split == "val" else held.train, split)
-
-
-def _scan(root: Path, folder: Path, dataset: str, *, split: str = "train", known: tuple[str, ...] = ()) -> Folder:
+def _scan(root: Path, folder: Path, dataset: str, *, split: str = "train", known: tuple[str, ...] = ()) -> Files:
     """All images of one split; `known` are the classes that it may have."""
     names = _class_names(folder)
     if not known and len(names) == 1:
@@ -122,7 +73,7 @@ def _scan(root: Path, folder: Path, dataset: str, *, split: str = "train", known
         )
     classes = known or names
     index = {name: label for label, name in enumerate(classes)}
-    return Folder(
+    return Files(
         dataset=dataset,
         split=split,
         root=root,
@@ -164,3 +115,8 @@ def _is_image(name: str) -> bool:
 def _listed(names: Sequence[str], *, limit: int = 5) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+FOLDER = Form(
+    "image folder", "ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE, or ROOT/CLASS/IMAGE", Path.is_dir, open_folder
+)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deitkit.data.sources.base import Indices
+from deitkit import schema
+from deitkit.data.sources.base import Indices, Source, subset
 from deitkit.data.stream import Domain, words
+from deitkit.errors import DeitkitError
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,27 @@ def stratified_split(labels: Indices, fraction: float, *, seed: int = 0) -> Held
     rank_in_class[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     out = rank_in_class < held[labels]
     return Held(train=np.flatnonzero(~out), val=np.flatnonzero(out))
+
+
+def hold_out(images: Source, data: schema.Data, split: str, *, root: object) -> Source:
+    """One split of images that have none of their own: all of them, or parts of `data.val_fraction`.
+
+    Raises:
+        DeitkitError: held-out images are wanted where none are held out, or every class has only one image.
+    """
+    if data.val_fraction is None:
+        if split == "train":
+            return images
+        raise DeitkitError(
+            f"{root} has no validation images",
+            value=root,
+            remedy="hold a part of the training images out: --val-fraction 0.1 (or --set data.val_fraction=0.1)",
+        )
+    held = stratified_split(images.labels, data.val_fraction, seed=data.split_seed)
+    if not len(held.val):
+        raise DeitkitError(
+            f"no image of {root} can be held out: every class keeps at least one for training",
+            value=data.val_fraction,
+            remedy="add images, or measure on the training images themselves: --set data.validate_on=train",
+        )
+    return subset(images, held.val if split == "val" else held.train, split)
