@@ -27,6 +27,7 @@ class Sums:
     steps: int = 0
     images: int = 0
     values: dict[str, Tensor] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)  # names of unreadable images, once for each time
 
     def add(self, terms: Terms, *, images: int, share: float) -> None:
         """One accumulation part: `share` is its weight within the step."""
@@ -59,11 +60,14 @@ class Sums:
         return f"{', '.join(bad)} not finite"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "images": self.images, "values": dict(self.values)}
+        return {
+            "steps": self.steps, "images": self.images, "values": dict(self.values), "replaced": list(self.replaced)
+        }  # fmt: skip
 
     @classmethod
     def load(cls, state: Mapping[str, Any], device: torch.device) -> Sums:
-        return cls(state["steps"], state["images"], {key: value.to(device) for key, value in state["values"].items()})
+        values = {key: value.to(device) for key, value in state["values"].items()}
+        return cls(state["steps"], state["images"], values, state["replaced"])
 
 
 class MetricsLog:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from deitkit.data.augment import decode, evaluation_view
+from deitkit.data.augment import AS_IT_LIES, Reading, decode, evaluation_view
 from deitkit.data.loader import EvalLoader, normalised, per_channel
-from deitkit.data.sources import Source
+from deitkit.data.sources import Source, subset
 from deitkit.distributed import World
-from deitkit.model import Student, Tokens
+from deitkit.errors import DeitkitError
+from deitkit.model import Heads, Student, Tokens
 from deitkit.predictions import HeadPredictions, Predictions, concatenate, head_predictions
 from deitkit.weights import LoadedModel, ModelInfo
 
@@ -27,6 +30,7 @@ def evaluation_loader(
     batch_size: int = 64,
     workers: int = 0,
     indices: Sequence[int] | None = None,
+    reading: Reading = AS_IT_LIES,
 ) -> EvalLoader:
     """The source's images as the model's own protocol crops and normalises them."""
     return EvalLoader(
@@ -37,10 +41,44 @@ def evaluation_loader(
         crop_ratio=info.crop_ratio,
         interpolation=info.interpolation,
         batch_size=batch_size,
+        reading=reading,
         workers=workers,
         device=device,
         indices=indices,
     )
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """A model's classes as the data numbers them: the data's own first, then those that only the model has.
+
+    `columns` [K of the model]: where each class of the result stands in the model's logits.
+    """
+
+    class_names: tuple[str, ...]
+    columns: tuple[int, ...]
+
+
+def map_classes(model: tuple[str, ...], data: tuple[str, ...], *, origin: str) -> ClassMap | None:
+    """How the model's classes are matched to the data's by name; None where they are the same in the same order.
+
+    Raises:
+        DeitkitError: the data has classes that the model does not know.
+    """
+    if model == data:
+        return None
+    unknown = [name for name in data if name not in set(model)]
+    if unknown:
+        raise DeitkitError(
+            f"{origin} does not know {len(unknown):,} of the data's {len(data):,} classes",
+            value=origin,
+            problems=[f"model: {', '.join(model[:6])}", f"data only: {', '.join(unknown[:10])}"],
+            remedy=f"deitkit finetune --from {origin} --data FOLDER gives it this data's classes",
+        )
+    known = set(data)
+    names = (*data, *(name for name in model if name not in known))
+    number = {name: index for index, name in enumerate(model)}
+    return ClassMap(names, tuple(number[name] for name in names))
 
 
 @torch.inference_mode()
@@ -55,28 +93,53 @@ def predict(
     batch_size: int = 64,
     workers: int = 0,
     keep_logits: bool = False,
+    reading: Reading = AS_IT_LIES,
+    classes: ClassMap | None = None,
 ) -> Predictions:
     """Every image of the source through every head; each rank takes its own contiguous part, none counts twice.
 
-    The student's training mode is restored at the end.
+    The student's training mode is restored at the end. Unreadable images are an error, or left out and counted.
     """
     world = world or World()
     bounds = np.linspace(0, len(source), world.ranks + 1).astype(int)
     indices = range(bounds[world.rank], bounds[world.rank + 1])
-    loader = evaluation_loader(source, info, device=device, batch_size=batch_size, workers=workers, indices=indices)
+    loader = evaluation_loader(
+        source, info, device=device, batch_size=batch_size, workers=workers, indices=indices, reading=reading
+    )
     was_training = student.training
     student.eval()
     parts: dict[str, list[HeadPredictions]] = {}
-    for _, images, _ in loader:
-        heads = student(images)
-        logits = {head: values.float().cpu().numpy() for head, values in heads.logits().items()} if keep_logits else {}
-        for head, probabilities in heads.probabilities(info.fusion).items():
-            part = head_predictions(head, probabilities.cpu().numpy(), logits.get(head))
-            parts.setdefault(head, []).append(part)
+    seen: list[int] = []
+    for chosen, images, _ in loader:
+        if not len(images):
+            continue
+        seen += chosen.tolist()
+        for part in _answers(student(images), info, keep_logits=keep_logits, classes=classes):
+            parts.setdefault(part.name, []).append(part)
     student.train(was_training)
-    gathered = world.gather({head: concatenate(own) for head, own in parts.items()})
-    whole = {head: concatenate([part[head] for part in gathered if part]) for head in gathered[0]}
-    return _table(whole, info, source, name=name, family="deit" if _is_deit(student) else "convnet")
+    gathered = [own for own in world.gather((seen, {head: concatenate(own) for head, own in parts.items()})) if own[1]]
+    if not gathered:
+        raise DeitkitError(
+            f"no image of {source.dataset}/{source.split} can be read", remedy="deitkit data verify says why"
+        )
+    whole = {head: concatenate([own[head] for _, own in gathered]) for head in gathered[0][1]}
+    rows = [row for own, _ in gathered for row in own]
+    family = "deit" if _is_deit(student) else "convnet"
+    return _table(whole, rows, info, source, name=name, family=family, classes=classes)
+
+
+def _answers(heads: Heads, info: ModelInfo, *, keep_logits: bool, classes: ClassMap | None) -> list[HeadPredictions]:
+    """One batch's answers, a head each, with the classes as the data numbers them."""
+
+    def numbered(values: Tensor) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = values.float().cpu().numpy()
+        return array if classes is None else array[:, classes.columns]
+
+    logits = {head: numbered(values) for head, values in heads.logits().items()} if keep_logits else {}
+    return [
+        head_predictions(head, numbered(probabilities), logits.get(head))
+        for head, probabilities in heads.probabilities(info.fusion).items()
+    ]
 
 
 def _is_deit(student: Student) -> bool:
@@ -84,25 +147,27 @@ def _is_deit(student: Student) -> bool:
 
 
 def _table(
-    heads: dict[str, HeadPredictions], info: ModelInfo, source: Source, *, name: str, family: str
-) -> Predictions:
-    paths = [source.path(index) for index in range(len(source))]
+    heads: dict[str, HeadPredictions], rows: list[int], info: ModelInfo, source: Source, *, name: str, family: str,
+    classes: ClassMap | None,
+) -> Predictions:  # fmt: skip
+    """The answers for the source's images `rows`; the fingerprint is that of the whole source."""
+    seen = source if len(rows) == len(source) else subset(source, rows, source.split)
+    paths = [seen.path(index) for index in range(len(seen))]
+    settings: dict[str, Any] = {
+        "image_size": list(info.size), "crop_ratio": info.crop_ratio, "fusion": info.fusion, "family": family
+    }  # fmt: skip
     return Predictions(
         dataset=source.dataset,
         split=source.split,
         fingerprint=source.fingerprint,
         classifier=name,
-        class_names=source.class_names,
-        ids=list(source.ids),
-        labels=np.asarray(source.labels),
+        class_names=source.class_names if classes is None else classes.class_names,
+        ids=list(seen.ids),
+        labels=np.asarray(seen.labels),
         heads=heads,
         paths=[str(Path(path).absolute()) for path in paths if path is not None] if all(paths) else None,
-        settings={
-            "image_size": list(info.size),
-            "crop_ratio": info.crop_ratio,
-            "fusion": info.fusion,
-            "family": family,
-        },
+        settings=settings | ({"left_out": len(source) - len(rows)} if len(rows) < len(source) else {}),
+        accepted=seen.accepted,
     )
 
 

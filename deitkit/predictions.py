@@ -2,7 +2,7 @@
 
 On disk it is one Parquet file for a data set and a split: the columns `image_id`, `path`, `label`, then `HEAD.top`,
 `HEAD.confidence` and, on request, `HEAD.logits` as lists of fixed size. What holds for the whole table is JSON in the
-schema's metadata.
+schema's metadata. `accepted`, lists of labels, is there where several or none may be right (ImageNet-ReaL).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from deitkit.data.sources import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.run import write_atomic
 
@@ -58,12 +59,15 @@ class Predictions:
     heads: dict[str, HeadPredictions]
     paths: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    accepted: LabelSets | None = None
 
     def __post_init__(self) -> None:
         images = len(self.ids)
         lengths = {"labels": len(self.labels)} | {name: len(head.top) for name, head in self.heads.items()}
         if self.paths is not None:
             lengths["paths"] = len(self.paths)
+        if self.accepted is not None:
+            lengths["accepted"] = len(self.accepted)
         if wrong := {name: length for name, length in lengths.items() if length != images}:
             raise ValueError(f"{images} image ids, but other lengths: {wrong}")
         if len(set(self.ids)) != images:
@@ -88,12 +92,32 @@ class Predictions:
 
     def accuracy(self, head: str, k: int = 1) -> float:
         """The fraction of images whose label is among the head's k best classes."""
+        return float(self.hits(head, k).mean())
+
+    def hits(self, head: str, k: int = 1) -> NDArray[np.bool_]:
+        """Whether each image's label is among the head's k best classes: [N]."""
         top = self.head(head).top
         if not len(top):
             raise DeitkitError(f"there are no images in {self.dataset}/{self.split}, so there is no accuracy")
         if not 1 <= k <= top.shape[1]:
             raise DeitkitError(f"top-{k} accuracy needs k from 1 to {top.shape[1]}, the classes kept", value=k)
-        return float((top[:, :k] == self.labels[:, None]).any(axis=1).mean())
+        return np.asarray((top[:, :k] == self.labels[:, None]).any(axis=1))
+
+    def real_accuracy(self, head: str) -> tuple[int, int]:
+        """(right, judged) images by the accepted labels; those that accept none are not judged (Beyer et al. 2020)."""
+        if self.accepted is None:
+            raise DeitkitError(
+                f"the predictions on {self.dataset}/{self.split} know one label an image",
+                remedy="deitkit data download imagenet_real, then evaluate anew",
+            )
+        judged = self.accepted.counts > 0
+        return int(self.accepted.hits(self.top1(head)[:, None])[judged].sum()), int(judged.sum())
+
+    def per_class(self, head: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Right decisions and images of each class: [K], [K]; a class without images has 0 of 0."""
+        classes = len(self.class_names)
+        right = np.bincount(self.labels[self.hits(head)], minlength=classes)
+        return right, np.bincount(self.labels, minlength=classes)
 
     def save(self, path: Path) -> None:
         """Write the Parquet file whole or not at all."""
@@ -168,6 +192,8 @@ def _table(predictions: Predictions) -> pa.Table:
     if predictions.paths is not None:
         columns["path"] = pa.array(predictions.paths, pa.string())
     columns["label"] = pa.array(predictions.labels, pa.int64())
+    if predictions.accepted is not None:
+        columns["accepted"] = pa.array(predictions.accepted.rows, pa.list_(pa.int32()))
     for name, head in predictions.heads.items():
         columns[f"{name}.top"] = _lists(head.top.astype(np.int32))
         columns[f"{name}.confidence"] = _lists(head.confidence)
@@ -208,6 +234,7 @@ def _predictions(table: pa.Table, metadata: Mapping[str, Any]) -> Predictions:
         heads=heads,
         paths=table["path"].to_pylist() if "path" in names else None,
         settings=metadata["settings"],
+        accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in names else None,
     )
 
 

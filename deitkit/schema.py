@@ -66,10 +66,15 @@ class Model(Table):
 
 
 class Start(Table):
-    """Earlier weights: a run, a model folder or a weights file."""
+    """Earlier weights: a run, a model folder, a published model or a weights file.
+
+    `distillation`: what a distilled student makes of weights without a distillation token: copies of the class token
+    and its head, or fresh ones.
+    """
 
     weights: str
     position_mode: PositionMode = "bicubic"
+    distillation: Literal["class", "fresh"] = "class"
 
 
 class Teacher(Table):
@@ -115,7 +120,8 @@ class Data(Table):
     split_column: str | None = None
     on_bad_image: Literal["error", "replace"] = "error"
     exif_orientation: bool = False
-    max_pixels: Count = 89_478_485
+    # Pillow warns above the default and refuses above the upper bound.
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875

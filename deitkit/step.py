@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from deitkit import schema
 from deitkit.data.loader import Batch, TrainLoader
-from deitkit.data.sources import Source, open_source
+from deitkit.data.sources import Source, open_source, size_notes
 from deitkit.data.stream import StreamShape, plan_stream
 from deitkit.distributed import World
 from deitkit.losses import Terms, combine, hard_distillation, hard_labels, label_loss, soft_distillation
@@ -31,13 +32,15 @@ from deitkit.weights import ModelInfo, start_from
 
 @dataclass
 class Progress:
-    """What a checkpoint carries besides weights: plain numbers, so that a resumed run goes on exactly."""
+    """What a checkpoint carries besides weights: plain numbers and names, so that a resumed run goes on exactly."""
 
     step: int = 0
     best_top1: float = -1.0
     best_step: int = 0
     evaluations_without_gain: int = 0
     evaluation_due: bool = False
+    replaced: int = 0  # times that another image stood in for an unreadable one, as logged
+    unreadable: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -76,12 +79,12 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -
     if recipe.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    train, val = open_source(recipe.data, "train"), open_source(recipe.data, "val")
+    train, val = open_source(recipe.data, "train"), open_source(recipe.data, recipe.data.validate_on)
     shape = plan_stream(
         len(train), recipe.stream, mixing=recipe.is_mixing, ranks=world.ranks, accumulation=recipe.train.accumulation
     )
     student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
-    messages = []
+    messages = data_messages(recipe.data, train, val)
     if recipe.start is not None:
         transfer = start_from(
             student, recipe.start.weights, class_names=train.class_names, mode=recipe.start.position_mode
@@ -102,6 +105,14 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -
     )  # fmt: skip
 
 
+def data_messages(data: schema.Data, train: Source, val: Source) -> list[str]:
+    """What a person should know of the images before training: sizes unlike the published ones, missing files."""
+    messages = [*size_notes(data, train), *train.notes]
+    if data.validate_on == "train":
+        return [*messages, "data.validate_on = train: accuracy on the training images says nothing about others"]
+    return [*messages, *size_notes(data, val), *(note for note in val.notes if note not in train.notes)]
+
+
 def train_step(training: Training, parts: list[Batch]) -> None:
     """One optimiser step: `parts` are this rank's accumulation parts of the global batch."""
     recipe, step = training.recipe, training.progress.step
@@ -118,6 +129,7 @@ def train_step(training: Training, parts: list[Batch]) -> None:
             terms = loss_terms(heads, batch, teacher_logits, recipe)
             (terms.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         training.sums.add(terms, images=len(batch.labels), share=1 / len(parts))
+        training.sums.replaced += batch.replaced
     gradients = [p.grad for p in training.student.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if recipe.optim.clip_grad is not None:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from typing import Any, Protocol
 import torch
 
 from deitkit.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from deitkit.data.augment import Reading
+from deitkit.data.sources import counted
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.metrics import MetricsLog, Sums
@@ -120,7 +122,7 @@ def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> Fi
                 progress.step += 1
                 observer.step(progress.step, training.sums)
                 _end_step(run, training, log, observer, interrupted=training.world.any(received[0]))
-        return _finish(run, training, log)
+        return _finish(run, training, log, observer)
     finally:
         observer.stop()
 
@@ -175,9 +177,20 @@ def _log(training: Training, log: MetricsLog) -> dict[str, Any]:
     images = training.sums.images * training.world.ranks
     record |= log.clock(images=images, data_wait_s=training.loader.data_wait_s)
     record["memory_mb"] = memory_mb(training.device)
+    if training.recipe.data.on_bad_image == "replace":
+        record["replaced_images"] = _count_replaced(training)
     training.sums = Sums()
     log.write(record)
     return record
+
+
+def _count_replaced(training: Training) -> int:
+    """Take the unreadable images since the last line over into the run's progress; how often others stood in."""
+    names = [name for own in training.world.gather(training.sums.replaced) for name in own]
+    progress = training.progress
+    progress.replaced += len(names)
+    progress.unreadable = sorted({*progress.unreadable, *names})
+    return len(names)
 
 
 def memory_mb(device: torch.device) -> float:
@@ -207,7 +220,7 @@ def _evaluate(run: Run, training: Training, log: MetricsLog, observer: Observer)
 def _predict(training: Training, student: Student, name: str) -> Predictions:
     return predict(
         student, training.info, training.val, name=name, device=training.device, world=training.world,
-        workers=training.workers,
+        workers=training.workers, reading=Reading.of(training.recipe.data),
     )  # fmt: skip
 
 
@@ -237,7 +250,7 @@ def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = N
         {}
         if name
         else {
-            "progress": dict(vars(training.progress)),
+            "progress": asdict(training.progress),
             "sums": sums,
             "optimizer": training.optimizer.state_dict()["state"],
             "ema": training.ema.state_dict() if training.ema else {},
@@ -321,7 +334,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _finish(run: Run, training: Training, log: MetricsLog) -> FitResult:
+def _finish(run: Run, training: Training, log: MetricsLog, observer: Observer) -> FitResult:
     """Write model, predictions and result; after early stopping the model is the best one, else the last."""
     if _is_out_of_patience(training):
         best = load_checkpoint(run.checkpoints / "best")
@@ -338,12 +351,22 @@ def _finish(run: Run, training: Training, log: MetricsLog) -> FitResult:
             "result.json",
             {
                 "top1": top1,
-                "images": len(training.val),
+                "images": len(table.labels),
                 "step": progress.step,
                 "best_top1": progress.best_top1,
                 "best_step": progress.best_step,
                 "seconds": round(log.seconds_total(run.metrics()), 1),
+                **_unreadable(progress),
             },
         )
+        if progress.unreadable:
+            observer.say(
+                f"others stood in {progress.replaced:,} times for " + counted("unreadable images", progress.unreadable)
+            )
     training.world.barrier()
     return FitResult(run, top1)
+
+
+def _unreadable(progress: Progress) -> dict[str, Any]:
+    """For result.json: images that could not be read, and how often others stood in for them."""
+    return {"replaced": progress.replaced, "unreadable": progress.unreadable} if progress.unreadable else {}

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from deitkit.checkpoint import list_checkpoints, load_checkpoint
+from deitkit.data.sources import open_source
 from deitkit.errors import DeitkitError
 from deitkit.metrics import CLOCK_FIELDS, Sums
 from deitkit.recipe import validate
 from deitkit.run import Run
-from deitkit.schema import Recipe
+from deitkit.schema import Data, Recipe
 from deitkit.train import Silent, train_run
 
 TINY: dict[str, Any] = {
@@ -201,3 +202,47 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(DeitkitError, match="no CUDA device"):
         train_run(tiny(), tmp_path / "run", device="cuda")
+
+
+# Unreadable images
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """60 digits as an image folder; a training and a validation image are cut short."""
+    source = open_source(Data(dataset="digits"), "train")
+    for count, index in enumerate(range(60)):
+        path = tmp_path / "digits" / ("val" if count < 12 else "train") / str(source.labels[index] % 2) / f"{count}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read(index)[: 60 if count in (5, 40) else None])
+    return tmp_path / "digits"
+
+
+class Hears(CrashAt):
+    """Remembers what was said."""
+
+    def __init__(self, step_of_death: int = -1) -> None:
+        super().__init__(step_of_death)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_replaced_images_are_counted_in_metrics_and_named_at_the_end_also_over_a_crash(
+    damaged: Path, tmp_path: Path
+) -> None:
+    data = {"dataset": "folder", "path": str(damaged), "on_bad_image": "replace"}
+    recipe = tiny(data=data, stream={"batch_size": 24, "repeats": 1, "mix_group": 4}, train={"epochs": 4})
+    hears = Hears()
+    whole = train_run(recipe, tmp_path / "whole", observer=hears).run
+    with pytest.raises(Crash):
+        train_run(recipe, tmp_path / "broken", observer=CrashAt(5))
+    resumed = train_run(recipe, tmp_path / "broken", resume=True).run
+    assert_equal(comparable(whole), comparable(resumed))
+    assert sum(line.get("replaced_images", 0) for line in whole.metrics()) == 4  # once an epoch
+    results = [json.loads((run.path / "result.json").read_text()) for run in (whole, resumed)]
+    for result in results:
+        assert (result["images"], result["replaced"]) == (11, 4)
+        assert [Path(name).name for name in result["unreadable"]] == ["40.png"]
+    assert any("stood in 4 times for 1 unreadable images" in text for text in hears.said)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from deitkit.data.sources import LabelSets
 from deitkit.errors import DeitkitError
 from deitkit.predictions import HeadPredictions, Predictions
 
@@ -76,7 +77,11 @@ def _renumbered(predictions: Predictions, first: Predictions) -> Predictions:
         name: replace(head, top=new[head.top], logits=None if head.logits is None else head.logits[:, old])
         for name, head in predictions.heads.items()
     }
-    return replace(predictions, class_names=first.class_names, labels=new[predictions.labels], heads=heads)
+    accepted = predictions.accepted
+    return replace(
+        predictions, class_names=first.class_names, labels=new[predictions.labels], heads=heads,
+        accepted=None if accepted is None else LabelSets(new[row] for row in accepted.rows),
+    )  # fmt: skip
 
 
 def _selected(predictions: Predictions, ids: list[str]) -> Predictions:
@@ -91,6 +96,7 @@ def _selected(predictions: Predictions, ids: list[str]) -> Predictions:
         labels=predictions.labels[rows],
         heads={name: _head_rows(head, rows) for name, head in predictions.heads.items()},
         paths=None if predictions.paths is None else [predictions.paths[row] for row in rows],
+        accepted=None if predictions.accepted is None else predictions.accepted.take(rows),
     )
 
 

@@ -72,6 +72,7 @@ def predictions_of(
     """Each classifier's predictions on the first one's data (or the data named): found, or made and kept."""
     from deitkit import predict as prediction
     from deitkit.cli.use import data_settings, open_for, predictions_path
+    from deitkit.data.augment import Reading
     from deitkit.distributed import pick_device
     from deitkit.predictions import Predictions
     from deitkit.weights import load_model
@@ -85,10 +86,10 @@ def predictions_of(
             continue
         render.say(f"{reference} has no predictions on {settings.dataset} {split} yet: making them")
         model = load_model(reference)
-        source = open_for(model, settings, split)
+        source, classes = open_for(model, settings, split)
         table = prediction.predict(
             model.student.to(picked), model.info, source, name=Path(reference).name, device=picked,
-            keep_logits=keep_logits,
+            keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
         )  # fmt: skip
         table.save(path)
         found.append(table)
@@ -106,7 +107,7 @@ def measure_tokens(
     from deitkit.weights import load_model
 
     model = load_model(run)
-    source = open_for(model, data_settings(run, dataset=dataset, data=data), split)
+    source, _ = open_for(model, data_settings(run, dataset=dataset, data=data), split)
     batches = token_batches(model, source, device=pick_device(device), limit=limit)
     return tokens_report(batches, classifier=Path(run).name, images=f"{source.dataset}/{split}")
 

@@ -44,7 +44,7 @@ VERBS: dict[str, Verb | Group] = {
     "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
     "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
-    "evaluate": Verb("deitkit.cli.use", "evaluate", "Measure a model's accuracy, each head apart."),
+    "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
     "predict": Verb("deitkit.cli.use", "predict", "Classify images."),
     "analyze": Group(
         "Understand what was learned.",

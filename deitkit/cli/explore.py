@@ -85,7 +85,10 @@ def image_files(run: str, table: Predictions) -> list[Path]:
     """Each image's file; images that have none (digits) are written beside the predictions."""
     if table.paths is not None:
         return [Path(path) for path in table.paths]
+    import io
+
     from deitkit.cli.use import data_settings
+    from deitkit.data.augment import decode
     from deitkit.data.sources import open_source
     from deitkit.run import write_atomic
 
@@ -97,6 +100,8 @@ def image_files(run: str, table: Predictions) -> list[Path]:
         path = folder / f"{image_id}.png"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, source.read(index_of[image_id]))
+            image = io.BytesIO()
+            decode(source.read(index_of[image_id]), image_id).save(image, "PNG")  # browsers show no PPM
+            write_atomic(path, image.getvalue())
         files.append(path.absolute())
     return files

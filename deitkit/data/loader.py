@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from deitkit.data.augment import Pixels, decode, erasing_noise, evaluation_view, load_rgb, make_view, open_image
+from deitkit.data.augment import AS_IT_LIES, Reading
+from deitkit.data.makers import EvalBatch, EvalMaker, UnitMaker, UnitViews
 from deitkit.data.mix import draw_mix, mix_groups
-from deitkit.data.plan import Plan, Plans, draw_plans
-from deitkit.data.sources import Source, image_name
-from deitkit.data.stream import Indices, StreamShape, Unit, group_order, set_images, units
+from deitkit.data.sources import Source
+from deitkit.data.stream import StreamShape, Unit, units
 from deitkit.errors import DeitkitError
 from deitkit.schema import Recipe
 
@@ -36,7 +35,7 @@ class Batch:
     """One part of a step on the device: whole mix groups.
 
     images [B, 3, H, W] float32, normalised and mixed; labels [B]; partners [B], the mixed-in images' labels;
-    lam [B] float32, the labels' share; group is G.
+    lam [B] float32, the labels' share; group is G; `replaced` names the unreadable images that others stood in for.
     """
 
     images: torch.Tensor
@@ -44,6 +43,7 @@ class Batch:
     partners: torch.Tensor
     lam: torch.Tensor
     group: int
+    replaced: tuple[str, ...] = ()
 
     def targets(self, num_classes: int, smoothing: float) -> torch.Tensor:
         """Label distributions [B, K]: both labels by their shares, each smoothed by spreading `smoothing` over K."""
@@ -55,110 +55,6 @@ class Batch:
         )
         lam = self.lam[:, None]
         return own * lam + partner * (1.0 - lam)
-
-
-class EvalBatch(NamedTuple):
-    """indices [B], images [B, 3, H, W] float32 normalised, labels [B]."""
-
-    indices: torch.Tensor
-    images: torch.Tensor
-    labels: torch.Tensor
-
-
-class UnitViews(NamedTuple):
-    """A unit as a worker makes it: images [V, 3, H, W] uint8, labels [V], erase [V, 4] (top, left, height, width;
-    height 0: none), noise: the erased pixels of all views, one after the other; decoded: how many images."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    erase: torch.Tensor
-    noise: torch.Tensor
-    decoded: int
-
-
-@dataclass(frozen=True)
-class UnitMaker:
-    """Unit -> its views, group by group, each in the group's own order."""
-
-    source: Source
-    recipe: Recipe
-    shape: StreamShape
-
-    def __call__(self, unit: Unit) -> UnitViews:
-        images = set_images(self.shape, self.recipe.train.seed, unit)
-        orders = [group_order(self.shape, self.recipe.train.seed, unit, group) for group in unit.groups]
-        names = [image_name(self.source, index) for index in images.tolist()]
-        files = [open_image(self.source.read(index), name) for index, name in zip(images.tolist(), names, strict=True)]
-        plans = self._plans(unit, files, images, orders)
-        places = np.argsort(orders, axis=1)
-        views = np.empty((len(plans), len(images), 3, *self.recipe.model.size), dtype=np.uint8)
-        for position in reversed(range(len(images))):
-            image = load_rgb(files.pop(), names[position])  # let go before the next: large photographs fill the memory
-            for group, place in enumerate(places[:, position].tolist()):
-                views[group, place] = self._view(image, plans[group][place])
-        noise = [erasing_noise(drawn[index]).ravel() for drawn in plans for index in drawn.erased]
-        return UnitViews(
-            images=torch.from_numpy(views).flatten(0, 1),
-            labels=torch.from_numpy(np.concatenate([self.source.labels[images[order]] for order in orders])),
-            erase=torch.from_numpy(np.concatenate([drawn.erase for drawn in plans])),
-            noise=torch.from_numpy(np.concatenate([np.empty(0, dtype=np.float32), *noise])),
-            decoded=len(images),
-        )
-
-    def _plans(self, unit: Unit, files: list[Image.Image], images: Indices, orders: list[Indices]) -> list[Plans]:
-        """One group's plans an entry, in the group's order."""
-        heights, widths = np.array([file.height for file in files]), np.array([file.width for file in files])
-        return [
-            draw_plans(
-                self.recipe.augment,
-                self.recipe.model.size,
-                heights[order],
-                widths[order],
-                seed=self.recipe.train.seed,
-                epoch=unit.epoch,
-                images=images[order],
-                repeat=group % self.shape.repeats,
-            )
-            for group, order in zip(unit.groups, orders, strict=True)
-        ]
-
-    def _view(self, image: Image.Image, plan: Plan) -> Pixels:
-        """[3, H, W] uint8. What geometric operations lay bare has the mean colour, as in timm."""
-        red, green, blue = (round(255 * value) for value in self.recipe.data.mean)
-        return make_view(
-            image,
-            plan,
-            size=self.recipe.model.size,
-            interpolation=self.recipe.data.interpolation,
-            fill=(red, green, blue),
-        )
-
-
-@dataclass(frozen=True)
-class EvalMaker:
-    """Indices [B] -> their views, uint8."""
-
-    source: Source
-    size: tuple[int, int]
-    crop_ratio: float
-    interpolation: str
-
-    def __call__(self, indices: Sequence[int]) -> EvalBatch:
-        views = [
-            evaluation_view(
-                decode(self.source.read(index), image_name(self.source, index)),
-                self.size,
-                self.crop_ratio,
-                self.interpolation,
-            )
-            for index in indices
-        ]
-        chosen = np.asarray(indices, dtype=np.int64)
-        return EvalBatch(
-            indices=torch.from_numpy(chosen),
-            images=torch.from_numpy(np.stack(views)),
-            labels=torch.from_numpy(self.source.labels[chosen]),
-        )
 
 
 class TrainLoader:
@@ -223,6 +119,7 @@ class TrainLoader:
             partners=labels.view(-1, group).flip(1).flatten(),
             lam=lam.repeat_interleave(group),
             group=group,
+            replaced=tuple(name for unit in made for name in unit.replaced),
         )
 
     def _wait_for(self, views: Iterator[UnitViews]) -> UnitViews:
@@ -247,6 +144,7 @@ class EvalLoader:
         crop_ratio: float,
         interpolation: str,
         batch_size: int,
+        reading: Reading = AS_IT_LIES,
         workers: int = 0,
         device: torch.device | str = "cpu",
         indices: Sequence[int] | None = None,
@@ -254,7 +152,7 @@ class EvalLoader:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.indices = range(len(source)) if indices is None else indices
-        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation), workers, self.device)
+        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation, reading), workers, self.device)
         self._mean, self._std = per_channel(mean, self.device), per_channel(std, self.device)
 
     def __iter__(self) -> Iterator[EvalBatch]:

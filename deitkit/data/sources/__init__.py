@@ -18,8 +18,14 @@ from deitkit.data.sources.base import (
     image_name,
     subset,
 )
+from deitkit.data.sources.cars import CARS_FORMS
+from deitkit.data.sources.cifar import CIFAR10_FORMS, CIFAR100_FORMS
 from deitkit.data.sources.digits import open_digits
+from deitkit.data.sources.flowers import FLOWERS_FORMS
 from deitkit.data.sources.folder import FOLDER
+from deitkit.data.sources.image_parquet import IMAGE_PARQUET
+from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS, IMAGENET_V2_FORMS
+from deitkit.data.sources.inat import INAT_FORMS
 from deitkit.data.sources.split import stratified_split
 from deitkit.errors import DeitkitError
 
@@ -31,8 +37,18 @@ __all__ = [
 SPLITS = ("train", "val")
 
 # The forms in which a data set is found, in the order in which they are tried; the generic ones come last.
-FORMS: dict[str, tuple[Form, ...]] = {}
-GENERIC: tuple[Form, ...] = (FOLDER,)
+FORMS: dict[str, tuple[Form, ...]] = {
+    "imagenet": IMAGENET_FORMS,
+    "imagenet_v2": IMAGENET_V2_FORMS,
+    "imagenet_real": IMAGENET_REAL_FORMS,
+    "inat18": INAT_FORMS,
+    "inat19": INAT_FORMS,
+    "flowers102": FLOWERS_FORMS,
+    "cars": CARS_FORMS,
+    "cifar10": CIFAR10_FORMS,
+    "cifar100": CIFAR100_FORMS,
+}
+GENERIC: tuple[Form, ...] = (IMAGE_PARQUET, FOLDER)
 
 
 def places(data: schema.Data) -> list[Path]:

@@ -1,0 +1,185 @@
+"""`deitkit evaluate`: a model's accuracy on one or several data sets, by any number of processes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deitkit.cli import render
+from deitkit.errors import DeitkitError, one_of
+
+if TYPE_CHECKING:
+    from deitkit.predictions import Predictions
+    from deitkit.schema import Data
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder or timm:NAME.")],
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="NAME[=PATH]", help="Other data; may be repeated.")
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="Where the images are.")] = "",
+    split: Annotated[str, typer.Option("--split", help="train or val [default: the recipe's, val].")] = "",
+    val_fraction: Annotated[
+        float | None, typer.Option("--val-fraction", help="Share held out where the data has no val split.")
+    ] = None,
+    fusion: Annotated[str, typer.Option("--fusion", help="softmax (the paper's) or average_logits.")] = "softmax",
+    crop_ratio: Annotated[
+        float | None, typer.Option("--crop-ratio", help="Of the crop to the resized image [default: the model's].")
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False,
+    logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False,
+    output: Annotated[str, typer.Option("--output", "-o", help="The Parquet file [default: in the run].")] = "",
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images at once.")] = 64,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model's accuracy, each head apart, and write its predictions.
+
+    Images are resized to the model's resolution over its crop ratio (0.875 by default) and centre-cropped. Heads:
+    class, distillation, and fused, the mean of their softmaxes (paper Sec. 4) or of their logits. Classes are matched
+    by name. ReaL accuracy (Beyer et al. 2020) stands beside top-1 where real.json lies with ImageNet. Under torchrun
+    each process takes its own part, and no image counts twice.
+
+    Example: deitkit evaluate runs/quickstart/student_32
+    """
+    import os
+
+    from deitkit import predict as prediction
+    from deitkit.cli.use import open_for, predictions_path
+    from deitkit.data.augment import Reading
+    from deitkit.distributed import join_world, pick_device
+    from deitkit.model import FUSIONS
+    from deitkit.weights import load_model
+
+    fused = one_of(fusion, FUSIONS, what="fusion")
+    wanted = settings_of(model, dataset or [], data=data, val_fraction=val_fraction)
+    if output and len(wanted) > 1:
+        raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
+    picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    loaded = load_model(model)
+    info = replace(loaded.info, fusion=fused, crop_ratio=crop_ratio or loaded.info.crop_ratio)
+    with join_world(picked.type) as world:
+        results = []
+        for place, settings in wanted:
+            source, classes = open_for(loaded, settings, split or settings.validate_on)
+            table = prediction.predict(
+                loaded.student.to(picked), info, source, name=Path(model).name, device=picked, world=world,
+                batch_size=batch_size, workers=workers, keep_logits=logits, classes=classes,
+                reading=Reading.of(settings),
+            )  # fmt: skip
+            if world.is_main:
+                path = Path(output) if output else predictions_path(model, table.dataset, table.split, data=place)
+                table.save(path)
+                say_notes(settings, source, known=len(table.class_names))
+                results.append((table, path))
+    if results:
+        show_results(results, per_class=per_class, as_json=as_json)
+
+
+def settings_of(model: str, datasets: list[str], *, data: str, val_fraction: float | None) -> list[tuple[str, Data]]:
+    """What to evaluate on: (the path named, settings) for each NAME[=PATH], or for the model's own data."""
+    from deitkit.catalog import DATASETS
+    from deitkit.cli.use import data_settings
+
+    if data and (len(datasets) > 1 or any("=" in word for word in datasets)):
+        raise DeitkitError(
+            "--data names one place, but there are several data sets", value=data, remedy="--dataset NAME=PATH for each"
+        )
+    found = []
+    for word in datasets or [""]:
+        name, _, path = word.partition("=")
+        if name and name != "folder" and not name.startswith("hf:"):
+            one_of(name, (*DATASETS, "folder"), what="data set")
+        place = path or data
+        settings = data_settings(model, dataset=name, data=place)
+        if val_fraction is not None:
+            settings = settings.model_copy(update={"val_fraction": val_fraction})
+        found.append((place, settings))
+    return found
+
+
+def say_notes(settings: Data, source: Any, *, known: int) -> None:
+    """What a person should know of the images: sizes unlike the published ones, missing files, classes left over."""
+    from deitkit.data.sources import size_notes
+
+    notes = [*size_notes(settings, source), *source.notes]
+    if known > len(source.class_names):
+        notes.append(f"the data has {len(source.class_names):,} of the model's {known:,} classes")
+    for note in notes:
+        render.say(note)
+
+
+def show_results(results: list[tuple[Predictions, Path]], *, per_class: bool, as_json: bool) -> None:
+    """A table for each data set; with --json an object, or a list of them where there are several."""
+    if as_json:
+        objects = [as_object(table, path, per_class=per_class) for table, path in results]
+        render.print_json(objects[0] if len(objects) == 1 else objects)
+        return
+    for table, path in results:
+        print_accuracy(table, path)
+        if per_class:
+            print_classes(table)
+
+
+def scores_of(table: Predictions) -> dict[str, dict[str, Any]]:
+    """Head -> top1, right (a count), top5 and, where several labels may be right, real with its counts."""
+    scores: dict[str, dict[str, Any]] = {}
+    for head in table.heads:
+        top5 = table.accuracy(head, k=min(5, len(table.class_names)))
+        scores[head] = {"top1": table.accuracy(head), "right": int(table.hits(head).sum()), "top5": top5}
+        if table.accepted is not None:
+            right, judged = table.real_accuracy(head)
+            scores[head] |= {"real": right / judged if judged else None, "real_right": right, "real_images": judged}
+    return scores
+
+
+def as_object(table: Predictions, path: Path, *, per_class: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "classifier": table.classifier, "dataset": table.dataset, "split": table.split, "images": len(table.labels),
+        "accuracy": scores_of(table), "settings": table.settings, "predictions": str(path),
+    }  # fmt: skip
+    if per_class:
+        counts = {head: table.per_class(head) for head in table.heads}
+        result["per_class"] = {
+            name: {"images": int(images)} | {head: int(counts[head][0][index]) for head in table.heads}
+            for index, (name, images) in enumerate(zip(table.class_names, counts["class"][1], strict=True))
+            if images
+        }
+    return result
+
+
+def print_accuracy(table: Predictions, path: Path) -> None:
+    columns = ["head", "top-1", "right", "top-5"] + ([] if table.accepted is None else ["ReaL", "right of judged"])
+    rows = []
+    for head, score in scores_of(table).items():
+        row = [head, f"{score['top1']:.2%}", f"{score['right']:,}", f"{score['top5']:.2%}"]
+        if table.accepted is not None:
+            real = "" if score["real"] is None else f"{score['real']:.2%}"
+            row += [real, f"{score['real_right']:,} of {score['real_images']:,}"]
+        rows.append(row)
+    title = f"{table.classifier} on {table.dataset} {table.split}, {len(table.labels):,} images"
+    size = "x".join(map(str, table.settings["image_size"]))
+    left_out = table.settings.get("left_out")
+    footer = f"{size} px centre crop, resize-to-crop ratio {table.settings['crop_ratio']}; wrote {path}"
+    if left_out:
+        footer = f"{left_out:,} unreadable images left out; {footer}"
+    render.print_table(title, columns, rows, footer=footer)
+
+
+def print_classes(table: Predictions) -> None:
+    """Each class's accuracy by every head, the worst of the last head first."""
+    counts = {head: table.per_class(head) for head in table.heads}
+    right, images = counts[list(table.heads)[-1]]
+    present = [index for index in range(len(images)) if images[index]]
+    present.sort(key=lambda index: (right[index] / images[index], table.class_names[index]))
+    rows = [
+        [table.class_names[index], int(images[index])]
+        + [f"{counts[head][0][index] / images[index]:.1%}" for head in table.heads]
+        for index in present
+    ]
+    render.print_table("By class, top-1", ["class", "images", *table.heads], rows)

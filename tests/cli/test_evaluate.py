@@ -1,0 +1,192 @@
+"""`deitkit evaluate`: protocols, classes matched by name, several data sets, exact counts; on a model made here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deitkit.cli.app import run
+from deitkit.data.sources import open_source
+from deitkit.model import build_student
+from deitkit.predictions import Predictions
+from deitkit.schema import Data, Model
+from deitkit.weights import ModelInfo, save_model
+
+Evaluate = Callable[..., Any]
+NAMES = ("ant", "bee", "cat", "dog")
+
+
+@pytest.fixture
+def evaluate(capsys: pytest.CaptureFixture[str]) -> Evaluate:
+    """`deitkit evaluate ... --json`; gives what it printed, or the error's object."""
+
+    def call(*words: object) -> Any:
+        code = run(["evaluate", *map(str, words), "--json", "--device", "cpu"])
+        found = json.loads(capsys.readouterr().out)
+        assert code == (2 if "error" in found else 0)
+        return found
+
+    return call
+
+
+def model_folder(path: Path, names: tuple[str, ...] = NAMES, *, distilled: bool = True) -> Path:
+    model = Model(
+        name="deit_nano", image_size=16, distilled=distilled, options={"embed_dim": 32, "depth": 2, "num_heads": 2}
+    )
+    student = build_student(model, len(names), seed=1)
+    save_model(path, student, ModelInfo.of(Data(dataset="folder", crop_ratio=1.0), (16, 16), names))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return model_folder(tmp_path / "model")
+
+
+def images(root: Path, folders: dict[str, int]) -> Path:
+    generator = np.random.default_rng(0)
+    for folder, count in folders.items():
+        (root / folder).mkdir(parents=True)
+        for index in range(count):
+            colour = generator.integers(0, 256, size=3)
+            pixels = np.clip(generator.normal(colour, 30, size=(20, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{index}.png")
+    return root
+
+
+def val(names: tuple[str, ...], count: int = 9) -> dict[str, int]:
+    return {f"val/{name}": count for name in names} | {f"train/{name}": 1 for name in names}
+
+
+# Classes are matched by name
+
+
+def test_classes_in_another_order_are_matched_by_name(tmp_path: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    straight = evaluate(model_folder(tmp_path / "straight"), "--data", data, "--logits")
+    turned = model_folder(tmp_path / "turned")
+    config = json.loads((turned / "config.json").read_text())
+    config["deitkit"]["class_names"] = ["dog", "cat", "bee", "ant"]
+    (turned / "config.json").write_text(json.dumps(config))
+    reversed_ = evaluate(turned, "--data", data, "--logits")
+    tables = [Predictions.load(Path(result["predictions"])) for result in (straight, reversed_)]
+    assert tables[0].class_names == tables[1].class_names == NAMES
+    assert np.array_equal(tables[0].labels, tables[1].labels)
+    for head in ("class", "distillation", "fused"):
+        assert np.array_equal(tables[0].top1(head), 3 - tables[1].top1(head))
+    assert np.allclose(tables[0].head("class").logits, tables[1].head("class").logits[:, ::-1])
+    assert tables[0].fingerprint == tables[1].fingerprint
+
+
+def test_data_with_some_of_the_models_classes_is_judged_among_all(tmp_path: Path, model: Path, capsys) -> None:
+    data = images(tmp_path / "data", val(("cat", "bee")))
+    assert run(["evaluate", str(model), "--data", str(data), "--json", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    assert "the data has 2 of the model's 4 classes" in captured.err
+    table = Predictions.load(Path(json.loads(captured.out)["predictions"]))
+    assert table.class_names == ("bee", "cat", "ant", "dog")
+    assert set(table.labels.tolist()) == {0, 1}
+    assert table.top1("class").max() < 4
+
+
+def test_unknown_classes_are_refused_with_the_command_that_helps(
+    tmp_path: Path, model: Path, evaluate: Evaluate
+) -> None:
+    error = evaluate(model, "--data", images(tmp_path / "data", val(("cat", "eel", "fox"))))
+    assert "does not know 2 of the data's 3 classes" in error["error"]
+    assert any("eel, fox" in problem for problem in error["problems"])
+    assert "deitkit finetune --from" in error["remedy"]
+
+
+# Several data sets, classes, counts
+
+
+def test_several_data_sets_are_measured_in_one_call(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    first, second = images(tmp_path / "one", val(NAMES)), images(tmp_path / "two", val(NAMES, 5))
+    both = evaluate(model, "--dataset", f"folder={first}", "--dataset", f"folder={second}")
+    assert [result["images"] for result in both] == [36, 20]
+    alone = evaluate(model, "--dataset", "folder", "--data", second)
+    assert both[1]["accuracy"] == alone["accuracy"]
+    assert len({result["predictions"] for result in both}) == 2
+    assert "several data sets" in evaluate(
+        model, "--dataset", f"folder={first}", "--dataset", f"folder={second}", "--data", first
+    )["error"]  # fmt: skip
+
+
+def test_an_unknown_data_set_is_suggested(model: Path, evaluate: Evaluate) -> None:
+    assert "Did you mean flowers102?" in evaluate(model, "--dataset", "flowers12")["error"]
+
+
+def test_each_class_is_counted(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    found = evaluate(model, "--data", data, "--per-class")
+    table = Predictions.load(Path(found["predictions"]))
+    for number, name in enumerate(NAMES):
+        mine = table.labels == number
+        assert found["per_class"][name]["images"] == 9 == mine.sum()
+        assert found["per_class"][name]["fused"] == (table.top1("fused")[mine] == number).sum()
+    assert sum(row["fused"] for row in found["per_class"].values()) == found["accuracy"]["fused"]["right"]
+
+
+def test_the_crop_ratio_is_stated_and_can_be_chosen(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    assert evaluate(model, "--data", data)["settings"]["crop_ratio"] == 1.0
+    assert evaluate(model, "--data", data, "--crop-ratio", "0.5")["settings"]["crop_ratio"] == 0.5
+    assert Data().crop_ratio == 0.875
+
+
+def test_held_out_images_can_be_measured(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", dict.fromkeys(NAMES, 10))
+    assert "--val-fraction" in evaluate(model, "--data", data)["remedy"]
+    found = evaluate(model, "--data", data, "--val-fraction", "0.2")
+    assert found["images"] == 8 == len(open_source(Data(dataset="folder", path=str(data), val_fraction=0.2), "val"))
+
+
+@pytest.mark.slow
+def test_counts_are_exact_on_any_number_of_processes(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", val(NAMES, 7))
+    alone = evaluate(model, "--data", data, "--per-class", "--batch-size", "5")
+    assert alone["images"] == 28
+    for ranks in (2, 3):
+        words = [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port",
+            str(29610 + ranks), "-m", "deitkit", "evaluate", str(model), "--data", str(data), "--per-class", "--batch-size", "5", "--json",
+            "--device", "cpu",
+        ]  # fmt: skip
+        done = subprocess.run(
+            words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == alone
+
+
+# Several labels or none may be right
+
+
+def test_real_accuracy_counts_every_accepted_label_and_leaves_out_images_with_none(tmp_path: Path) -> None:
+    from deitkit.data.sources import LabelSets
+    from deitkit.predictions import HeadPredictions
+
+    accepted = [[0], [1, 2], [], [3], [0, 3]]
+    top = np.array([[0], [2], [1], [1], [3]])
+    table = Predictions(
+        dataset="imagenet", split="val", fingerprint="f", classifier="c", class_names=NAMES, ids=list("abcde"),
+        labels=np.array([0, 1, 1, 3, 0]), heads={"class": HeadPredictions("class", top, np.ones((5, 1), np.float32))},
+        accepted=LabelSets(accepted),
+    )  # fmt: skip
+    assert table.real_accuracy("class") == (3, 4)
+    assert table.accuracy("class") == pytest.approx(2 / 5)
+    table.save(tmp_path / "p.parquet")
+    loaded = Predictions.load(tmp_path / "p.parquet")
+    assert loaded.accepted is not None
+    assert [row.tolist() for row in loaded.accepted.rows] == accepted
+    assert loaded.real_accuracy("class") == (3, 4)
