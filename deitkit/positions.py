@@ -5,6 +5,7 @@ Legend: P prefix tokens, D width; a grid is (rows, columns) of patches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import get_args
 
@@ -17,6 +18,7 @@ from deitkit.schema import PositionMode
 
 POSITION_MODES: tuple[PositionMode, ...] = get_args(PositionMode)
 PREFIX_KEYS = ("cls_token", "dist_token")
+MOST_PREFIX_TOKENS = 8  # class, distillation and the registers of some transformers
 
 
 def resample_pos_embed(
@@ -58,3 +60,23 @@ def mean_norm(pos_embed: Tensor, *, prefix_tokens: int) -> float:
 def count_prefix(state: Mapping[str, Tensor]) -> int:
     """Number of prefix tokens that a state dict's position embedding holds: read from the source, never assumed."""
     return sum(key in state for key in PREFIX_KEYS)
+
+
+def guess_grid(state: Mapping[str, Tensor], *, size: tuple[int, int] | None = None) -> tuple[int, int] | None:
+    """(rows, columns) of the patches behind `pos_embed` [1, P + h*w, D]; None where there is no such embedding.
+
+    `size` is the input (height, width) px, where it is known; without it the patches must form a square.
+    """
+    positions, patches = state.get("pos_embed"), state.get("patch_embed.proj.weight")
+    if positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
+        return None
+    rows, prefix = positions.shape[1], count_prefix(state)
+    if size is not None:
+        grid = (size[0] // patches.shape[-2], size[1] // patches.shape[-1])
+        if rows - grid[0] * grid[1] in range(MOST_PREFIX_TOKENS + 1):
+            return grid
+    for tokens in (prefix, 0):  # some embed the patches alone
+        side = math.isqrt(max(0, rows - tokens))
+        if side and side * side == rows - tokens:
+            return side, side
+    return None

@@ -24,7 +24,9 @@ PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 
 DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
-RESUME_MAY_CHANGE = ("train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep")
+RESUME_MAY_CHANGE = (
+    "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
+)  # fmt: skip
 
 
 class Table(BaseModel):
@@ -69,23 +71,44 @@ class Start(Table):
     """Earlier weights: a run, a model folder, a published model or a weights file.
 
     `distillation`: what a distilled student makes of weights without a distillation token: copies of the class token
-    and its head, or fresh ones.
+    and its head, or fresh ones, which is the default where both heads learn the true label: equal ones never part.
     """
 
     weights: str
     position_mode: PositionMode = "bicubic"
-    distillation: Literal["class", "fresh"] = "class"
+    distillation: Literal["class", "fresh"] | None = None
 
 
 class Teacher(Table):
-    """A frozen classifier. `weight` is lambda of eq. 2, one half in eq. 3; `chunk` in mix groups."""
+    """A frozen classifier, or a mixture of several. `weight` is lambda of eq. 2, one half in eq. 3; `chunk` in mix
+    groups; `tape` holds the answers and stands for the teacher.
 
-    model: str
+    The last keys tell what a teacher does not say of itself (an ONNX file, a Python factory): `classes` names them in
+    the order of its outputs, a file of them or "data" for the data's own order; `input` is how pixels are scaled before
+    mean and std; `output` names one of several, `scores` what it holds.
+    """
+
+    model: str | list[str]
+    mixture: list[float] | None = None
+    tape: str | None = None
     labels: Literal["hard", "soft"] = "hard"
     tau: Positive = 3.0
     weight: Fraction | None = None
     reduction: Literal["batchmean", "numel"] = "batchmean"
     chunk: Count = 1
+    classes: str | list[str] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    image_size: Annotated[int, Field(ge=1)] | Size | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+    input: Literal["0..1", "0..255"] | None = None
+    output: str | None = None
+    scores: Literal["logits", "probabilities"] | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """The one teacher, or those of the mixture."""
+        return [self.model] if isinstance(self.model, str) else self.model
 
     @property
     def distillation_weight(self) -> float:
@@ -184,9 +207,11 @@ class Ema(Table):
 
 
 class Train(Table):
-    """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps."""
+    """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps; `parts` are the
+    parameters that learn."""
 
     epochs: Count = 300
+    parts: Literal["all", "classifier", "classifier+last_norm"] = "all"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     accumulation: Count = 1
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -231,6 +256,13 @@ class Recipe(Table):
     @property
     def min_lr(self) -> float:
         return self.peak_lr if self.schedule.min_lr == "lr" else self.schedule.min_lr
+
+    @property
+    def start_distillation(self) -> Literal["class", "fresh"]:
+        """What a distillation token begins as that the start weights lack."""
+        if self.start is not None and self.start.distillation is not None:
+            return self.start.distillation
+        return "fresh" if self.loss.second_token == "label" else "class"
 
     @property
     def is_mixing(self) -> bool:

@@ -24,10 +24,12 @@ from deitkit.distributed import World
 from deitkit.losses import Terms, combine, hard_distillation, hard_labels, label_loss, soft_distillation
 from deitkit.metrics import Sums
 from deitkit.model import Heads, Student, build_student
+from deitkit.model_folder import ModelInfo
 from deitkit.optim import Ema, build_optimizer, learning_rate
+from deitkit.references import open_reference
 from deitkit.schema import Recipe
 from deitkit.teacher import Teacher, open_teacher
-from deitkit.weights import ModelInfo, start_from
+from deitkit.transfer import start_from, start_notes
 
 
 @dataclass
@@ -86,10 +88,12 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -
     student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
     messages = data_messages(recipe.data, train, val)
     if recipe.start is not None:
+        weights = open_reference(recipe.start.weights)
         transfer = start_from(
-            student, recipe.start.weights, class_names=train.class_names, mode=recipe.start.position_mode
-        )
-        messages.append(f"start weights {recipe.start.weights}: {transfer.summary()}")
+            student, weights, class_names=train.class_names, mode=recipe.start.position_mode,
+            distillation=recipe.start_distillation,
+        )  # fmt: skip
+        messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
     student.to(device)
     teacher = None if recipe.teacher is None else open_teacher(recipe, train.class_names).to(device)
     parallel = DistributedDataParallel(student) if world.is_distributed else student

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import tomlkit
 import torch
 
+from deitkit.choose import Choice
 from deitkit.data.augment import open_image
 from deitkit.data.sources import Source, image_name
 from deitkit.model import build_student
@@ -24,15 +24,6 @@ SMALL_IMAGE = 48  # pixels: up to here patches of 4 px at 32 px see all there is
 SAMPLED = 32  # images whose sizes are looked at
 TIMED_STEPS = 3
 USABLE = 0.75  # share of the time that goes into steps; the rest decodes, evaluates and saves
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One value of the suggested recipe, and why."""
-
-    key: str
-    value: Any
-    why: str
 
 
 def suggest(source: Source, data: Data, *, goal: Goal, minutes: float, earlier: str, device: torch.device) -> str:

@@ -57,7 +57,8 @@ def open_teacher(recipe: Recipe, class_names: tuple[str, ...]) -> Teacher:
     spec = recipe.teacher
     if spec is None:
         raise DeitkitError("the recipe has no [teacher]", remedy="--teacher RUN")
-    model = _pretrained(spec.model) if spec.model.startswith("timm:") else load_model(spec.model)
+    (name,) = spec.models
+    model = _pretrained(name) if name.startswith("timm:") else load_model(name)
     _refuse_other_classes(model, class_names, recipe)
     _refuse_other_resolution(model, recipe)
     return Teacher(model.student, rescale=_rescale(recipe, model.info), chunk=spec.chunk)

@@ -1,4 +1,4 @@
-"""Position embeddings, model folders and starting weights."""
+"""Position embeddings, model folders, weights files and upscaling."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from timm.layers import resample_abs_pos_embed
 
 from deitkit.errors import DeitkitError
 from deitkit.model import Student, build_student
-from deitkit.positions import POSITION_MODES, mean_norm, resample_pos_embed
+from deitkit.positions import POSITION_MODES, guess_grid, mean_norm, resample_pos_embed
 from deitkit.schema import Data, Model
 from deitkit.weights import (
     LoadedModel,
     ModelInfo,
+    load_info,
     load_model,
     read_weights,
     save_model,
-    start_from,
     upscale,
 )
 
@@ -125,44 +125,6 @@ def test_upscaling_to_no_multiple_of_the_patch_names_the_nearest() -> None:
         upscale(LoadedModel(nano(), info(), "nano"), (31, 31), mode="bicubic")
 
 
-def test_starting_at_another_resolution_resamples(tmp_path: Path) -> None:
-    save_model(tmp_path / "model", nano(), info())
-    student = nano(size=32, seed=9)
-    transfer = start_from(student, str(tmp_path / "model"), class_names=DIGITS, mode="bicubic")
-    assert transfer.resized == ("pos_embed",)
-    assert transfer.new == ()
-    expected = resample_pos_embed(nano().network.pos_embed.detach(), (6, 6), (8, 8), prefix_tokens=2)
-    torch.testing.assert_close(student.network.pos_embed.detach(), expected)
-
-
-def test_other_class_names_give_a_new_head_even_when_their_number_is_equal(tmp_path: Path) -> None:
-    save_model(tmp_path / "model", nano(), info())
-    student = nano(seed=9)
-    fresh = student.network.head.weight.detach().clone()
-    transfer = start_from(student, str(tmp_path / "model"), class_names=tuple("abcdefghij"), mode="bicubic")
-    assert {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"} == set(transfer.new)
-    assert torch.equal(student.network.head.weight, fresh)
-
-
-def test_plain_weights_start_a_distilled_student_with_a_fresh_token(tmp_path: Path) -> None:
-    plain = nano(distilled=False)
-    save_model(tmp_path / "model", plain, info())
-    student = nano(seed=9)
-    transfer = start_from(student, str(tmp_path / "model"), class_names=DIGITS, mode="bicubic")
-    assert set(transfer.new) == {"dist_token", "head_dist.weight", "head_dist.bias"}
-    assert torch.equal(student.network.pos_embed[:, 0], plain.network.pos_embed[:, 0])
-    assert torch.equal(student.network.pos_embed[:, 2:], plain.network.pos_embed[:, 1:])
-
-
-def test_another_architectures_weights_are_refused(tmp_path: Path) -> None:
-    save_file(
-        build_student(Model(name="deit_nano", options={"embed_dim": 96}), 10).network.state_dict(),
-        tmp_path / "w.safetensors",
-    )
-    with pytest.raises(DeitkitError, match="another architecture"):
-        start_from(nano(distilled=False, size=32), str(tmp_path / "w.safetensors"), class_names=DIGITS, mode="bicubic")
-
-
 class Payload:
     """A pickle that would create a file when loaded."""
 
@@ -204,3 +166,24 @@ def test_a_convnets_weights_file_has_no_positions(tmp_path: Path) -> None:
     save_file(convnet.network.state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(DeitkitError, match="no vision transformer"):
         load_model(tmp_path / "w.safetensors")
+
+
+def test_a_file_alone_has_no_classes_or_protocol_to_tell(tmp_path: Path) -> None:
+    save_file(nano().network.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(DeitkitError, match="class names and protocol are unknown"):
+        load_info(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(("prefix", "size"), [(0, None), (1, None), (2, None), (2, (24, 32)), (6, (24, 24))])
+def test_the_grid_is_found_behind_any_prefix(prefix: int, size: tuple[int, int] | None) -> None:
+    rows, columns = (size[0] // 4, size[1] // 4) if size else (6, 6)
+    state = {
+        "pos_embed": torch.zeros(1, prefix + rows * columns, 8), "patch_embed.proj.weight": torch.zeros(8, 3, 4, 4),
+        **{key: torch.zeros(1, 1, 8) for key in ("cls_token", "dist_token")[:prefix]},
+    }  # fmt: skip
+    assert guess_grid(state, size=size) == (rows, columns)
+
+
+def test_patches_that_form_no_square_have_no_guess() -> None:
+    state = {"pos_embed": torch.zeros(1, 48, 8), "patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)}
+    assert guess_grid(state) is None

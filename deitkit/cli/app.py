@@ -54,6 +54,24 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "explore": Verb("deitkit.cli.explore", "explore", "Look at a run's predictions in FiftyOne."),
+    "data": Group(
+        "List, download, check, look at and pack data sets.",
+        {
+            "list": Verb(
+                "deitkit.cli.data",
+                "list_data",
+                "List the data sets that are known, where each is looked for and whether it is here.",
+            ),
+            "info": Verb("deitkit.cli.data", "info", "Show what is known of a data set, and what is here."),
+            "download": Verb(
+                "deitkit.cli.download", "download", "Download a data set, or say step by step how to get it."
+            ),
+            "verify": Verb("deitkit.cli.verify", "verify", "Decode every image."),
+            "stats": Verb("deitkit.cli.data", "stats", "Measure the training images."),
+            "preview": Verb("deitkit.cli.preview", "preview", "Draw a contact sheet."),
+            "pack": Verb("deitkit.cli.pack", "pack", "Pack a data set into tar shards that are faster to read."),
+        },
+    ),
     "recipes": Group(
         "List, show, compare, copy and check recipes.",
         {

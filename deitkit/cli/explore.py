@@ -76,7 +76,7 @@ def teacher_of(run: str) -> str:
     if not Run.is_run(Path(run)):
         return ""
     teacher = Run(Path(run)).recipe().teacher
-    if teacher is None or teacher.model.startswith("timm:") or not Path(teacher.model).exists():
+    if teacher is None or not isinstance(teacher.model, str) or not Path(teacher.model).is_dir():
         return ""
     return teacher.model
 

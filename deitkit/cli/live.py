@@ -127,7 +127,7 @@ def headline(training: Training) -> str:
     """What is about to happen, in a line."""
     recipe, shape = training.recipe, training.shape
     parameters = sum(parameter.numel() for parameter in training.student.parameters())
-    teacher = f", teacher {recipe.teacher.model} ({recipe.teacher.labels} labels)" if recipe.teacher else ""
+    teacher = f", teacher {', '.join(recipe.teacher.models)} ({recipe.teacher.labels} labels)" if recipe.teacher else ""
     height, width = recipe.model.size
     return (
         f"{recipe.model.name}{' distilled' if recipe.model.distilled else ''}, {parameters:,} parameters, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
-Dataset = Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, or folder.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME.")]
 DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
 TeacherRef = Annotated[str, typer.Option("--teacher", help="A run, a model folder or timm:NAME.")]
-From = Annotated[str, typer.Option("--from", help="Start weights: a run, a model folder or a weights file.")]
+From = Annotated[
+    str, typer.Option("--from", help="Start weights: a run, a model folder, timm:NAME, hf-hub:NAME or a file.")
+]
+FinetuneRecipe = Annotated[
+    str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file [default: the data's].")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
+ValFraction = Annotated[
+    float | None, typer.Option("--val-fraction", help="Share of images held out, where there is no val split.")
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Length of the run.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="The run's folder [default: runs/RECIPE].")]
@@ -44,50 +53,62 @@ class Options:
     device: str
     dry_run: bool
     as_json: bool
+    origins: dict[str, str] = field(default_factory=dict)  # of changes that the command line does not spell out
 
 
 def pretrain(
-    recipe: RecipeName = "pretrain/deit_tiny", dataset: Dataset = "", data: DataPath = "", epochs: Epochs = None,
-    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
+    recipe: RecipeName = "pretrain/deit_tiny", dataset: Dataset = "", data: DataPath = "",
+    val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None,
+    sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
     workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a model from random weights.
 
     Example: deitkit pretrain --recipe quickstart/teacher --epochs 5
     """
-    changes = given(sets, dataset=dataset, data=data, epochs=epochs, seed=seed)
-    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
-    train("pretrain", options)
+    changes = given(
+        sets, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, epochs=epochs, seed=seed
+    )
+    train("pretrain", Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json))
 
 
 def distill(
     recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = "", dataset: Dataset = "", data: DataPath = "",
-    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
-    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
-    as_json: AsJson = False,
+    val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None,
+    sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
+    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a student from random weights with a teacher.
 
     Example: deitkit distill --recipe quickstart/student --dry-run
     """
-    changes = given(sets, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed)
-    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
-    train("distill", options)
+    changes = given(
+        sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size,
+        epochs=epochs, seed=seed,
+    )  # fmt: skip
+    train("distill", Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json))
 
 
 def finetune(
-    recipe: RecipeName = "finetune/deit_base_384", start: From = "", teacher: TeacherRef = "", dataset: Dataset = "",
-    data: DataPath = "", epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "",
-    resume: Resume = False, overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto",
-    dry_run: DryRun = False, as_json: AsJson = False,
+    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = "", dataset: Dataset = "",
+    data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None,
+    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
+    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train further from earlier weights, at the same or another resolution.
 
-    Example: deitkit finetune --recipe quickstart/teacher_32 --dry-run
+    Without --recipe the data choose it: a known data set has its own ones, any other goes by its number of images.
+
+    Example: deitkit finetune --dataset cars --image-size 384 --dry-run
     """
-    changes = given(sets, start=start, teacher=teacher, dataset=dataset, data=data, epochs=epochs, seed=seed)
+    from deitkit.cli.finetune import fill_in
+
+    changes = given(
+        sets, start=start, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction,
+        image_size=image_size, epochs=epochs, seed=seed,
+    )  # fmt: skip
     options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
-    train("finetune", options)
+    train("finetune", fill_in(options))
 
 
 def given(
@@ -97,6 +118,8 @@ def given(
     teacher: str = "",
     dataset: str = "",
     data: str = "",
+    val_fraction: float | None = None,
+    image_size: int | None = None,
     epochs: int | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
@@ -108,6 +131,8 @@ def given(
         "teacher.model": teacher or None,
         "data.dataset": dataset or None,
         "data.path": data or None,
+        "data.val_fraction": val_fraction,
+        "model.image_size": image_size,
         "train.epochs": epochs,
         "train.seed": seed,
     }
@@ -116,16 +141,31 @@ def given(
 
 
 def resolve(options: Options) -> Recipe:
-    """The recipe with the command line's values in it."""
+    """The recipe with the command line's values in it, each with its origin."""
     from deitkit.catalog import DATASETS
     from deitkit.recipe import load_recipe, override
 
+    options = _let_the_teacher_teach(options)
     recipe = load_recipe(options.recipe, options.changes, origin="command line")
+    recipe = recipe.model_copy(update={"origins": {**recipe.origins, **options.origins}})
     known = DATASETS.get(recipe.data.dataset)
     named = "data.dataset" in options.changes
     if "data.path" in options.changes and not named and known and known.bundled:
         return override(recipe, {"data.dataset": "folder"}, origin="--data")
     return recipe
+
+
+def _let_the_teacher_teach(options: Options) -> Options:
+    """A recipe whose distillation token learns the label learns from a teacher where one is given."""
+    from deitkit.recipe import find_recipe, read_layers
+
+    key = "loss.second_token"
+    if "teacher.model" not in options.changes or key in options.changes:
+        return options
+    values, _ = read_layers(find_recipe(options.recipe))
+    if values.get("loss", {}).get("second_token") != "label":
+        return options
+    return replace(options, changes={**options.changes, key: "teacher"}, origins={**options.origins, key: "--teacher"})
 
 
 def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
@@ -142,7 +182,7 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
         )
     if verb == "pretrain" and recipe.teacher is not None:
         raise DeitkitError(
-            f"recipe {recipe.name} has a teacher ({recipe.teacher.model})",
+            f"recipe {recipe.name} has a teacher ({', '.join(recipe.teacher.models)})",
             value=recipe.name,
             remedy=f"deitkit distill --recipe {recipe.name}, or --set teacher=false",
         )
@@ -154,11 +194,18 @@ def train(verb: str, options: Options) -> None:
     """One verb's work: resolve, perhaps only show, else run and print what came out."""
     recipe = resolve(options)
     refuse_wrong_verb(verb, recipe)
-    if options.dry_run:
-        show_dry_run(recipe, as_json=options.as_json)
-        return
     output = options.output or f"runs/{recipe.name.replace('/', '-')}"
-    top1 = run_recipe(recipe, output, options)
+    try:
+        if options.dry_run:
+            show_dry_run(recipe, as_json=options.as_json)
+            return
+        top1 = run_recipe(recipe, output, options)
+    except DeitkitError as error:
+        if verb == "finetune" and error.value == recipe.stream.batch_size:
+            from deitkit.cli.finetune import point_to_own
+
+            raise point_to_own(error, recipe) from error
+        raise
     if options.as_json:
         render.print_json({"run": output, "top1": top1})
         return

@@ -12,7 +12,9 @@ from deitkit.errors import DeitkitError, one_of
 
 
 def upscale(
-    model: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="The model to upscale.")],
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="A run, model folder, weights file, timm:NAME or hf-hub:ID.")
+    ],
     to: Annotated[str, typer.Option("--to", help="Pixels: 384, or HEIGHTxWIDTH.")],
     mode: Annotated[str, typer.Option("--mode", help="bicubic, bilinear, nearest or bicubic-antialias.")] = "bicubic",
     output: Annotated[str, typer.Option("--output", "-o", help="The new folder [default: beside the model].")] = "",
@@ -33,7 +35,7 @@ def upscale(
     size = parse_size(to)
     chosen = one_of(mode, POSITION_MODES, what="mode")
     loaded = weights.load_model(model)
-    folder = Path(output or f"{model.rstrip('/')}_{to}")
+    folder = Path(output) if output else default_folder(model, to)
     if folder.exists() and not dry_run:
         if not (folder / "config.json").is_file():
             raise DeitkitError(f"{folder} exists and is no model folder", value=str(folder), remedy="--output OTHER")
@@ -53,6 +55,14 @@ def upscale(
     ]
     render.print_table("Mean L2 norm of the position embedding", ["mode", "grid", "norm", "of before"], rows)
     render.say("nothing was written" if dry_run else f"wrote {folder} ({mode}); next: deitkit finetune --from {folder}")
+
+
+def default_folder(model: str, to: str) -> Path:
+    """Beside the model; for one from afar, in the working folder under its own name."""
+    if ":" in model:
+        return Path(f"{model.partition(':')[2].partition('@')[0].rpartition('/')[2]}_{to}")
+    path = Path(model)
+    return path.with_name(f"{path.stem if path.is_file() else path.name}_{to}")
 
 
 def parse_size(text: str) -> tuple[int, int]:

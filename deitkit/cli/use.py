@@ -44,15 +44,21 @@ def open_for(model: LoadedModel, settings: Data, split: str) -> tuple[Source, Cl
         DeitkitError: the data has classes that the model does not know.
     """
     from deitkit.data.sources import open_source
+    from deitkit.known import imagenet_names, numbered
     from deitkit.predict import map_classes
 
-    source = open_source(settings, split)
-    return source, map_classes(model.info.class_names, source.class_names, origin=model.origin)
+    source, names = open_source(settings, split), model.info.class_names
+    if names == numbered(len(names)) and source.class_names == imagenet_names():
+        render.say(f"{model.origin}: {len(names):,} unnamed classes are taken as ImageNet's")
+        names = imagenet_names()
+    return source, map_classes(names, source.class_names, origin=model.origin)
 
 
 def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
     """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
     root = Path(reference).parent if Path(reference).is_file() else Path(reference)
+    if ":" in reference:  # a published model: in the working folder, under its own name
+        root = Path(reference.partition(":")[2].partition("@")[0].rpartition("/")[2])
     stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
     return root / "predictions" / f"{stem}.parquet"
 

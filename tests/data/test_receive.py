@@ -164,7 +164,7 @@ def test_a_kill_between_any_two_renames_is_made_good(
     assert is_whole(tmp_path)
     # In doubt whether a person put an archive there, it is kept.
     assert set(names(tmp_path)) - {"102flowers.tgz"} == {"imagelabels.mat", "jpg", "setid.mat"}
-    assert sorted(path.name for path in tmp_path.glob(".*")) == [".deitkit-download.json", ".deitkit-download.lock"]
+    assert [path.name for path in tmp_path.glob(".*")] == [".deitkit-download.json"]
 
 
 def test_a_truncated_download_is_resumed_and_only_then_unpacked(host: Host, plan: Plan, tmp_path: Path) -> None:
@@ -207,6 +207,14 @@ def test_two_downloads_into_one_folder_do_not_meet(plan: Plan, tmp_path: Path) -
             take(plan, tmp_path)
     take(plan, tmp_path)
     assert is_whole(tmp_path)
+
+
+def test_a_failure_before_the_first_byte_leaves_no_empty_folder_to_be_taken_for_data(
+    host: Host, tmp_path: Path
+) -> None:
+    with pytest.raises(DeitkitError, match="has no gone"):
+        take(Plan((HostedFile(f"{host.address}/gone", f"md5:{'0' * 32}"),)), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(plan: Plan, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ class Host:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def file(self, name: str, *, published: bytes | None = None, sized: bool = True, makes: tuple[str, ...] = ()):
+    def file(
+        self, name: str, *, published: bytes | None = None, sized: bool = True, makes: tuple[str, ...] = ()
+    ) -> HostedFile:
         """The row that a table of hosts would have, with the checksum of what was published."""
         content = self.files[name] if published is None else published
         size = len(content) if sized else None

@@ -23,10 +23,12 @@ from deitkit.data.sources.cifar import CIFAR10_FORMS, CIFAR100_FORMS
 from deitkit.data.sources.digits import open_digits
 from deitkit.data.sources.flowers import FLOWERS_FORMS
 from deitkit.data.sources.folder import FOLDER
+from deitkit.data.sources.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.sources.image_parquet import IMAGE_PARQUET
 from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS, IMAGENET_V2_FORMS
 from deitkit.data.sources.inat import INAT_FORMS
 from deitkit.data.sources.split import stratified_split
+from deitkit.data.sources.table import TABLE
 from deitkit.errors import DeitkitError
 
 __all__ = [
@@ -48,7 +50,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "cifar10": CIFAR10_FORMS,
     "cifar100": CIFAR100_FORMS,
 }
-GENERIC: tuple[Form, ...] = (IMAGE_PARQUET, FOLDER)
+GENERIC: tuple[Form, ...] = (SAVED, IMAGE_PARQUET, TABLE, FOLDER)
 
 
 def places(data: schema.Data) -> list[Path]:
@@ -66,8 +68,8 @@ def places(data: schema.Data) -> list[Path]:
 
 
 def find_data(data: schema.Data) -> Path | None:
-    """The first of `places` that is there, or the first; None where the images are bundled."""
-    if _is_bundled(data):
+    """The first of `places` that is there, or the first; None where the images are bundled or on a hub."""
+    if _is_bundled(data) or _is_hub(data):
         return None
     found = places(data)
     return next((place for place in found if place.exists()), found[0])
@@ -75,7 +77,7 @@ def find_data(data: schema.Data) -> Path | None:
 
 def is_available(data: schema.Data) -> bool:
     """Whether the images are at hand."""
-    if data.path is None and data.dataset not in DATASETS:
+    if data.path is None and data.dataset not in DATASETS and not _is_hub(data):
         return False
     root = find_data(data)
     return root is None or root.exists()
@@ -89,6 +91,8 @@ def open_source(data: schema.Data, split: str) -> Source:
     """
     if split not in SPLITS:
         raise DeitkitError(f"unknown split {split!r}", value=split, choices=SPLITS)
+    if _is_hub(data):
+        return open_hub(data, split)
     root = find_data(data)
     return open_digits(data, split) if root is None else form_of(data, root).open(root, data, split)
 
@@ -125,6 +129,10 @@ def size_notes(data: schema.Data, source: Source) -> list[str]:
         for what, found, expected in pairs
         if found != expected
     ]
+
+
+def _is_hub(data: schema.Data) -> bool:
+    return data.dataset.startswith(PREFIX) and data.path is None
 
 
 def _is_bundled(data: schema.Data) -> bool:

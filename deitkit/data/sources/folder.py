@@ -129,20 +129,14 @@ def _scan(
     dangling: list[str] = []
     above = _place(root) | _place(folder)
     files = [_images(str(folder / name), f"{prefix}{name}/", above, dangling) for name in names]
-    empty = [name for name, found in zip(names, files, strict=True) if not found]
-    if empty and (not known or len(empty) == len(names)):
-        raise DeitkitError(
-            f"class folders without images in {folder}: {_listed(empty)}",
-            value=empty[0],
-            remedy=f"add images ({', '.join(sorted(SUFFIXES))}) or take the empty folders out",
-        )
+    full = {name for name, found in zip(names, files, strict=True) if found}
+    _refuse_empty(folder, [name for name in names if name not in full], are_classes_known=bool(known and full))
     classes = known or names
     index = {name: label for label, name in enumerate(classes)}
-    absent = [name for name in known if name not in set(names).difference(empty)]
     remarks = {
         f"images directly in {folder}, outside its class folders, are left out": _loose(folder),
         "links in place of images lead nowhere and are left out": dangling,
-        f"classes have no images in {folder}": absent,
+        f"classes have no images in {folder}": [name for name in known if name not in full],
     }
     return Files(
         dataset=dataset,
@@ -153,6 +147,16 @@ def _scan(
         ids=PackedNames([image for found in files for image in found]),
         notes=notes + tuple(counted(what, offenders) for what, offenders in remarks.items() if offenders),
     )
+
+
+def _refuse_empty(folder: Path, empty: Sequence[str], *, are_classes_known: bool) -> None:
+    """Every class has images, unless others say which classes there are."""
+    if empty and not are_classes_known:
+        raise DeitkitError(
+            f"class folders without images in {folder}: {_listed(empty)}",
+            value=empty[0],
+            remedy=f"add images ({', '.join(sorted(SUFFIXES))}) or take the empty folders out",
+        )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

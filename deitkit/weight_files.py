@@ -1,0 +1,118 @@
+"""Weights files -> state dicts: .safetensors, and .pth without executing anything. Builds no model.
+
+The reference's checkpoints (`{"model": ..., "args": argparse.Namespace(...)}`) are read; pickles of other classes are
+refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from deitkit.errors import DeitkitError
+
+# Where a training script keeps its weights; the first that is there is taken.
+ENTRIES = ("model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema")
+# What wrappers put before every key: DistributedDataParallel, torch.compile, deitkit's checkpoints.
+WRAPPERS = ("module.", "_orig_mod.", "network.")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file's tensors. `architecture` is timm's name where the file says it; `notes` say what was left out."""
+
+    state: dict[str, Tensor]
+    architecture: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A weights file as a state dict; foreign pickles are refused, never executed.
+
+    Raises:
+        DeitkitError: missing, damaged, or a pickle that would run code.
+    """
+    return read_weights_file(path).state
+
+
+def read_weights_file(path: Path) -> WeightsFile:
+    """A weights file's state dict, with what else it says.
+
+    Raises:
+        DeitkitError: missing, damaged, or a pickle that would run code.
+    """
+    if not path.is_file():
+        raise DeitkitError(f"{path} does not exist", value=str(path), remedy="name a weights file or a run")
+    if path.suffix == ".safetensors":
+        try:
+            return _unwrapped(load_file(path), None, [])
+        except SafetensorError as error:
+            raise DeitkitError(f"{path} is damaged: {error}", value=str(path), remedy="copy it again") from error
+    content = _unpickled(path)
+    notes: list[str] = []
+    state = _entry(content, notes) if isinstance(content, dict) else None
+    if state is None:
+        raise DeitkitError(f"{path} holds no state dict", value=str(path), remedy="save model.state_dict() alone")
+    return _unwrapped(state, _architecture(content), notes)
+
+
+def _unpickled(path: Path) -> Any:
+    """Tensors, plain values and `argparse.Namespace`, which runs nothing; other classes are refused."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DeitkitError(
+            f"{path} is a pickle of foreign code and was not executed",
+            value=str(path),
+            remedy="convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        raise DeitkitError(
+            f"{path} is no readable weights file: {error}", value=str(path), remedy="copy it again"
+        ) from error
+
+
+def _entry(content: dict[str, Any], notes: list[str]) -> dict[str, Tensor] | None:
+    if _is_state(content):
+        return content
+    found = [name for name in ENTRIES if _is_state(content.get(name))]
+    if not found:
+        return None
+    if found[1:]:
+        notes.append(f"the file's {found[0]!r} was taken, not its {' or '.join(map(repr, found[1:]))}")
+    state: dict[str, Tensor] = content[found[0]]
+    return state
+
+
+def _is_state(candidate: object) -> bool:
+    return (
+        isinstance(candidate, Mapping)
+        and bool(candidate)
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in candidate.items())
+    )
+
+
+def _architecture(content: Mapping[str, Any]) -> str | None:
+    """What the reference's `args.model` or timm's `arch` says."""
+    args = content.get("args")
+    named = content.get("arch") or getattr(args, "model", None)
+    return named if isinstance(named, str) else None
+
+
+def _unwrapped(state: Mapping[str, Tensor], architecture: str | None, notes: list[str]) -> WeightsFile:
+    """Keys without a wrapper's prefix, where every key has it."""
+    keys = dict(state)
+    while prefix := next((word for word in WRAPPERS if keys and all(key.startswith(word) for key in keys)), ""):
+        keys = {key.removeprefix(prefix): value for key, value in keys.items()}
+        notes = [*notes, f"{prefix!r} before every key was left out"]
+    return WeightsFile(keys, architecture, tuple(notes))
