@@ -26,6 +26,7 @@ DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
 RESUME_MAY_CHANGE = (
     "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
+    "data.path",  # the images themselves are compared
 )  # fmt: skip
 
 

@@ -142,6 +142,7 @@ def test_a_verbs_help_loads_nothing_heavy(verb: tuple[str, ...]) -> None:
     [
         ("recipes", "list"), ("recipes", "list", "--json"), ("recipes", "show", "distill/deit_tiny"),
         ("recipes", "diff", "pretrain/deit_tiny", "pretrain/deit_base"), ("runs", "list"), ("pretrian",),
+        ("data", "list"), ("data", "list", "--json"), ("data", "info", "cars"), ("data", "info", "cifar11"),
         ("pretrain", "--nonsense"), ("recipes", "shwo"), ("pretrain", "--recipe", "no/such_recipe"),
         ("pretrain", "--set", "optim.lrr=1"), ("distill", "--recipe", "pretrain/deit_tiny"),
     ],

@@ -89,7 +89,7 @@ def open_splits(data: Data) -> Splits:
         DeitkitError: not one can be opened.
     """
     from deitkit.catalog import DATASETS
-    from deitkit.data.sources import SPLITS, open_source
+    from deitkit.data.sources import SPLITS, NoValidation, open_source
 
     evaluated_only = data.dataset in DATASETS and not DATASETS[data.dataset].train_size
     sources: dict[str, Source] = {}
@@ -101,7 +101,7 @@ def open_splits(data: Data) -> Splits:
             errors[split] = error
     if not sources:
         raise next(iter(errors.values()))
-    if "val" in errors and errors["val"].what.endswith("has no validation images"):  # none, and none asked for
+    if isinstance(errors.get("val"), NoValidation):
         del errors["val"]
     return Splits(sources, [f"{split}: {error.what}" for split, error in errors.items()])
 

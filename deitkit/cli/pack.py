@@ -16,7 +16,8 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
-    from deitkit.data.pack import PackResult, Progress
+    from deitkit.data.pack import PackResult
+    from deitkit.data.shard_writer import Progress
     from deitkit.data.sources import Source
     from deitkit.schema import Data
 

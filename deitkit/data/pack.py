@@ -1,54 +1,34 @@
 """Packing a data set: its images, as they are, into tar shards that WebDataset reads, and an index to reach each one.
 
-A shard is written aside and renamed when it is whole, so an interrupted pack goes on with the next one; the indices
-and deitkit-shards.json come last. Equal sources give equal bytes. Decodes nothing, and reads no pack but to check it.
+An interrupted pack goes on after its last whole shard; the indices and deitkit-shards.json come last. Decodes nothing,
+and reads no pack but to check it.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
-import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from deitkit import schema
 from deitkit.catalog import DATASETS
+from deitkit.data.shard_writer import PackedShard, Progress, whole_shard, write_index, write_shard
 from deitkit.data.sources import find_data
-from deitkit.data.sources.base import SUFFIXES, Source, counted
+from deitkit.data.sources.base import Source, counted
 from deitkit.data.sources.shards import FORMAT, PACK, UNFINISHED, open_packed, read_pack
 from deitkit.errors import DeitkitError
 from deitkit.run import DISK_FULL, Run, write_atomic
 
 SHARD_BYTES = 256 * 10**6
-BLOCK, RECORD = 512, 10_240  # bytes; a tar ends in two empty blocks, filled up to a record
 PLAN = "plan.json"
-MAGIC = {
-    b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"P6": ".ppm", b"GIF8": ".gif", b"BM": ".bmp", b"RIFF": ".webp",
-    b"II*\0": ".tif", b"MM\0*": ".tif",
-}  # fmt: skip
-
-Progress = Callable[[str, int, int], None]  # what is done with a split, images done, images in all
-
-
-@dataclass(frozen=True)
-class PackedShard:
-    """One whole shard: bytes of the tar, and of each image in it."""
-
-    name: str
-    bytes: int
-    sha256: str
-    sizes: list[int]
 
 
 @dataclass(frozen=True)
@@ -134,9 +114,6 @@ def reindex(root: Path, *, progress: Progress | None = None) -> PackResult:
             if (root / part["index"]["name"]).is_file():
                 os.utime(root / part["index"]["name"], ns=(newest, newest))
     return _result(root, kept=sum(len(part["shards"]) for part in described["splits"].values()), verified=True)
-
-
-# What may be written where
 
 
 def _plan(sources: Sequence[Source], data: schema.Data, *, shard_bytes: int) -> dict[str, Any]:
@@ -238,9 +215,6 @@ def _room(root: Path) -> Iterator[None]:
         ) from error
 
 
-# Writing
-
-
 def _write(sources: Sequence[Source], root: Path, plan: dict[str, Any], tell: Progress, *, anew: bool) -> int:
     """Every shard that is not there yet, the indices, and what makes them a pack. Returns how many were there."""
     work = root / UNFINISHED
@@ -256,7 +230,7 @@ def _write(sources: Sequence[Source], root: Path, plan: dict[str, Any], tell: Pr
             splits[source.split] = {
                 **plan["splits"][source.split],
                 "notes": list(source.notes),
-                "index": _write_index(source, shards, root / f"{source.split}.index.parquet"),
+                "index": write_index(source, shards, root / f"{source.split}.index.parquet"),
                 "shards": [{"name": shard.name, "bytes": shard.bytes, "sha256": shard.sha256} for shard in shards],
             }
         described = {**plan, "class_names": list(sources[0].class_names), "splits": splits}
@@ -271,97 +245,12 @@ def _write_split(source: Source, root: Path, *, limit: int, tell: Progress) -> t
     done = kept = 0
     while done < len(source):
         name = f"{source.split}-{len(shards):06d}.tar"
-        there = _whole_shard(root, name)
+        there = whole_shard(root, name)
         kept += there is not None
-        shards.append(there or _write_shard(source, done, root / name, limit=limit, tell=tell))
+        shards.append(there or write_shard(source, done, root / name, limit=limit, tell=tell))
         done += len(shards[-1].sizes)
         tell(f"{source.split} packed", done, len(source))
     return shards, kept
-
-
-def _whole_shard(root: Path, name: str) -> PackedShard | None:
-    """A shard that an earlier call finished."""
-    try:
-        shard = PackedShard(**json.loads((root / UNFINISHED / f"{name}.json").read_text()))
-        return shard if (root / name).stat().st_size == shard.bytes else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _write_shard(source: Source, first: int, path: Path, *, limit: int, tell: Progress) -> PackedShard:
-    """Images from `first` on, as many as fit into `limit` bytes and at least one."""
-    aside = path.parent / UNFINISHED / path.name
-    sizes: list[int] = []
-    digest, written = hashlib.sha256(), 0
-    try:
-        with open(aside, "wb") as file:
-            for index in range(first, len(source)):
-                image = source.read(index)
-                sample = _sample(index, source.ids[index], image, int(source.labels[index]))
-                if sizes and written + len(sample) + len(_end(written + len(sample))) > limit:
-                    break
-                digest.update(sample)
-                written += file.write(sample)
-                sizes.append(len(image))
-                tell(f"{source.split} packed", index + 1, len(source))
-            digest.update(_end(written))
-            written += file.write(_end(written))
-            file.flush()
-            os.fsync(file.fileno())
-        shard = PackedShard(path.name, written, digest.hexdigest(), sizes)
-        write_atomic(aside.with_name(f"{path.name}.json"), json.dumps(asdict(shard)))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return shard
-
-
-def _sample(index: int, image_id: str, image: bytes, label: int) -> bytes:
-    """Two members: the image with its own suffix, and its label. Keys are numbers, because names may hold dots."""
-    suffix = PurePosixPath(image_id).suffix.lower()
-    if suffix not in SUFFIXES:
-        suffix = next((found for magic, found in MAGIC.items() if image.startswith(magic)), ".bin")
-    return _member(f"{index:09d}{suffix}", image) + _member(f"{index:09d}.cls", str(label).encode())
-
-
-def _member(name: str, content: bytes) -> bytes:
-    """Header, content and padding: nothing of the clock or the user is in it."""
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % BLOCK)
-
-
-def _end(written: int) -> bytes:
-    """What closes a tar of so many bytes."""
-    return bytes(2 * BLOCK + -(written + 2 * BLOCK) % RECORD)
-
-
-def _write_index(source: Source, shards: Sequence[PackedShard], path: Path) -> dict[str, str]:
-    """One row an image, in the source's order. An image's offset follows from the sizes before it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    offsets = []
-    for shard in shards:
-        padded = -(-np.array(shard.sizes, dtype=np.int64) // BLOCK) * BLOCK
-        ends = np.cumsum(padded + 3 * BLOCK)  # its header, and the label's header and block
-        offsets.append(ends - padded - 2 * BLOCK)
-    columns = {
-        "id": pa.array([os.fsencode(name) for name in source.ids], pa.binary()),
-        "shard": pa.array(np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.sizes) for shard in shards])),
-        "offset": pa.array(np.concatenate(offsets)),
-        "size": pa.array([size for shard in shards for size in shard.sizes], pa.int64()),
-        "label": pa.array(source.labels),
-    }
-    if source.accepted is not None:
-        columns["accepted"] = pa.array([row.tolist() for row in source.accepted.rows], pa.list_(pa.int64()))
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())
-    return {"name": path.name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-
-
-# Looking at what was written
 
 
 def _result(root: Path, *, kept: int, verified: bool) -> PackResult:

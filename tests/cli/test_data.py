@@ -1,4 +1,4 @@
-"""`deitkit data`: what is listed, said of a data set, verified, measured and drawn."""
+"""`deitkit data`: what is listed, said of a data set, verified and measured."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from PIL import Image
 from deitkit.catalog import DATASETS
 from deitkit.cli.app import run
 from deitkit.cli.data import data_of, data_values, open_splits, short_name
-from deitkit.data.loader import TrainLoader
-from deitkit.data.sources import open_source
-from deitkit.data.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.recipe import load_recipe
 
@@ -28,13 +25,6 @@ def answer(capsys: Capture, *words: object, code: int = 0) -> Any:
     """What `deitkit data WORDS --json` prints."""
     assert run(["data", *map(str, words), "--json"]) == code
     return json.loads(capsys.readouterr().out)
-
-
-def refusal(capsys: Capture, *words: object) -> str:
-    assert run(["data", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return captured.err
 
 
 @pytest.fixture(autouse=True)
@@ -261,62 +251,3 @@ def test_stats_of_some_images_say_of_how_many(capsys: Capture, folder: Path) -> 
     captured = capsys.readouterr()
     assert "3 of 10 training images" in captured.out
     assert "1 images cannot be read" in captured.err
-
-
-# preview
-
-
-@pytest.mark.parametrize("kind", ["images", "views", "mixes"])
-def test_a_sheet_of_every_kind_is_a_png(capsys: Capture, folder: Path, tmp_path: Path, kind: str) -> None:
-    found = answer(capsys, "preview", folder, "--kind", kind, "--count", 2, "--set", "model.image_size=32")
-    assert found == {
-        "file": f"preview-pets-{kind}.png", "kind": kind, "recipe": "finetune/own", "seed": 0, "epoch": 0
-    }  # fmt: skip
-    with Image.open(tmp_path / found["file"]) as sheet:
-        assert sheet.format == "PNG"
-    assert run(["data", "preview", str(folder), "--kind", kind]) == 2
-    assert "exists" in capsys.readouterr().err
-
-
-def test_the_pixels_of_a_sheet_of_mixes_are_those_of_training(capsys: Capture, tmp_path: Path) -> None:
-    sets = [
-        "stream.batch_size=32", "stream.mix_group=8", "stream.repeats=1", "model.image_size=96", "train.seed=5",
-        "augment.erasing=0.0",
-    ]  # fmt: skip
-    words = [word for text in sets for word in ("--set", text)]
-    answer(
-        capsys, "preview", "digits", "--kind", "mixes", "-r", "pretrain/deit_tiny", "--count", 1, "--epoch", 3,
-        "-o", "sub/sheet.png", *words,
-    )  # fmt: skip
-    changes = {"data.dataset": "digits", "stream.batch_size": 32, "stream.mix_group": 8, "stream.repeats": 1}
-    changes |= {"model.image_size": 96, "train.seed": 5, "augment.erasing": 0.0}
-    recipe = load_recipe("pretrain/deit_tiny", changes)
-    source = open_source(recipe.data, "train")
-    shape = plan_stream(len(source), recipe.stream, mixing=True)
-    step = 3 * shape.steps_per_epoch
-    ((batch,),) = TrainLoader(source, recipe, shape).steps(step, step + 1)
-    mean, std = (np.array(values)[:, None, None] for values in (recipe.data.mean, recipe.data.std))
-    sheet = np.asarray(Image.open(tmp_path / "sub/sheet.png")).astype(float)
-    for place in range(8):
-        seen = 255 * (batch.images[place].numpy() * std + mean)
-        left, top = 8 + place * 104, 31
-        drawn = sheet[top : top + 96, left : left + 96].transpose(2, 0, 1)
-        assert np.abs(drawn - seen.clip(0, 255)).max() <= 0.5 + 1e-3
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["digits", "--kind", "mixed"], "Did you mean mixes?"),
-        (["digits", "-o", "sheet.jpg"], "no .png file"),
-        (
-            ["digits", "--kind", "mixes", "-r", "pretrain/deit_tiny", "--set", "stream.batch_size=4096"],
-            "fewer than one",
-        ),
-        (["digits", "-r", "pretrain/deit_tinny"], "Did you mean pretrain/deit_tiny?"),
-        (["digits", "--set", "mix.probb=1"], "mix.probb: unknown key"),
-    ],
-)
-def test_what_cannot_be_drawn_is_said(capsys: Capture, words: list[str], message: str) -> None:
-    assert message in refusal(capsys, "preview", *words)
-    assert not list(Path().glob("*.png"))

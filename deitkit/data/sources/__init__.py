@@ -25,15 +25,17 @@ from deitkit.data.sources.flowers import FLOWERS_FORMS
 from deitkit.data.sources.folder import FOLDER
 from deitkit.data.sources.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.sources.image_parquet import IMAGE_PARQUET
-from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS, IMAGENET_V2_FORMS
+from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS
+from deitkit.data.sources.imagenet_v2 import IMAGENET_V2_FORMS
 from deitkit.data.sources.inat import INAT_FORMS
-from deitkit.data.sources.split import stratified_split
+from deitkit.data.sources.shards import PACKED, SHARDS
+from deitkit.data.sources.split import NoValidation, stratified_split
 from deitkit.data.sources.table import TABLE
 from deitkit.errors import DeitkitError
 
 __all__ = [
-    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "Source", "Subset", "counted", "find_data",
-    "fingerprint", "image_name", "is_available", "open_source", "size_notes", "stratified_split", "subset",
+    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "NoValidation", "Source", "Subset", "counted",
+    "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "stratified_split", "subset",
 ]  # fmt: skip
 
 SPLITS = ("train", "val")
@@ -50,7 +52,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "cifar10": CIFAR10_FORMS,
     "cifar100": CIFAR100_FORMS,
 }
-GENERIC: tuple[Form, ...] = (SAVED, IMAGE_PARQUET, TABLE, FOLDER)
+GENERIC: tuple[Form, ...] = (SHARDS, SAVED, IMAGE_PARQUET, TABLE, FOLDER)
 
 
 def places(data: schema.Data) -> list[Path]:
@@ -104,7 +106,7 @@ def form_of(data: schema.Data, root: Path) -> Form:
         DeitkitError: it is missing, or has none of them; each is shown.
     """
     forms = (*FORMS.get(data.dataset, ()), *GENERIC)
-    for form in forms if root.exists() else ():
+    for form in (PACKED, *forms) if root.exists() else ():
         if form.matches(root):
             return form
     known = data.dataset in DATASETS

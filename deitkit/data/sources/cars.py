@@ -15,9 +15,8 @@ from deitkit import schema
 from deitkit.data.sources.annotated import AGAIN, checked, image_files, read_mat
 from deitkit.data.sources.base import Files, Form, Source
 from deitkit.data.sources.canonical import Classes, canonical_folder, class_list
-from deitkit.data.sources.folder import refuse_fraction
 from deitkit.data.sources.image_parquet import canonical_parquet
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 TRAIN_FILE, META_FILE, ARCHIVE_FILE = "cars_train_annos.mat", "cars_meta.mat", "cars_annos.mat"

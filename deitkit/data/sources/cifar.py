@@ -21,8 +21,8 @@ from deitkit import schema
 from deitkit.data.sources.annotated import AGAIN
 from deitkit.data.sources.base import Form, Indices, LabelSets, PackedNames, Source, counted, fingerprint
 from deitkit.data.sources.canonical import Classes, canonical_folder, canonical_names, class_list
-from deitkit.data.sources.folder import refuse_fraction
 from deitkit.data.sources.image_parquet import canonical_parquet
+from deitkit.data.sources.split import refuse_fraction
 from deitkit.errors import DeitkitError
 
 PIXELS = 3 * 32 * 32

@@ -13,8 +13,8 @@ from deitkit import schema
 from deitkit.data.sources.annotated import AGAIN, checked, image_files, read_numbers
 from deitkit.data.sources.base import Form, Indices, Source, counted
 from deitkit.data.sources.canonical import Classes, canonical_folder
-from deitkit.data.sources.folder import refuse_fraction
 from deitkit.data.sources.image_parquet import canonical_parquet
+from deitkit.data.sources.split import refuse_fraction
 from deitkit.errors import DeitkitError
 
 SET_FILE, LABEL_FILE = "setid.mat", "imagelabels.mat"

@@ -14,7 +14,7 @@ import numpy as np
 
 from deitkit import schema
 from deitkit.data.sources.base import SUFFIXES, Files, Form, PackedNames, Source, counted
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 VAL_NAMES = ("val", "valid", "validation", "test")
@@ -67,20 +67,6 @@ def beside(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) < 2:
         return ()
     return (f"{names[0]} serves as validation images; {' and '.join(names[1:])} beside it is left out",)
-
-
-def refuse_fraction(data: schema.Data, root: Path | str, val: str) -> None:
-    """Nothing is held out where a validation split `val` exists.
-
-    Raises:
-        DeitkitError: the recipe asks for a fraction all the same.
-    """
-    if data.val_fraction is not None:
-        raise DeitkitError(
-            f"data.val_fraction is {data.val_fraction:g}, but {root} has a split of its own: {val}",
-            value=data.val_fraction,
-            remedy=f"--set data.val_fraction=false uses {val}",
-        )
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from deitkit import schema
 from deitkit.data.sources.arrow import ArrowImages, mapped
 from deitkit.data.sources.base import Form, Indices, Source, counted
 from deitkit.data.sources.columns import IMAGE_NAMES, LABEL_NAMES, as_text, find_column, is_usual
-from deitkit.data.sources.folder import VAL_NAMES, beside, check_classes, class_order, refuse_fraction
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.folder import VAL_NAMES, beside, check_classes, class_order
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 PREFIX = "hf:"

@@ -18,8 +18,7 @@ import numpy as np
 from deitkit import schema
 from deitkit.data.sources.base import Form, Indices, LabelSets, PackedNames, Source, counted, fingerprint
 from deitkit.data.sources.canonical import Classes, name_classes, plain_names
-from deitkit.data.sources.folder import refuse_fraction
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 TREE = "ROOT/data/train-*.parquet and ROOT/data/test-*.parquet, with the images' bytes and a label column"

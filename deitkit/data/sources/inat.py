@@ -19,7 +19,7 @@ import numpy as np
 
 from deitkit import schema
 from deitkit.data.sources.base import SUFFIXES, Files, Form, PackedNames, Source, counted
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 YEARS = {"inat18": "2018", "inat19": "2019"}
@@ -59,12 +59,8 @@ class Kind:
 def _open(kind: Kind, root: Path, data: schema.Data, split: str) -> Source:
     year = YEARS[data.dataset]
     found = {part: file for part in ("train", "val") if (file := kind.find(root, year, part))}
-    if "val" in found and data.val_fraction is not None:
-        raise DeitkitError(
-            f"data.val_fraction is {data.val_fraction:g}, but {root} has a split of its own: {found['val'].name}",
-            value=data.val_fraction,
-            remedy=f"--set data.val_fraction=false uses {found['val'].name}",
-        )
+    if "val" in found:
+        refuse_fraction(data, root, found["val"].name)
     holds_out = "val" not in found and data.val_fraction is not None
     wanted = "train" if holds_out else split
     if wanted not in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from deitkit import schema
 from deitkit.data.sources.base import Indices, Source, subset
 from deitkit.data.stream import Domain, words
 from deitkit.errors import DeitkitError
+
+
+class NoValidation(DeitkitError):
+    """Images that have no validation split, where no fraction of them is to be held out."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,13 @@ def hold_out(images: Source, data: schema.Data, split: str, *, root: object) -> 
     """One split of images that have none of their own: all of them, or parts of `data.val_fraction`.
 
     Raises:
-        DeitkitError: held-out images are wanted where none are held out, or every class has only one image.
+        NoValidation: held-out images are wanted where none are held out.
+        DeitkitError: every class has only one image.
     """
     if data.val_fraction is None:
         if split == "train":
             return images
-        raise DeitkitError(
+        raise NoValidation(
             f"{root} has no validation images",
             value=root,
             remedy="hold a part of the training images out: --val-fraction 0.1 (or --set data.val_fraction=0.1)",
@@ -61,3 +67,17 @@ def hold_out(images: Source, data: schema.Data, split: str, *, root: object) -> 
             remedy="add images, or measure on the training images themselves: --set data.validate_on=train",
         )
     return subset(images, held.val if split == "val" else held.train, split)
+
+
+def refuse_fraction(data: schema.Data, root: Path | str, val: str) -> None:
+    """Nothing is held out where a validation split `val` exists.
+
+    Raises:
+        DeitkitError: the recipe asks for a fraction all the same.
+    """
+    if data.val_fraction is not None:
+        raise DeitkitError(
+            f"data.val_fraction is {data.val_fraction:g}, but {root} has a split of its own: {val}",
+            value=data.val_fraction,
+            remedy=f"--set data.val_fraction=false uses {val}",
+        )

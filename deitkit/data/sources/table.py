@@ -27,9 +27,9 @@ from deitkit.data.sources.columns import (
     read_texts,
     refuse_empty,
 )
-from deitkit.data.sources.folder import VAL_NAMES, beside, check_classes, class_order, refuse_fraction
+from deitkit.data.sources.folder import VAL_NAMES, beside, check_classes, class_order
 from deitkit.data.sources.image_parquet import has_images
-from deitkit.data.sources.split import hold_out
+from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
 
 ENDINGS = (".csv", ".tsv", ".parquet")

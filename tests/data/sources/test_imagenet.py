@@ -11,7 +11,8 @@ import pytest
 from scipy.io import savemat
 
 from deitkit.data.sources.base import LabelSets, Source
-from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS, IMAGENET_V2_FORMS
+from deitkit.data.sources.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS
+from deitkit.data.sources.imagenet_v2 import IMAGENET_V2_FORMS
 from deitkit.errors import DeitkitError
 from deitkit.schema import Data
 

@@ -19,10 +19,11 @@ import torch
 
 from deitkit.data.loader import TrainLoader
 from deitkit.data.pack import pack, reindex
-from deitkit.data.sources import open_source
-from deitkit.data.sources import shards as module
+from deitkit.data.sources import open_source, tars, webdataset
 from deitkit.data.sources.base import Source
-from deitkit.data.sources.shards import INDEX, OPEN_FILES, PACK, SHARDS, UNFINISHED
+from deitkit.data.sources.shards import PACK, SHARDS, UNFINISHED
+from deitkit.data.sources.tars import OPEN_FILES
+from deitkit.data.sources.webdataset import INDEX
 from deitkit.data.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.schema import Data
@@ -98,11 +99,11 @@ def test_the_index_points_to_the_members_that_tarfile_finds(packed):
 
 
 def test_the_webdataset_package_reads_our_shards(packed):
-    webdataset = pytest.importorskip(WRITER)
+    theirs_package = pytest.importorskip(WRITER)
     folder, root = packed
     theirs = open_source(settings(folder), "train")
     paths = [str(root / shard.name) for shard in opened(root).shards]
-    read = list(webdataset.WebDataset(paths, shardshuffle=False).decode(only=["cls"]))
+    read = list(theirs_package.WebDataset(paths, shardshuffle=False).decode(only=["cls"]))
     assert [sample["png"] for sample in read] == [theirs.read(index) for index in range(len(theirs))]
     assert [sample["cls"] for sample in read] == theirs.labels.tolist()
 
@@ -127,7 +128,7 @@ def test_a_million_images_need_a_handful_of_open_files(image_folder, tmp_path):
     folder = image_folder({"train/a": 30, "train/b": 30, "val/a": 1})
     source = opened(pack_folder(folder, tmp_path / "packed", shard_bytes=1))
     assert len(source.shards) == 60 > OPEN_FILES
-    module._opened.cache_clear()
+    tars.opened.cache_clear()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for index in np.random.default_rng(0).integers(0, 60, 500).tolist():
         source.read(index)
@@ -240,7 +241,7 @@ def test_a_copied_pack_is_reindexed_only_where_its_bytes_are_the_same(packed):
 def test_a_shard_that_changes_in_use_is_no_image(packed):
     _, root = packed
     source = opened(root)
-    module._opened.cache_clear()
+    tars.opened.cache_clear()
     touch(root / "train-000000.tar")
     with pytest.raises(DeitkitError, match="was changed while it was in use"):
         source.read(0)
@@ -274,8 +275,8 @@ def test_a_webdataset_of_others_is_read_in_the_order_of_its_numbers(tmp_path, fo
 
 
 def test_the_webdataset_packages_own_shards_are_read(tmp_path):
-    webdataset = pytest.importorskip(WRITER)
-    with webdataset.TarWriter(str(tmp_path / "set-0000.tar")) as writer:
+    theirs_package = pytest.importorskip(WRITER)
+    with theirs_package.TarWriter(str(tmp_path / "set-0000.tar")) as writer:
         for number in range(5):
             writer.write({"__key__": f"deep/er/{number}", "png": bytes([number]) * 700, "cls": number % 2})
     source = opened(tmp_path)
@@ -323,7 +324,7 @@ def test_classes_are_named_where_they_are_listed(tmp_path, name, content):
     ],
 )  # fmt: skip
 def test_the_split_is_a_word_of_the_shards_name(name, split):
-    assert module.split_of(name) == split
+    assert tars.split_of(name) == split
 
 
 def test_shards_without_a_split_hold_out_and_others_are_said(tmp_path):
@@ -352,7 +353,7 @@ def test_the_index_is_made_once_and_again_when_a_tar_changed(tmp_path, monkeypat
     write_tar(tmp_path / "train-0.tar", samples([0, 1]))
     first = opened(tmp_path)
     walks = []
-    monkeypatch.setattr(module, "_members", _counting(module._members, walks))
+    monkeypatch.setattr(webdataset, "_members", _counting(webdataset._members, walks))
     assert opened(tmp_path).fingerprint == first.fingerprint
     assert not walks
     write_tar(tmp_path / "train-0.tar", samples([0, 1, 1]))
@@ -374,19 +375,19 @@ def _counting(function, calls: list):
 def test_the_index_of_a_folder_that_is_read_only_lies_in_the_users_cache(tmp_path, monkeypatch):
     root = tmp_path / "shards"
     write_tar(root / "train-0.tar", samples([0, 1]))
-    written = module.write_atomic
+    written = webdataset.write_atomic
 
     def refuse(path: Path, content: bytes) -> None:
         if path.parent == root:
             raise PermissionError(13, "Permission denied")
         written(path, content)
 
-    monkeypatch.setattr(module, "write_atomic", refuse)
+    monkeypatch.setattr(webdataset, "write_atomic", refuse)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = opened(root)
     assert [path.name for path in root.iterdir()] == ["train-0.tar"]
     walks: list = []
-    monkeypatch.setattr(module, "_members", _counting(module._members, walks))
+    monkeypatch.setattr(webdataset, "_members", _counting(webdataset._members, walks))
     assert opened(root).fingerprint == first.fingerprint
     assert not walks
 
