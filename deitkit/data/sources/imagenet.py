@@ -21,6 +21,7 @@ from deitkit.data.sources.imagenet_labels import (
     TRUTHS,
     VAL_IMAGE,
     first_of,
+    refusal,
     truth_of,
     with_real,
     wnids,
