@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Table:
@@ -77,6 +79,66 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """Points of one kind: x [n], y [n], and what stands beside each (or nothing)."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Points:
+    """A figure: clouds of points, each joined by a line where `joined`; `diagonal` draws y = x."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    clouds: tuple[Cloud, ...]
+    joined: bool = False
+    diagonal: bool = False
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A figure: named bars, one set of them for each series, side by side."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    ticks: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One picture of a grid: `values` [H, W] shaded by value, or [H, W, 3] 8-bit colours."""
+
+    title: str
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A figure: rows of pictures; shaded ones share one scale in `unit` where `shared`, and diverge around 0 where
+    `diverging`."""
+
+    name: str
+    title: str
+    rows: tuple[tuple[Panel, ...], ...]
+    unit: str = ""
+    shared: bool = True
+    diverging: bool = False
+
+
+AnyFigure = Matrix | Curves | Points | Bars | Panels
+
+
+@dataclass(frozen=True)
 class Report:
     """What an analysis measured: numbers, tables and figures, with the definitions that make them comparable."""
 
@@ -86,8 +148,11 @@ class Report:
     sources: tuple[str, ...]
     numbers: Mapping[str, Any]
     tables: tuple[Table, ...]
-    figures: tuple[Matrix | Curves, ...]
+    figures: tuple[AnyFigure, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, strings, lists and dicts only: what JSON can hold."""
-        return dataclasses.asdict(self)
+        """Numbers, strings, lists and dicts only: what JSON can hold; pictures are left to the image files."""
+        pictures = tuple(figure for figure in self.figures if isinstance(figure, Panels))
+        numbers = tuple(figure for figure in self.figures if not isinstance(figure, Panels))
+        values = dataclasses.asdict(dataclasses.replace(self, figures=numbers))
+        return values | {"pictures": [picture.name for picture in pictures]} if pictures else values

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deitkit.analysis.report import Curves, Matrix, Report, Table
+from deitkit.analysis.report import AnyFigure, Curves, Matrix, Report, Table
 from deitkit.errors import DeitkitError
 from deitkit.run import write_atomic
 
@@ -54,10 +54,15 @@ def save_report(report: Report, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def draw(figure: Matrix | Curves, suffix: str) -> bytes:
+def draw(figure: AnyFigure, suffix: str) -> bytes:
     """The figure as the bytes of a `png` or `svg` file."""
     with mpl.rc_context(STYLE):
-        drawn = _matrix(figure) if isinstance(figure, Matrix) else _curves(figure)
+        if isinstance(figure, Matrix):
+            drawn = _matrix(figure)
+        elif isinstance(figure, Curves):
+            drawn = _curves(figure)
+        else:
+            raise NotImplementedError(type(figure).__name__)
         file = io.BytesIO()
         # Without a date, so that equal figures are equal bytes.
         drawn.savefig(file, format=suffix, dpi=DOTS_PER_INCH, metadata={"Date": None} if suffix == "svg" else {})
