@@ -32,7 +32,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: str, *, near: Path | None = None) -> Path:
-    """The file of a shipped recipe's name, or of a path.
+    """The file of a shipped recipe's name, of its last part where only one has it, or of a path.
 
     With `near` the name stands in an `extends`: it is looked for beside that file, then among the shipped recipes, so
     that a file in the working directory never slips under a shipped recipe.
@@ -48,6 +48,11 @@ def find_recipe(name: str, *, near: Path | None = None) -> Path:
         if path.is_file():
             return path
     names = recipe_names()
+    alike = [known for known in names if known.rsplit("/", 1)[-1] == name]
+    if len(alike) == 1:
+        return recipe_root() / f"{alike[0]}.toml"
+    if alike:
+        raise DeitkitError(f"several recipes are called {name!r}", value=name, choices=alike)
     short = {known.rsplit("/", 1)[-1]: known for known in names}
     hint = did_you_mean(name, names) or did_you_mean(short.get(name, ""), names) or did_you_mean(name, short)
     raise DeitkitError(

@@ -230,7 +230,7 @@ def test_several_contradictions_are_told_at_once() -> None:
     ("name", "words"),
     [
         ("pretrain/diet_tiny", "Did you mean pretrain/deit_tiny?"),
-        ("deit_base_384", "Did you mean finetune/deit_base_384?"),
+        ("deit_bas_384", "Did you mean finetune/deit_base_384?"),
         ("nothing like it", "unknown recipe 'nothing like it'"),
     ],
 )
@@ -287,3 +287,10 @@ def test_a_flat_view_names_every_value_once() -> None:
     assert flat["ema"] is None
     assert not any(isinstance(value, dict) for key, value in flat.items() if key != "model.options")
     assert isinstance(recipe, Recipe)
+
+
+def test_the_last_part_of_a_name_is_enough_where_only_one_recipe_has_it() -> None:
+    assert find_recipe("two_class_tokens") == find_recipe("ablation/two_class_tokens")
+    with pytest.raises(DeitkitError, match="several recipes are called 'deit_tiny'") as caught:
+        find_recipe("deit_tiny")
+    assert caught.value.choices == ("distill/deit_tiny", "pretrain/deit_tiny")
