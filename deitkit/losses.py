@@ -24,6 +24,23 @@ class Terms:
     distillation: Tensor | None
 
 
+@dataclass(frozen=True)
+class Answers:
+    """A teacher's answers to a batch, given live or replayed from a tape.
+
+    labels [B] int64: its decisions. logits [B, K]: up to a constant an image, so that log-probabilities are logits,
+    too; None where only the decisions are known.
+    """
+
+    labels: Tensor
+    logits: Tensor | None
+
+    @classmethod
+    def of_logits(cls, logits: Tensor) -> Answers:
+        """What a live teacher says."""
+        return cls(hard_labels(logits), logits)
+
+
 def full_precision(logits: Tensor) -> Tensor:
     """Half-precision logits as float32, others as they are: a log-softmax over K classes needs the digits."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

@@ -20,9 +20,36 @@ from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.schema import Model
 
-Fusion = Literal["softmax", "average_logits"]
-FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+NamedFusion = Literal["softmax", "average_logits"]
+FUSIONS: tuple[NamedFusion, ...] = get_args(NamedFusion)
+FittedKind = Literal["weighted_softmax", "weighted_logits"]
 TOKEN_NAMES = ("class", "distillation")
+
+
+@dataclass(frozen=True)
+class FittedFusion:
+    """A fusion whose numbers were fitted, by `deitkit.fusion`, to the images of `fitted_on` with that `fingerprint`.
+
+    a, b are the logits of class and distillation head, t_a, t_b the temperatures, w the weight: the class head's share.
+    "weighted_softmax": w softmax(a / t_a) + (1 - w) softmax(b / t_b); the paper's sum with w = 1/2, t_a = t_b = 1.
+    "weighted_logits": softmax(w a / t_a + (1 - w) b / t_b); with these numbers the reference code's average.
+    """
+
+    kind: FittedKind
+    weight: float
+    temperatures: tuple[float, float]
+    fitted_on: str = ""
+    fingerprint: str = ""
+
+    def fuse(self, classes: Tensor, distillation: Tensor) -> Tensor:
+        """Logits of both heads, each [B, K] -> probabilities [B, K]."""
+        scaled, other = classes.float() / self.temperatures[0], distillation.float() / self.temperatures[1]
+        if self.kind == "weighted_logits":
+            return (self.weight * scaled + (1 - self.weight) * other).softmax(dim=-1)
+        return self.weight * scaled.softmax(dim=-1) + (1 - self.weight) * other.softmax(dim=-1)
+
+
+Fusion = NamedFusion | FittedFusion
 
 
 @dataclass(frozen=True)
@@ -32,12 +59,15 @@ class Heads:
     classes: Tensor
     distillation: Tensor | None = None
 
-    def fused(self) -> Tensor:
-        """Mean of the heads' softmaxes [B, K]: the paper's sum (Sec. 4), scaled to a probability."""
-        probabilities = self.classes.float().softmax(dim=-1)
+    def fused(self, fusion: Fusion = "softmax") -> Tensor:
+        """Probabilities [B, K]; "softmax" is the mean of the heads' softmaxes, the paper's sum (Sec. 4) scaled."""
         if self.distillation is None:
-            return probabilities
-        return (probabilities + self.distillation.float().softmax(dim=-1)) / 2
+            return self.classes.float().softmax(dim=-1)
+        if isinstance(fusion, FittedFusion):
+            return fusion.fuse(self.classes, self.distillation)
+        if fusion == "average_logits":
+            return self.average_logits().float().softmax(dim=-1)
+        return (self.classes.float().softmax(dim=-1) + self.distillation.float().softmax(dim=-1)) / 2
 
     def average_logits(self) -> Tensor:
         """Mean of the heads' logits [B, K]: the reference implementation's fusion, which may decide otherwise."""
@@ -49,8 +79,7 @@ class Heads:
         if self.distillation is None:
             return {"class": classes}
         distillation = self.distillation.float().softmax(dim=-1)
-        fused = (classes + distillation) / 2 if fusion == "softmax" else self.average_logits().float().softmax(dim=-1)
-        return {"class": classes, "distillation": distillation, "fused": fused}
+        return {"class": classes, "distillation": distillation, "fused": self.fused(fusion)}
 
     def logits(self) -> dict[str, Tensor]:
         """Head name -> logits [B, K]; a fused prediction has none of its own."""

@@ -11,13 +11,13 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 
 from deitkit.errors import DeitkitError
-from deitkit.model import Fusion, Student
+from deitkit.model import FUSIONS, FittedFusion, FittedKind, Fusion, Student
 from deitkit.run import Run, saving, write_atomic
 from deitkit.schema import Data
 
@@ -111,7 +111,55 @@ def read_info(config: dict[str, Any]) -> ModelInfo | None:
     if about is None:
         return None
     tuples = {key: tuple(about[key]) for key in ("class_names", "size", "mean", "std")}
-    return ModelInfo(**{**about, **tuples})
+    return ModelInfo(**{**about, **tuples, "fusion": read_fusion(about.get("fusion", "softmax"))})
+
+
+def read_fusion(value: Any) -> Fusion:
+    """What a config.json says of the fusion: a name, or an object that was fitted.
+
+    Raises:
+        DeitkitError: this version knows no such fusion.
+    """
+    if value in FUSIONS:
+        return value  # type: ignore[no-any-return]
+    try:
+        class_temperature, distillation_temperature = map(float, value["temperatures"])
+        fitted = FittedFusion(**{**value, "temperatures": (class_temperature, distillation_temperature)})
+        sound = fitted.kind in get_args(FittedKind) and 0 <= fitted.weight <= 1 and min(fitted.temperatures) > 0
+    except (TypeError, KeyError, ValueError):
+        sound = False
+    if not sound:
+        raise DeitkitError(
+            f"a model's config.json names a fusion that deitkit does not know: {value}",
+            value=value,
+            choices=(*FUSIONS, *get_args(FittedKind)),
+            remedy='write "softmax" there, the paper\'s; `deitkit evaluate --fit-fusion --store-fusion` fits it anew',
+        )
+    return fitted
+
+
+def fusion_as_json(fusion: Fusion) -> str | dict[str, Any]:
+    """What `read_fusion` reads."""
+    if isinstance(fusion, FittedFusion):
+        return {**asdict(fusion), "temperatures": list(fusion.temperatures)}
+    return fusion
+
+
+def store_fusion(folder: Path, fusion: Fusion) -> None:
+    """Make it the model's own: its fused predictions are made so from now on. Weights are not touched.
+
+    Raises:
+        DeitkitError: deitkit did not write the folder.
+    """
+    config = read_config(folder)
+    if "deitkit" not in config:
+        raise DeitkitError(
+            f"{folder} was not written by deitkit: nothing reads a fusion there",
+            value=str(folder),
+            remedy="fit without --store-fusion, or name a run",
+        )
+    config["deitkit"]["fusion"] = fusion_as_json(fusion)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

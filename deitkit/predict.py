@@ -18,6 +18,7 @@ from deitkit.data.sources import Source, subset
 from deitkit.distributed import World
 from deitkit.errors import DeitkitError
 from deitkit.model import Heads, Student, Tokens
+from deitkit.model_folder import fusion_as_json
 from deitkit.predictions import HeadPredictions, Predictions, concatenate, head_predictions
 from deitkit.weights import LoadedModel, ModelInfo
 
@@ -154,7 +155,8 @@ def _table(
     seen = source if len(rows) == len(source) else subset(source, rows, source.split)
     paths = [seen.path(index) for index in range(len(seen))]
     settings: dict[str, Any] = {
-        "image_size": list(info.size), "crop_ratio": info.crop_ratio, "fusion": info.fusion, "family": family
+        "image_size": list(info.size), "crop_ratio": info.crop_ratio, "fusion": fusion_as_json(info.fusion),
+        "family": family,
     }  # fmt: skip
     return Predictions(
         dataset=source.dataset,

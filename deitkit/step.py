@@ -19,16 +19,17 @@ from torch.nn.parallel import DistributedDataParallel
 from deitkit import schema
 from deitkit.data.loader import Batch, TrainLoader
 from deitkit.data.sources import Source, open_source, size_notes
-from deitkit.data.stream import StreamShape, plan_stream
+from deitkit.data.stream import StreamShape, plan_stream, units
 from deitkit.distributed import World
-from deitkit.losses import Terms, combine, hard_distillation, hard_labels, label_loss, soft_distillation
+from deitkit.losses import Answers, Terms, combine, hard_distillation, label_loss, soft_distillation
 from deitkit.metrics import Sums
 from deitkit.model import Heads, Student, build_student
 from deitkit.model_folder import ModelInfo
 from deitkit.optim import Ema, build_optimizer, learning_rate
 from deitkit.references import open_reference
 from deitkit.schema import Recipe
-from deitkit.teacher import Teacher, open_teacher
+from deitkit.tape import Tape, open_tape
+from deitkit.teachers import Teacher, check_chunk, open_teacher
 from deitkit.transfer import start_from, start_notes
 
 
@@ -47,7 +48,7 @@ class Progress:
 
 @dataclass
 class Training:
-    """Everything a fit holds."""
+    """Everything a fit holds. A teacher answers live, or a tape stands for it."""
 
     recipe: Recipe
     world: World
@@ -58,6 +59,7 @@ class Training:
     student: Student
     parallel: torch.nn.Module
     teacher: Teacher | None
+    tape: Tape | None
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     loader: TrainLoader
@@ -76,8 +78,11 @@ class Training:
         return step / self.shape.steps_per_epoch
 
 
-def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -> Training:
-    """Open the data, build student, teacher and optimiser; every mistake in the recipe shows here."""
+def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, strict: bool = False) -> Training:
+    """Open the data, build student, teacher and optimiser; every mistake in the recipe shows here.
+
+    `strict`: a tape from other versions or another kind of device is an error, not a message.
+    """
     if recipe.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -95,18 +100,31 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int) -
         )  # fmt: skip
         messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
     student.to(device)
-    teacher = None if recipe.teacher is None else open_teacher(recipe, train.class_names).to(device)
+    teacher, tape, said = _open_teaching(recipe, train, val, shape, device=device, strict=strict)
     parallel = DistributedDataParallel(student) if world.is_distributed else student
     info = ModelInfo.of(
         recipe.data, recipe.model.size, train.class_names, data_fingerprint=train.fingerprint, recipe=recipe.name
     )
     return Training(
         recipe=recipe, world=world, device=device, train=train, val=val, shape=shape, student=student,
-        parallel=parallel, teacher=teacher, optimizer=build_optimizer(student, recipe, device),
+        parallel=parallel, teacher=teacher, tape=tape, optimizer=build_optimizer(student, recipe, device),
         ema=None if recipe.ema is None else Ema(student, recipe.ema.decay),
         loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
-        info=info, workers=workers, messages=messages,
+        info=info, workers=workers, messages=messages + said,
     )  # fmt: skip
+
+
+def _open_teaching(
+    recipe: Recipe, train: Source, val: Source, shape: StreamShape, *, device: torch.device, strict: bool
+) -> tuple[Teacher | None, Tape | None, list[str]]:
+    """The teacher on the device, or the tape instead of it, or neither; and what a person should know of it."""
+    if recipe.teacher is None:
+        return None, None, []
+    check_chunk(shape, recipe.teacher)
+    if recipe.teacher.tape is not None:
+        return None, *open_tape(recipe, train, val, shape, device=device, strict=strict)
+    teacher = open_teacher(recipe, train.class_names).to(device)
+    return teacher, None, [f"teacher {teacher.facts.reference}: {note}" for note in teacher.facts.notes]
 
 
 def data_messages(data: schema.Data, train: Source, val: Source) -> list[str]:
@@ -127,10 +145,10 @@ def train_step(training: Training, parts: list[Batch]) -> None:
     for index, batch in enumerate(parts):
         torch.manual_seed(noise_seed(recipe.train.seed, step, training.world.rank, index))
         with _synchronise(training, last=index == len(parts) - 1):
-            with _autocast(training):
+            with autocast(recipe, training.device):
                 heads = training.parallel(batch.images)
-                teacher_logits = training.teacher(batch.images, group=batch.group) if training.teacher else None
-            terms = loss_terms(heads, batch, teacher_logits, recipe)
+                answers = teacher_answers(training, batch, part=index)
+            terms = loss_terms(heads, batch, answers, recipe)
             (terms.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         training.sums.add(terms, images=len(batch.labels), share=1 / len(parts))
         training.sums.replaced += batch.replaced
@@ -144,7 +162,19 @@ def train_step(training: Training, parts: list[Batch]) -> None:
         training.ema.update(training.student)
 
 
-def loss_terms(heads: Heads, batch: Batch, teacher_logits: Tensor | None, recipe: Recipe) -> Terms:
+def teacher_answers(training: Training, batch: Batch, *, part: int) -> Answers | None:
+    """What the teacher says to this rank's accumulation part of the step: live, or replayed from the tape."""
+    if training.tape is not None:
+        shape, world = training.shape, training.world
+        epoch, step = divmod(training.progress.step, shape.steps_per_epoch)
+        cut = units(shape, epoch=epoch, step=step, part=world.rank * shape.accumulation + part)
+        return training.tape.answers(epoch, range(cut[0].groups[0], cut[-1].groups[-1] + 1), training.device)
+    if training.teacher is None:
+        return None
+    return Answers.of_logits(training.teacher(batch.images, group=batch.group))
+
+
+def loss_terms(heads: Heads, batch: Batch, answers: Answers | None, recipe: Recipe) -> Terms:
     """The label term on the class head and, where there is one, the distillation term.
 
     The distillation term falls on the distillation head, or on the class head of a plain student ("usual"
@@ -155,14 +185,14 @@ def loss_terms(heads: Heads, batch: Batch, teacher_logits: Tensor | None, recipe
     if recipe.loss.second_token == "label" and heads.distillation is not None:
         second = label_loss(heads.distillation, targets)
         return combine(label, second, class_weight=recipe.class_weight, distillation_weight=1 - recipe.class_weight)
-    if recipe.teacher is None or teacher_logits is None:
+    if recipe.teacher is None or answers is None:
         return combine(label, None, class_weight=recipe.class_weight, distillation_weight=0.0)
     logits = heads.classes if heads.distillation is None else heads.distillation
-    if recipe.teacher.labels == "hard":
-        distillation = hard_distillation(logits, hard_labels(teacher_logits))
+    if recipe.teacher.labels == "hard" or answers.logits is None:
+        distillation = hard_distillation(logits, answers.labels)
     else:
         distillation = soft_distillation(
-            logits, teacher_logits, tau=recipe.teacher.tau, reduction=recipe.teacher.reduction
+            logits, answers.logits, tau=recipe.teacher.tau, reduction=recipe.teacher.reduction
         )
     weight = recipe.teacher.distillation_weight
     return combine(label, distillation, class_weight=recipe.class_weight, distillation_weight=weight)
@@ -174,11 +204,10 @@ def noise_seed(seed: int, step: int, rank: int, part: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _autocast(training: Training) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where the recipe wants it and the device has it; float32 elsewhere."""
-    wanted = training.recipe.train.precision == "bf16" and training.device.type == "cuda"
-    enabled = wanted and torch.cuda.is_bf16_supported()
-    return torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=enabled)
+def autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where the recipe wants it and the device has it; float32 elsewhere. A teacher runs in it, too."""
+    wanted = recipe.train.precision == "bf16" and device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and torch.cuda.is_bf16_supported())
 
 
 def _synchronise(training: Training, *, last: bool) -> contextlib.AbstractContextManager[Any]:

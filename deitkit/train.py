@@ -20,18 +20,15 @@ from typing import Any, Protocol
 import torch
 
 from deitkit.checkpoint import load_checkpoint, load_latest, save_checkpoint
-from deitkit.data.augment import Reading
 from deitkit.data.sources import counted
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.metrics import MetricsLog, Sums
-from deitkit.model import Student
 from deitkit.optim import learning_rate
-from deitkit.predict import predict
-from deitkit.predictions import Predictions
 from deitkit.run import Run, describe_environment
 from deitkit.schema import Recipe
 from deitkit.step import Progress, Training, build, train_step
+from deitkit.watch import Watch, top1_of
 from deitkit.weights import save_model
 
 
@@ -106,7 +103,7 @@ def train_run(
 
 def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> FitResult:
     """Train from the last checkpoint, or from the start, to the end of the recipe."""
-    log = MetricsLog(run.metrics_path, enabled=training.world.is_main)
+    log, watch = MetricsLog(run.metrics_path, enabled=training.world.is_main), Watch(training)
     if resume:
         _restore(run, training, log, observer)
     progress = training.progress
@@ -115,14 +112,14 @@ def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> Fi
     try:
         with _signals() as received:
             if progress.evaluation_due:
-                _evaluate(run, training, log, observer)
+                _evaluate(run, watch, log, observer)
             stream = training.loader.steps(progress.step, training.total_steps)
             while progress.step < training.total_steps and not _is_out_of_patience(training):
                 train_step(training, next(stream))
                 progress.step += 1
                 observer.step(progress.step, training.sums)
-                _end_step(run, training, log, observer, interrupted=training.world.any(received[0]))
-        return _finish(run, training, log, observer)
+                _end_step(run, watch, log, observer, interrupted=training.world.any(received[0]))
+        return _finish(run, watch, log, observer)
     finally:
         observer.stop()
 
@@ -130,7 +127,8 @@ def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> Fi
 # The end of a step: log, evaluate, checkpoint
 
 
-def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer, *, interrupted: int) -> None:
+def _end_step(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, interrupted: int) -> None:
+    training = watch.training
     recipe, progress = training.recipe, training.progress
     per_epoch = training.shape.steps_per_epoch
     last = progress.step == training.total_steps
@@ -144,7 +142,7 @@ def _end_step(run: Run, training: Training, log: MetricsLog, observer: Observer,
         observer.logged(_log(training, log))
     began = time.perf_counter()
     if progress.evaluation_due and not interrupted:
-        _evaluate(run, training, log, observer)
+        _evaluate(run, watch, log, observer)
     if save_due:
         _save(run, training, log)
     log.leave_out(time.perf_counter() - began)
@@ -200,33 +198,18 @@ def memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 
 
-def _evaluate(run: Run, training: Training, log: MetricsLog, observer: Observer) -> None:
-    """Top-1 of every head, and of the EMA's; remembers the best."""
-    progress = training.progress
-    record: dict[str, Any] = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4)}
-    record["top1"] = top1 = _top1(training, training.student)
-    if training.ema is not None:
-        record["ema_top1"] = _top1(training, training.ema.student)
+def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> None:
+    """Log what the watch measures; remember the best."""
+    training, progress = watch.training, watch.training.progress
+    record = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4), **watch.evaluate()}
     log.write(record)
     observer.logged(record)
     progress.evaluation_due = False
-    if (score := decisive(top1)) > progress.best_top1:
+    if (score := decisive(record["top1"])) > progress.best_top1:
         progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0
         _save(run, training, log, name="best")
     else:
         progress.evaluations_without_gain += 1
-
-
-def _predict(training: Training, student: Student, name: str) -> Predictions:
-    return predict(
-        student, training.info, training.val, name=name, device=training.device, world=training.world,
-        workers=training.workers, reading=Reading.of(training.recipe.data),
-    )  # fmt: skip
-
-
-def _top1(training: Training, student: Student) -> dict[str, float]:
-    table = _predict(training, student, "")
-    return {head: table.accuracy(head) for head in table.heads}
 
 
 def decisive(top1: Mapping[str, float]) -> float:
@@ -334,13 +317,14 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _finish(run: Run, training: Training, log: MetricsLog, observer: Observer) -> FitResult:
+def _finish(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> FitResult:
     """Write model, predictions and result; after early stopping the model is the best one, else the last."""
+    training = watch.training
     if _is_out_of_patience(training):
         best = load_checkpoint(run.checkpoints / "best")
         training.student.network.load_state_dict(best.model)
-    table = _predict(training, training.student, run.name)
-    top1 = {head: table.accuracy(head) for head in table.heads}
+    table = watch.predict(training.student, name=run.name)
+    top1 = top1_of(table)
     if training.world.is_main:
         save_model(run.model, training.student, training.info)
         if training.ema is not None:

@@ -20,7 +20,7 @@ PACKAGE = Path(deitkit.__file__).parent
 ORDER = (
     "errors", "catalog", "schema", "recipe", "choose", "run", "data", "losses", "model", "positions", "weight_files",
     "hub", "model_folder", "known", "references", "adopt", "transfer", "weights", "teacher", "predictions",
-    "checkpoint", "distributed", "metrics", "optim", "predict", "step", "dry_run", "suggest", "train", "analysis",
+    "checkpoint", "distributed", "metrics", "optim", "predict", "step", "watch", "dry_run", "suggest", "train", "analysis",
     "explore", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}

@@ -31,9 +31,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A figure: a square of `values` in `unit` between the things that `labels` names.
+    """A figure: `values` in `unit` between the things that `labels` names, or between those (rows) and `columns`.
 
-    `references` are published values for the same cells, None where there is none.
+    `references` are published values for the same cells, None where there is none. `cell` says how a number is
+    written; above 25 rows or columns none is. Colours diverge around 0 where `diverging`.
     """
 
     name: str
@@ -43,14 +44,22 @@ class Matrix:
     unit: str
     references: tuple[tuple[float | None, ...], ...] = ()
     references_title: str = ""
+    columns: tuple[str, ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+    cell: str = ".1f"
+    diverging: bool = False
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a figure; `spread` is drawn as a band on both sides, None where a point has none."""
+    """A line of a figure; `spread` is drawn as a band on both sides, None where a point has none.
+
+    A value that was not measured is None, and its place is left empty.
+    """
 
     label: str
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
     spread: tuple[float | None, ...] = ()
 
 

@@ -12,8 +12,17 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
+    from deitkit.fusion import FusionReport
+    from deitkit.model import Fusion
     from deitkit.predictions import Predictions
     from deitkit.schema import Data
+    from deitkit.weights import LoadedModel
+
+FUSION_WORDS = {
+    "class": "class head", "distillation": "distillation head", "softmax": "softmax sum (the paper's)",
+    "average_logits": "logit average (reference code's)", "weighted_softmax": "weighted softmax sum",
+    "weighted_logits": "weighted logit sum",
+}  # fmt: skip
 
 
 def evaluate(
@@ -26,7 +35,15 @@ def evaluate(
     val_fraction: Annotated[
         float | None, typer.Option("--val-fraction", help="Share held out where the data has no val split.")
     ] = None,
-    fusion: Annotated[str, typer.Option("--fusion", help="softmax (the paper's) or average_logits.")] = "softmax",
+    fusion: Annotated[
+        str, typer.Option("--fusion", help="softmax (the paper's) or average_logits [default: the model's].")
+    ] = "",
+    fit_fusion: Annotated[
+        bool, typer.Option("--fit-fusion", help="Fit how the heads are fused, and judge it on images left out.")
+    ] = False,
+    store_fusion: Annotated[
+        bool, typer.Option("--store-fusion", help="With --fit-fusion: make the choice the model's own.")
+    ] = False,
     crop_ratio: Annotated[
         float | None, typer.Option("--crop-ratio", help="Of the crop to the resized image [default: the model's].")
     ] = None,
@@ -41,8 +58,8 @@ def evaluate(
     """Measure a model's accuracy, each head apart, and write its predictions.
 
     Images are resized to the model's resolution over its crop ratio (0.875 by default) and centre-cropped. Heads:
-    class, distillation, and fused, the mean of their softmaxes (paper Sec. 4) or of their logits. Classes are matched
-    by name. ReaL accuracy (Beyer et al. 2020) stands beside top-1 where real.json lies with ImageNet. Under torchrun
+    class, distillation, and fused, the mean of their softmaxes (paper Sec. 4) or of their logits, or as --fit-fusion
+    chose and --store-fusion keeps. Classes are matched by name. ReaL accuracy (Beyer et al. 2020) stands beside top-1 where real.json lies with ImageNet. Under torchrun
     each process takes its own part, and no image counts twice.
 
     Example: deitkit evaluate runs/quickstart/student_32
@@ -56,29 +73,72 @@ def evaluate(
     from deitkit.model import FUSIONS
     from deitkit.weights import load_model
 
-    fused = one_of(fusion, FUSIONS, what="fusion")
+    fused = one_of(fusion, FUSIONS, what="fusion") if fusion else None
     wanted = settings_of(model, dataset or [], data=data, val_fraction=val_fraction)
     if output and len(wanted) > 1:
         raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     loaded = load_model(model)
-    info = replace(loaded.info, fusion=fused, crop_ratio=crop_ratio or loaded.info.crop_ratio)
+    check_fitting(model, loaded, fit=fit_fusion, store=store_fusion, data_sets=len(wanted))
+    info = replace(loaded.info, fusion=fused or loaded.info.fusion, crop_ratio=crop_ratio or loaded.info.crop_ratio)
     with join_world(picked.type) as world:
-        results = []
+        results: list[tuple[Predictions, Path]] = []
+        fitted = None
         for place, settings in wanted:
             source, classes = open_for(loaded, settings, split or settings.validate_on)
             table = prediction.predict(
                 loaded.student.to(picked), info, source, name=Path(model).name, device=picked, world=world,
-                batch_size=batch_size, workers=workers, keep_logits=logits, classes=classes,
+                batch_size=batch_size, workers=workers, keep_logits=logits or fit_fusion, classes=classes,
                 reading=Reading.of(settings),
             )  # fmt: skip
             if world.is_main:
                 path = Path(output) if output else predictions_path(model, table.dataset, table.split, data=place)
+                if fit_fusion:
+                    table, fitted = fit(model, table, store=store_fusion, keep_logits=logits)
                 table.save(path)
                 say_notes(settings, source, known=len(table.class_names))
                 results.append((table, path))
     if results:
-        show_results(results, per_class=per_class, as_json=as_json)
+        show_results(results, fitted, per_class=per_class, as_json=as_json)
+
+
+def check_fitting(model: str, loaded: LoadedModel, *, fit: bool, store: bool, data_sets: int) -> None:
+    """Refuse, before any image is read, what cannot be fitted or stored."""
+    from deitkit.model_folder import find_model, read_config, read_info
+
+    if store and not fit:
+        raise DeitkitError("there is nothing to store", value="--store-fusion", remedy="--fit-fusion --store-fusion")
+    if fit and data_sets > 1:
+        raise DeitkitError(
+            f"a fusion is fitted to one data set, not to {data_sets}", value=data_sets, remedy="one --dataset"
+        )
+    if fit and not loaded.student.distilled:
+        raise DeitkitError(
+            f"{model} has one head: there is nothing to fuse",
+            value=model,
+            remedy="name a model with a distillation token: `deitkit distill` trains one",
+        )
+    if store and not (Path(model).is_dir() and read_info(read_config(find_model(model)))):
+        raise DeitkitError(
+            f"{model} is not a run or model folder of deitkit's own: no fusion can be stored in it",
+            value=model,
+            remedy="leave out --store-fusion, or name a run",
+        )
+
+
+def fit(model: str, table: Predictions, *, store: bool, keep_logits: bool) -> tuple[Predictions, FusionReport]:
+    """Fit the fusion; where it is stored, the predictions are fused anew by it."""
+    from deitkit.fusion import fit_to, fused_by
+    from deitkit.model_folder import find_model, store_fusion
+
+    fitted = fit_to(table)
+    if store:
+        store_fusion(find_model(model), fitted.choice)
+        table = fused_by(table, fitted.choice)
+        render.say(f"stored in {find_model(model)}: {name_of(fitted.choice)}; --fusion softmax is the paper's again")
+    if not keep_logits:
+        table = replace(table, heads={name: replace(head, logits=None) for name, head in table.heads.items()})
+    return table, fitted
 
 
 def settings_of(model: str, datasets: list[str], *, data: str, val_fraction: float | None) -> list[tuple[str, Data]]:
@@ -114,16 +174,55 @@ def say_notes(settings: Data, source: Any, *, known: int) -> None:
         render.say(note)
 
 
-def show_results(results: list[tuple[Predictions, Path]], *, per_class: bool, as_json: bool) -> None:
+def show_results(
+    results: list[tuple[Predictions, Path]], fitted: FusionReport | None = None, *, per_class: bool, as_json: bool
+) -> None:
     """A table for each data set; with --json an object, or a list of them where there are several."""
     if as_json:
         objects = [as_object(table, path, per_class=per_class) for table, path in results]
+        if fitted:
+            objects[0]["fusion_fit"] = fitted
         render.print_json(objects[0] if len(objects) == 1 else objects)
         return
     for table, path in results:
         print_accuracy(table, path)
         if per_class:
             print_classes(table)
+    if fitted:
+        print_fit(fitted)
+
+
+def print_fit(report: FusionReport) -> None:
+    """The ways to fuse beside each other, then the fitted ones against the paper's."""
+    rows: list[list[Any]] = [
+        [FUSION_WORDS[each.name], f"{each.top1:.2%}", f"{each.right:,}", f"{each.nll:.4f}", f"{each.ece:.4f}"]
+        for each in report.scores
+    ]
+    title = f"Fusions on {report.images:,} images; fitted ones judge each by a fit without it ({report.folds} folds)"
+    render.print_table(title, ["decides by", "top-1", "right", "NLL", "ECE"], rows)
+    rows = [
+        [
+            FUSION_WORDS[each.name], f"{fusion.weight:.3f}", ", ".join(f"{t:.3f}" for t in fusion.temperatures),
+            f"{each.gained:,} / {each.lost:,}",
+            f"{each.top1_gain:+.2%} ({each.top1_interval[0]:+.2%} to {each.top1_interval[1]:+.2%})",
+            f"{each.p_value:.3g}",
+            f"{each.nll_gain:+.4f} ({each.nll_interval[0]:+.4f} to {each.nll_interval[1]:+.4f})",
+        ]
+        for each, fusion in zip(report.comparisons, report.fitted, strict=True)
+    ]  # fmt: skip
+    columns = [
+        "fitted to all", "class share", "temperatures", "gained / lost", "top-1 gain (95 %)", "McNemar p",
+        "NLL gain (95 %)",
+    ]  # fmt: skip
+    verdicts = [f"{FUSION_WORDS[each.name]} {each.verdict}" for each in report.comparisons]
+    footer = f"{'; '.join(verdicts)}. Lowest NLL without deciding worse: {FUSION_WORDS[name_of(report.choice)]}"
+    render.print_table("Against the paper's softmax sum", columns, rows, footer=footer)
+    for note in report.notes:
+        render.say(note)
+
+
+def name_of(fusion: Fusion) -> str:
+    return fusion if isinstance(fusion, str) else fusion.kind
 
 
 def scores_of(table: Predictions) -> dict[str, dict[str, Any]]:
@@ -166,6 +265,9 @@ def print_accuracy(table: Predictions, path: Path) -> None:
     size = "x".join(map(str, table.settings["image_size"]))
     left_out = table.settings.get("left_out")
     footer = f"{size} px centre crop, resize-to-crop ratio {table.settings['crop_ratio']}; wrote {path}"
+    if isinstance(fusion := table.settings["fusion"], dict):
+        same = ": these very images, so fused looks better than it is" * (fusion["fingerprint"] == table.fingerprint)
+        footer += f"; {FUSION_WORDS[fusion['kind']]} fitted on {fusion['fitted_on']}{same}"
     if left_out:
         footer = f"{left_out:,} unreadable images left out; {footer}"
     render.print_table(title, columns, rows, footer=footer)

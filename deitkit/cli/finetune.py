@@ -26,10 +26,15 @@ def fill_in(options: Options) -> Options:
     Raises:
         DeitkitError: neither data nor recipe is named, or the data or the start weights cannot be opened.
     """
+    from deitkit.choose import OWN
+    from deitkit.recipe import find_recipe, recipe_label
+
     start = _start_model(options)
     picked = not options.recipe
     if picked:
         options = replace(options, recipe=_pick(options.changes, start))
+    elif (label := recipe_label(find_recipe(options.recipe))) in OWN:  # named by its last part
+        options = replace(options, recipe=label)
     if start is not None and "model.name" not in options.changes:
         options = _adopt(options, keep_size=not picked)
     return _choose(options)

@@ -57,7 +57,8 @@ def hold_out(images: Source, data: schema.Data, split: str, *, root: object) -> 
         raise NoValidation(
             f"{root} has no validation images",
             value=root,
-            remedy="hold a part of the training images out: --val-fraction 0.1 (or --set data.val_fraction=0.1)",
+            remedy="hold a part of the training images out: --val-fraction 0.1; or measure on the training images "
+            "themselves: --set data.validate_on=train (`deitkit evaluate`: --split train)",
         )
     held = stratified_split(images.labels, data.val_fraction, seed=data.split_seed)
     if not len(held.val):
