@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,14 @@ def noise(seed: int, size: tuple[int, int] = (20, 16)) -> Image.Image:
 def remarks(name: str, content: bytes, tmp_path: Path, **reading) -> dict[str, str]:
     """What is said of one file: kind -> detail."""
     path = write(tmp_path / name, content)
-    source = Files("folder", "train", tmp_path, ("a",), np.zeros(1, dtype=np.int64), [path.name])
+    source = Files(
+        dataset="folder",
+        split="train",
+        root=tmp_path,
+        class_names=("a",),
+        labels=np.zeros(1, dtype=np.int64),
+        ids=[path.name],
+    )
     return dict(inspect(source, 0, Reading(**reading)).remarks)
 
 
@@ -188,7 +195,7 @@ class Deadly(Files):
 
 def test_a_killed_worker_is_a_clear_error(tidy):
     train = splits_of(tidy)["train"]
-    deadly = Deadly("folder", "train", tidy, train.class_names, train.labels, list(train.ids))
+    deadly = Deadly(**vars(train))
     with pytest.raises(DeitkitError, match="worker was killed"):
         verify({"train": deadly}, workers=1)
 
@@ -217,22 +224,21 @@ def test_empty_splits_and_no_readable_image_are_no_crash(tidy):
 
 def test_notes_of_the_sources_and_splits_that_could_not_be_opened_are_kept(tidy):
     train = splits_of(tidy)["train"]
-    noted = Files(
-        "folder",
-        "train",
-        tidy,
-        train.class_names,
-        train.labels,
-        list(train.ids),
-        notes=("2 are missing", "train: 1 is new"),
-    )
+    noted = replace(train, notes=("2 are missing", "train: 1 is new"))
     found = verify({"train": noted}, problems=["val: no labels"])
     assert found.notes == ("train: 2 are missing", "train: 1 is new")
     assert not found.is_clean()
 
 
 def test_classes_without_images_count_nothing(tidy):
-    source = Files("folder", "train", tidy, ("a", "b", "c"), np.array([2, 2, 0]), ["x", "y", "z"])
+    source = Files(
+        dataset="folder",
+        split="train",
+        root=tidy,
+        class_names=("a", "b", "c"),
+        labels=np.array([2, 2, 0]),
+        ids=["x", "y", "z"],
+    )
     assert counts_per_class(source) == {"a": 1, "b": 0, "c": 2}
 
 

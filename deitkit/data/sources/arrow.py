@@ -6,40 +6,22 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deitkit.data.sources.base import Indices, LabelSets, PackedNames, fingerprint
+from deitkit.data.sources.base import Images, Indices
 from deitkit.errors import DeitkitError
 
 
-@dataclass(frozen=True)
-class ArrowImages:
-    """One split: rows of arrow files, one file after the other. `origin` is the split's name in the data."""
+@dataclass(frozen=True, kw_only=True)
+class ArrowImages(Images):
+    """One split: rows of arrow files, one file after the other."""
 
-    dataset: str
-    split: str
-    origin: str
-    class_names: tuple[str, ...]
-    labels: Indices
     files: tuple[str, ...]
     column: str
-    accepted: LabelSets | None = None
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def ids(self) -> Sequence[str]:
-        return PackedNames([f"{self.origin}/{row:06d}" for row in range(len(self))])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.ids, self.labels, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def read(self, index: int) -> bytes:
         value = self._cell(index)

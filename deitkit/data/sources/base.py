@@ -136,13 +136,12 @@ def image_name(source: Source, index: int) -> str:
     return str(source.path(index) or source.ids[index])
 
 
-@dataclass(frozen=True)
-class Files:
-    """Image files below `root`; an id is the file's path relative to it."""
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """What sources of every form hold; how an image is read is theirs."""
 
     dataset: str
     split: str
-    root: Path
     class_names: tuple[str, ...]
     labels: Indices
     ids: Sequence[str]
@@ -155,6 +154,16 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def path(self, index: int) -> Path | None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Images):
+    """Image files below `root`; an id is the file's path relative to it."""
+
+    root: Path
 
     def path(self, index: int) -> Path:
         return self.root / self.ids[index]

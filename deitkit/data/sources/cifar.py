@@ -10,7 +10,7 @@ import io
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from deitkit import schema
 from deitkit.data.sources.annotated import AGAIN
-from deitkit.data.sources.base import Form, Indices, LabelSets, PackedNames, Source, counted, fingerprint
+from deitkit.data.sources.base import Form, Images, Indices, PackedNames, Source, counted
 from deitkit.data.sources.canonical import Classes, canonical_folder, canonical_names, class_list
 from deitkit.data.sources.image_parquet import canonical_parquet
 from deitkit.data.sources.split import refuse_fraction
@@ -30,36 +30,16 @@ PIXELS = 3 * 32 * 32
 ALSO = {name: f"{name}_tree" for name in ("maple", "oak", "palm", "pine", "willow")}
 
 
-@dataclass(frozen=True)
-class PixelImages:
+@dataclass(frozen=True, kw_only=True)
+class PixelImages(Images):
     """Images of one array: pixels [N, 3072] are all red, all green, then all blue values of 32 x 32 pixels."""
 
-    dataset: str
-    split: str
-    class_names: tuple[str, ...]
-    labels: Indices
     pixels: npt.NDArray[np.uint8]
-    accepted: LabelSets | None = None
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def ids(self) -> Sequence[str]:
-        return PackedNames([f"{self.split}/{index:05d}" for index in range(len(self))])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.ids, self.labels, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def read(self, index: int) -> bytes:
         """A PPM file: a header, then the pixels themselves."""
         rows = self.pixels[index].reshape(3, 32, 32).transpose(1, 2, 0)
         return b"P6 32 32 255\n" + bytes(rows.tobytes())
-
-    def path(self, index: int) -> Path | None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -175,7 +155,14 @@ def _images(
         listed = counted("labels", [f"image {index} ({labels[index]})" for index in wrong])
         what = f"{split} labels in {folder} are not 0..{len(classes) - 1}"
         raise DeitkitError(what, value=folder, problems=[listed], remedy=AGAIN)
-    return PixelImages(data.dataset, split, classes, labels, np.ascontiguousarray(pixels))
+    return PixelImages(
+        dataset=data.dataset,
+        split=split,
+        class_names=classes,
+        labels=labels,
+        ids=PackedNames([f"{split}/{index:05d}" for index in range(len(labels))]),
+        pixels=np.ascontiguousarray(pixels),
+    )
 
 
 def _batch(path: Path, content: dict[str, Any], key: str) -> tuple[npt.NDArray[np.uint8], Indices]:

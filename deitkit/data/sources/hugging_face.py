@@ -16,7 +16,7 @@ import numpy as np
 
 from deitkit import schema
 from deitkit.data.sources.arrow import ArrowImages, mapped
-from deitkit.data.sources.base import Form, Indices, Source, counted
+from deitkit.data.sources.base import Form, Indices, PackedNames, Source, counted
 from deitkit.data.sources.columns import IMAGE_NAMES, LABEL_NAMES, as_text, find_column, is_usual
 from deitkit.data.sources.folder import VAL_NAMES, beside, check_classes, class_order
 from deitkit.data.sources.split import hold_out, refuse_fraction
@@ -114,9 +114,9 @@ def _open(loaded: Any, data: schema.Data, split: str, *, where: str) -> Source:
     source = ArrowImages(
         dataset=data.dataset,
         split="train" if wanted == "train" else "val",
-        origin=wanted,
         class_names=known,
         labels=labels,
+        ids=PackedNames([f"{wanted}/{row:06d}" for row in range(len(labels))]),
         files=parts[wanted].files,
         column=parts[wanted].column,
         notes=tuple(notes if wanted == "train" else [*notes, *beside(val), *said]),

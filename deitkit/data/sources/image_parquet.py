@@ -9,14 +9,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deitkit import schema
-from deitkit.data.sources.base import Form, Indices, LabelSets, PackedNames, Source, counted, fingerprint
+from deitkit.data.sources.base import Form, Images, Indices, PackedNames, Source, counted
 from deitkit.data.sources.canonical import Classes, name_classes, plain_names
 from deitkit.data.sources.split import hold_out, refuse_fraction
 from deitkit.errors import DeitkitError
@@ -30,34 +30,15 @@ PLACES = (".", "data", "default", "plain_text", "cifar10", "cifar100")
 COLUMNS = "--set data.image_column=NAME and --set data.label_column=NAME name the columns"
 
 
-@dataclass(frozen=True)
-class ImageParquet:
+@dataclass(frozen=True, kw_only=True)
+class ImageParquet(Images):
     """Rows of `files`; row groups follow each other, and `ends` [groups] are the images up to the end of each."""
 
-    dataset: str
-    split: str
     root: Path
-    class_names: tuple[str, ...]
-    labels: Indices
     files: tuple[str, ...]
     groups: tuple[tuple[int, int], ...]  # of which file, and which of its row groups
     ends: Indices
     column: str
-    accepted: LabelSets | None = None
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def ids(self) -> Sequence[str]:
-        sizes = np.diff(self.ends, prepend=0)
-        rows = np.bincount([file for file, _ in self.groups], weights=sizes, minlength=len(self.files)).astype(int)
-        return PackedNames([f"{self.files[file]}/{row:06d}" for file, n in enumerate(rows) for row in range(n)])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.ids, self.labels, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def read(self, index: int) -> bytes:
         place = range(len(self))[index]
@@ -69,9 +50,6 @@ class ImageParquet:
         if content is None:
             raise DeitkitError(f"{self.ids[index]} in {self.root} has no image", value=self.ids[index], remedy=COLUMNS)
         return bytes(content)
-
-    def path(self, index: int) -> Path | None:
-        return None
 
 
 @lru_cache(maxsize=2)  # a process of its own reads a few images of one group, then of another
@@ -162,19 +140,28 @@ def _open(
     is_own = split == "val" and bool(files["val"])
     rows = _read_rows(files["val"], label) if is_own else train
     base = root if root.is_dir() else root.parent
+    names_of_files = tuple(path.relative_to(base).as_posix() for path in rows.files)
     source = ImageParquet(
         dataset=data.dataset,
         split="val" if is_own else "train",
         root=base,
         class_names=naming.class_names,
         labels=_labels(rows, dict(zip(values, naming.labels.tolist(), strict=True)), root=root, column=label),
-        files=tuple(path.relative_to(base).as_posix() for path in rows.files),
+        ids=_ids(names_of_files, rows),
+        files=names_of_files,
         groups=rows.groups,
         ends=rows.ends,
         column=image,
         notes=naming.notes,
     )
     return source if files["val"] else hold_out(source, data, split, root=root)
+
+
+def _ids(files: Sequence[str], rows: _Rows) -> PackedNames:
+    """FILE/ROW of each image."""
+    sizes = np.diff(rows.ends, prepend=0)
+    images = np.bincount([file for file, _ in rows.groups], weights=sizes, minlength=len(files)).astype(int)
+    return PackedNames([f"{files[file]}/{row:06d}" for file, count in enumerate(images) for row in range(count)])
 
 
 @dataclass(frozen=True)

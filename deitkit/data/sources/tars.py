@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deitkit.data.sources.base import Indices, LabelSets, counted, fingerprint
+from deitkit.data.sources.base import Images, Indices, counted
 from deitkit.data.sources.folder import VAL_NAMES
 from deitkit.errors import DeitkitError
 
@@ -33,30 +32,13 @@ class Shard:
     changed_ns: int
 
 
-@dataclass(frozen=True)
-class Shards:
+@dataclass(frozen=True, kw_only=True)
+class Shards(Images):
     """Images inside tar files below `root`; places [N, 3] are shard, offset and size in bytes."""
 
-    dataset: str
-    split: str
     root: Path
-    class_names: tuple[str, ...]
-    labels: Indices
-    ids: Sequence[str]
     shards: tuple[Shard, ...]
     places: Indices
-    accepted: LabelSets | None = None
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return fingerprint(self.ids, self.labels, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def path(self, index: int) -> Path | None:
-        return None
 
     def read(self, index: int) -> bytes:
         """One pread, which moves no file position: threads and forked workers may share a file."""
