@@ -16,7 +16,10 @@ from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe import recipe_names
 from deitkit.schema import Recipe
 
-OWN = ("finetune/own", "finetune/own_distilled")
+OWN = (
+    "finetune/own", "finetune/own_distilled", "finetune/own_distilled_labels_only",
+    "finetune/own_distilled_teacher_only",
+)  # fmt: skip
 LARGE_SIZE = 304  # pixels: half-way between the sizes of 224 and 384 for which there are recipes
 LARGEST_BATCH, LARGEST_GROUP = 256, 32
 STEPS_AT_LEAST = 8  # an epoch

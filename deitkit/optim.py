@@ -14,7 +14,10 @@ from deitkit.schema import Recipe
 
 
 def build_optimizer(student: Student, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum; no weight decay on biases, 1-D parameters, tokens and positions."""
+    """AdamW, or SGD with Nesterov momentum, of the parameters that learn (`train.parts`).
+
+    No weight decay on biases, 1-D parameters, tokens and positions.
+    """
     optim = recipe.optim
     exempt: set[str] = getattr(student.network, "no_weight_decay", set)()
     groups = param_groups_weight_decay(student.network, optim.weight_decay, no_weight_decay_list=exempt)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from deitkit import schema
@@ -83,9 +82,7 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, s
 
     `strict`: a tape from other versions or another kind of device is an error, not a message.
     """
-    if recipe.train.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    be_deterministic(recipe)
     train, val = open_source(recipe.data, "train"), open_source(recipe.data, recipe.data.validate_on)
     shape = plan_stream(
         len(train), recipe.stream, mixing=recipe.is_mixing, ranks=world.ranks, accumulation=recipe.train.accumulation
@@ -125,6 +122,13 @@ def _open_teaching(
         return None, *open_tape(recipe, train, val, shape, device=device, strict=strict)
     teacher = open_teacher(recipe, train.class_names).to(device)
     return teacher, None, [f"teacher {teacher.facts.reference}: {note}" for note in teacher.facts.notes]
+
+
+def be_deterministic(recipe: Recipe) -> None:
+    """Only deterministic kernels, where the recipe says so; a teacher that is recorded keeps to it, too."""
+    if recipe.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
 
 def data_messages(data: schema.Data, train: Source, val: Source) -> list[str]:
@@ -188,7 +192,7 @@ def loss_terms(heads: Heads, batch: Batch, answers: Answers | None, recipe: Reci
     if recipe.teacher is None or answers is None:
         return combine(label, None, class_weight=recipe.class_weight, distillation_weight=0.0)
     logits = heads.classes if heads.distillation is None else heads.distillation
-    if recipe.teacher.labels == "hard" or answers.logits is None:
+    if recipe.teacher.labels == "hard" or answers.logits is None:  # soft ones without logits `build` refuses
         distillation = hard_distillation(logits, answers.labels)
     else:
         distillation = soft_distillation(

@@ -151,7 +151,9 @@ def _end_step(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, in
 
 
 def _refuse_non_finite(run: Run, training: Training) -> None:
-    """Stop with a diagnosis once a loss or gradient norm was not finite; what is on disk stays good."""
+    """Stop with a diagnosis once a loss, a gradient norm or the teacher was not finite; what is on disk stays good."""
+    if training.teacher is not None:
+        training.teacher.check_finite()
     if training.sums.is_finite():
         return
     step = training.progress.step

@@ -130,4 +130,5 @@ def upscale(model: LoadedModel, size: tuple[int, int], *, mode: PositionMode) ->
     norms: dict[str, float] = {other: mean_norm(resampled(other), prefix_tokens=prefix) for other in POSITION_MODES}
     report = Resampling(grid, new_grid, mean_norm(state["pos_embed"], prefix_tokens=prefix), norms)
     student.network.load_state_dict({**state, "pos_embed": resampled(mode)})
-    return replace(model, student=student, info=replace(model.info, size=size)), report
+    fusion = model.info.fusion if isinstance(model.info.fusion, str) else "softmax"  # fitted at the other size
+    return replace(model, student=student, info=replace(model.info, size=size, fusion=fusion)), report

@@ -19,9 +19,9 @@ PACKAGE = Path(deitkit.__file__).parent
 # A module imports only from its left. `data`, `analysis` and `cli` are one place each.
 ORDER = (
     "errors", "catalog", "schema", "recipe", "choose", "run", "data", "losses", "model", "positions", "weight_files",
-    "hub", "model_folder", "known", "references", "adopt", "transfer", "weights", "teacher", "predictions",
-    "checkpoint", "distributed", "metrics", "optim", "predict", "step", "watch", "dry_run", "suggest", "train", "analysis",
-    "explore", "cli", "__main__",
+    "hub", "model_folder", "known", "references", "adopt", "transfer", "weights", "teachers", "tape", "predictions",
+    "fusion", "checkpoint", "distributed", "metrics", "optim", "predict", "step", "watch", "record", "dry_run",
+    "suggest", "train", "analysis", "explore", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 

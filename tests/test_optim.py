@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
+from deitkit.freeze import freeze
 from deitkit.model import build_student
 from deitkit.optim import Ema, build_optimizer, learning_rate
 from deitkit.schema import Model, Recipe
@@ -51,6 +54,18 @@ def test_biases_norms_tokens_and_positions_do_not_decay() -> None:
     assert {"pos_embed", "cls_token", "dist_token", "head.bias", "blocks.0.norm1.weight"} <= exempt
     assert {"head.weight", "patch_embed.proj.weight", "blocks.3.attn.qkv.weight"} <= decayed
     assert exempt | decayed == set(names.values())
+
+
+def test_only_what_learns_is_optimised_and_decays_by_the_same_rules() -> None:
+    student = build_student(Model(name="deit_nano", distilled=True), 10)
+    freeze(student, "classifier+last_norm")
+    names = {id(parameter): name for name, parameter in student.network.named_parameters()}
+    for name, weight_decay in product(("adamw", "sgd"), (0.05, 0.0)):
+        groups = build_optimizer(student, recipe(optim={"name": name, "weight_decay": weight_decay}), CPU).param_groups
+        decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+        heads = dict.fromkeys(("head.weight", "head_dist.weight"), weight_decay)
+        rest = dict.fromkeys(("head.bias", "head_dist.bias", "norm.weight", "norm.bias"), 0)
+        assert decays == heads | rest
 
 
 def test_ema_equals_the_formula() -> None:

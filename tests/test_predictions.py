@@ -97,6 +97,15 @@ def test_a_saved_table_comes_back_as_it_was(make: MakePredictions, tmp_path: Pat
     assert loaded.heads["fused"].logits is None
 
 
+def test_logits_stay_on_the_disk_where_they_are_not_wanted(make: MakePredictions, tmp_path: Path) -> None:
+    saved = make()
+    saved.save(tmp_path / "p.parquet")
+    loaded = Predictions.load(tmp_path / "p.parquet", logits=False)
+    assert all(head.logits is None for head in loaded.heads.values())
+    np.testing.assert_array_equal(loaded.top1("class"), saved.top1("class"))
+    assert loaded.ids == saved.ids
+
+
 def test_another_parquet_reader_sees_a_row_an_image(make: MakePredictions, tmp_path: Path) -> None:
     predictions = make()
     predictions.save(tmp_path / "p.parquet")

@@ -12,15 +12,20 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deitkit.catalog import DATASETS
 from deitkit.cli.app import run
 from deitkit.cli.recipes import read_header
 from deitkit.cli.train import refuse_wrong_verb
+from deitkit.data.augment import evaluation_view, make_view
+from deitkit.data.plan import draw_plans
 from deitkit.data.stream import plan_stream
 from deitkit.model import count_parameters
 from deitkit.recipe import find_recipe, load_recipe, recipe_header, recipe_names, to_toml
@@ -212,6 +217,90 @@ def test_fine_tuning_at_384_px_is_the_authors_recipe() -> None:
     assert recipe.start.position_mode == "bicubic"
     assert load_recipe("finetune/deit_tiny_384").peak_lr == 1e-5
     assert load_recipe("finetune/deit_base_distilled_384").teacher is not None
+
+
+# Distilled fine-tuning
+
+
+def changes(name: str, parent: str) -> dict[str, Any]:
+    """Values of a recipe that differ from another's; a teacher's keys without a teacher are None."""
+    before, after = load_recipe(parent).flat(), load_recipe(name).flat()
+    return {key: after.get(key) for key in before | after if before.get(key) != after.get(key)}
+
+
+MODES = ("finetune/deit_base_distilled_384", "quickstart/student_32")
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_ways_of_distilled_fine_tuning_differ_in_who_teaches_alone(name: str) -> None:
+    both = load_recipe(name)
+    assert both.teacher is not None
+    assert (both.class_weight, both.teacher.distillation_weight, both.loss.second_token) == (0.5, 0.5, "teacher")
+    labels = changes(f"{name}_labels_only", name)
+    assert {key for key in labels if not key.startswith("teacher")} == {"loss.second_token"}
+    assert load_recipe(f"{name}_labels_only").teacher is None
+    assert load_recipe(f"{name}_labels_only").class_weight == 0.5
+    assert changes(f"{name}_teacher_only", name) == {"loss.class_weight": 0.0, "teacher.weight": 1.0}
+
+
+def test_the_ways_are_there_for_own_images_too() -> None:
+    assert changes("finetune/own_distilled_labels_only", "finetune/own_distilled") == {}
+    alone = load_recipe("finetune/own_distilled_teacher_only")
+    assert alone.teacher is not None
+    assert (alone.class_weight, alone.teacher.distillation_weight, alone.loss.second_token) == (0.0, 1.0, "teacher")
+    by_hand = {"teacher.model": "runs/t", "teacher.weight": 1.0, "loss.second_token": "teacher"}
+    assert load_recipe("finetune/cars_distilled", by_hand).class_weight == 0.0
+
+
+def test_what_the_paper_says_of_labels_only_is_not_made_a_number(paper: dict[str, Any]) -> None:
+    (fused,) = [row[-1] for row in paper["table3"]["rows"] if row[0] == "distilled: class+distillation"]
+    labels, teacher = (
+        read_header(find_recipe(f"finetune/deit_base_distilled_384_{way}_only")) for way in ("labels", "teacher")
+    )
+    assert labels.published == f"no number (Sec. 4: below {fused}, that with the teacher)"
+    assert teacher.published == "nothing"
+
+
+# FixRes
+
+
+def test_fixres_has_the_values_of_its_authors_code() -> None:
+    recipe = load_recipe("finetune/teacher_fixres")
+    flat = recipe.flat()
+    by_authors = {
+        "optim.name": "sgd", "optim.momentum": 0.9, "optim.weight_decay": 1e-4, "stream.batch_size": 512,
+        "stream.repeats": 1, "train.epochs": 11, "loss.label_smoothing": 0.0, "augment.policy": None,
+        "augment.erasing": 0.0, "augment.hflip": 0.5, "mix.prob": 0.0, "schedule.warmup_epochs": 0,
+    }  # fmt: skip
+    assert {key: flat[key] for key in by_authors} == by_authors
+    assert all(recipe.origin(key).startswith("FixRes") for key in by_authors)
+    assert recipe.peak_lr == recipe.min_lr == 8 * 1e-3 * 512 / 512
+    assert recipe.train.parts == "classifier+last_norm"
+    assert (recipe.model.name, recipe.model.size, recipe.teacher) == ("timm:regnety_160", (384, 384), None)
+    assert recipe.start is not None
+    assert recipe.start.weights == "timm:regnety_160.deit_in1k"
+    assert "1906.06423" in recipe_header(find_recipe("finetune/teacher_fixres"))
+
+
+@pytest.mark.parametrize("name", ["finetune/teacher_fixres", "quickstart/teacher_32_fixres"])
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (400, 400), (8, 8)])
+def test_fixres_trains_on_the_tests_own_view(name: str, height: int, width: int) -> None:
+    recipe = load_recipe(name)
+    assert recipe.data.crop_ratio == 1.0
+    plan = draw_plans(
+        recipe.augment, recipe.model.size, [height], [width], seed=0, epoch=0, images=[0], repeat=0
+    )[0]  # fmt: skip
+    side = min(height, width)
+    assert plan.crop == ((height - side) // 2, (width - side) // 2, side, side)
+    assert not plan.operations
+    assert plan.erase[2] == 0
+    ramp = np.linspace(0, 255, height)[:, None, None] * 0.5 + np.linspace(0, 127, width)[None, :, None]
+    image = Image.fromarray(ramp.repeat(3, axis=2).astype(np.uint8))
+    trained = make_view(
+        image, replace(plan, flip=False), size=recipe.model.size, interpolation="bicubic", fill=(0, 0, 0)
+    )
+    tested = evaluation_view(image, recipe.model.size, recipe.data.crop_ratio, "bicubic")
+    assert np.abs(trained.astype(int) - tested).max() <= 2
 
 
 @pytest.mark.parametrize("name", TRANSFER_NAMES)

@@ -10,7 +10,8 @@ import torch
 
 from deitkit.data.loader import Batch
 from deitkit.distributed import World
-from deitkit.losses import hard_distillation, label_loss, soft_distillation
+from deitkit.errors import DeitkitError
+from deitkit.losses import Answers, hard_distillation, label_loss, soft_distillation
 from deitkit.model import Heads
 from deitkit.step import build, loss_terms, noise_seed, train_step
 from tests.test_train import tiny
@@ -37,7 +38,7 @@ def test_hard_token_distillation_weighs_both_heads_alike_and_smooths_only_true_l
     expected = 0.5 * label_loss(answer.classes, views.targets(K, 0.1))
     assert answer.distillation is not None
     expected = expected + 0.5 * hard_distillation(answer.distillation, logits.argmax(1))
-    torch.testing.assert_close(loss_terms(answer, views, logits, spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
 
 
 def test_soft_token_distillation_is_equation_2() -> None:
@@ -46,7 +47,7 @@ def test_soft_token_distillation_is_equation_2() -> None:
     assert answer.distillation is not None
     expected = 0.9 * label_loss(answer.classes, views.targets(K, 0.1))
     expected = expected + 0.1 * soft_distillation(answer.distillation, logits, tau=3.0)
-    torch.testing.assert_close(loss_terms(answer, views, logits, spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
 
 
 def test_usual_distillation_puts_both_terms_on_the_class_head() -> None:
@@ -54,7 +55,7 @@ def test_usual_distillation_puts_both_terms_on_the_class_head() -> None:
     answer, views, logits = heads(distilled=False), batch(), torch.randn(B, K)
     expected = 0.5 * label_loss(answer.classes, views.targets(K, 0.1))
     expected = expected + 0.5 * hard_distillation(answer.classes, logits.argmax(1))
-    torch.testing.assert_close(loss_terms(answer, views, logits, spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
 
 
 def test_the_control_gives_both_tokens_the_same_target() -> None:
@@ -68,7 +69,7 @@ def test_the_control_gives_both_tokens_the_same_target() -> None:
 def test_the_class_heads_weight_is_exposed() -> None:
     spec = tiny(teacher={"model": "runs/t"}, loss={"second_token": "teacher", "class_weight": 0.2})
     answer, views, logits = heads(), batch(), torch.randn(B, K)
-    terms = loss_terms(answer, views, logits, spec)
+    terms = loss_terms(answer, views, Answers.of_logits(logits), spec)
     assert terms.distillation is not None
     torch.testing.assert_close(terms.total, 0.2 * terms.label + 0.5 * terms.distillation)
 
@@ -112,3 +113,16 @@ def test_accumulation_gives_the_same_gradients_as_one_batch(accumulation: int) -
         gradients.append([p.grad.clone() for p in training.student.parameters() if p.grad is not None])
     for one, several in zip(*gradients, strict=True):
         torch.testing.assert_close(one, several, rtol=1e-3, atol=1e-6)
+
+
+def test_decisions_without_logits_are_enough_for_hard_distillation() -> None:
+    spec, answer, views, logits = tiny(**taught()), heads(), batch(), torch.randn(B, K)
+    known = [Answers.of_logits(logits), Answers(logits.argmax(1), None)]
+    whole, alone = (loss_terms(answer, views, answers, spec).total for answers in known)
+    assert torch.equal(whole, alone)
+
+
+def test_parts_that_would_cut_the_teachers_chunks_are_refused_before_anything_is_opened() -> None:
+    spec = tiny(**taught(chunk=2))  # 6 groups in 2 accumulation parts
+    with pytest.raises(DeitkitError, match=r"teacher\.chunk 2 does not divide"):
+        build(spec, world=World(), device=CPU, workers=0)

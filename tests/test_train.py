@@ -134,6 +134,7 @@ def test_metrics_are_json_lines_with_loss_parts_rates_and_evaluations(unbroken: 
     assert [line["step"] for line in evaluations] == [7, 14]
     assert evaluations[0]["top1"].keys() == {"class", "distillation", "fused"}
     assert evaluations[0]["ema_top1"].keys() == {"class", "distillation", "fused"}
+    assert evaluations[0].keys() == {"step", "epoch", "top1", "ema_top1", "agreement", "token_cosine"}
 
 
 def test_a_resumed_run_refuses_a_changed_recipe_and_names_every_key(unbroken: Run) -> None:

@@ -1,90 +1,148 @@
-"""Who decides differently from whom: the paper's Table 4 for any classifiers. Runs no model."""
+"""Who decides differently from whom: the paper's Table 4 for any classifiers, and what lies behind it. Runs no model.
+
+Beside it: `agreement` (measures), `bootstrap`, `pairs` and `by_class` (tables), `by_epoch` (over training).
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from statistics import NormalDist
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from deitkit.analysis.agreement import CONFIDENCE, Decisions, refuse_unequal_lengths
 from deitkit.analysis.alignment import align
+from deitkit.analysis.bootstrap import RESAMPLES
+from deitkit.analysis.by_class import PAIRED, between_figure, between_table, class_table, confusion, moved
+from deitkit.analysis.pairs import DEFINITIONS, GROUND_TRUTH, SOURCES, Classifier, kinds_figure, pair_tables
 from deitkit.analysis.report import Matrix, Report, Table
 from deitkit.catalog import TABLE4_CLASSIFIERS, TABLE4_MATRIX
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.predictions import Predictions
 
-GROUND_TRUTH = "ground truth"
-CONFIDENCE = 0.95
 # What Table 4 calls the heads of a distilled model.
 TABLE4_HEADS = {"class": "class", "distillation": "distillation", "fused": "class+distillation"}
+OWN_SOURCES = (
+    "Touvron et al., Training data-efficient image transformers, 2020, Table 4",
+    "Wilson, Probable inference, the law of succession, and statistical inference, 1927",
+    PAIRED,
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """A name and its decisions [N], the most probable classes.
-
-    `table4` is what the paper's Table 4 calls such a classifier, if it has one.
-    """
-
-    name: str
-    top1: NDArray[np.int64]
-    table4: str = ""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Both ends of a confidence interval of a rate."""
-
-    low: float
-    high: float
-
-
-def disagreement(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+def disagreement(a: Decisions, b: Decisions) -> float:
     """Decisions a [N], b [N] -> the fraction of images that they decide differently."""
     return float((a != b).mean())
 
 
-def wilson_interval(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval for the rate count / total (E. B. Wilson, 1927): holds near 0 and 1 too."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, shrink = count / total, 1 + z * z / total
-    centre = (rate + z * z / (2 * total)) / shrink
-    half = z * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total)) / shrink
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+def compare(
+    predictions: Sequence[Predictions],
+    *,
+    teacher: str = "",
+    baseline: str = "",
+    between: tuple[str, str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Report:
+    """Every head of every classifier, on the images that all of them have.
 
+    Names are those of the classifiers, or of one head as the matrix shows it. The table by class compares with the
+    `teacher`, or with the first; who moved toward the teacher is the last student, seen from the `baseline`, or its
+    distillation head, seen from its class head.
 
-def compare(predictions: Sequence[Predictions]) -> Report:
-    """Every head of every classifier, on the images that all of them have."""
+    Raises:
+        DeitkitError: other data, splits or classes, no image in common, one classifier alone, an unknown name.
+    """
     aligned = align(predictions)
-    first = aligned[0]
-    return disagreement_report(classifiers(aligned), first.labels, images=f"{first.dataset}/{first.split}")
+    first, everyone = aligned[0], classifiers(aligned)
+    images = f"{first.dataset}/{first.split}"
+    report = disagreement_report(everyone, first.labels, images=images, resamples=resamples, seed=seed)
+    reference = find(everyone, teacher) if teacher else everyone[0]
+    tables = [class_table(everyone, reference, first.labels, class_names=first.class_names)]
+    others = [each for each in everyone if each is not reference]
+    figures = [*report.figures, kinds_figure(others, reference, first.labels, images=images)]
+    numbers = {**report.numbers, "reference": reference.name}
+    if between:
+        a, b = (find(everyone, name) for name in between)
+        found = confusion(a.top1, b.top1, first.labels)
+        tables.append(between_table(a, b, found, first.class_names))
+        figures.append(between_figure(a, b, found, first.class_names))
+    if steps := _who_moved(everyone, aligned, teacher=teacher, baseline=baseline):
+        student, start = steps
+        table, figure, gain = moved(student, start, reference, first.labels, class_names=first.class_names)
+        numbers["moved"] = {"student": student.name, "baseline": start.name, "teacher": reference.name, **gain}
+        tables.append(table)
+        figures.append(figure)
+    return replace(report, numbers=numbers, tables=(*report.tables, *tables), figures=tuple(figures))
+
+
+def _who_moved(
+    everyone: Sequence[Classifier], aligned: Sequence[Predictions], *, teacher: str, baseline: str
+) -> tuple[Classifier, Classifier] | None:
+    """(student, where it is seen from), or None where nobody has a teacher."""
+    if not teacher:
+        if baseline:
+            raise DeitkitError(
+                f"{baseline} is a baseline of what? No teacher is named to move toward",
+                value=baseline,
+                remedy="--teacher RUN",
+            )
+        return None
+    apart = {find(everyone, name).name for name in (teacher, baseline) if name}
+    students = [each for each in aligned if not apart & {name for name, _ in _named_heads(each)}]
+    if baseline and students:
+        return find(everyone, students[-1].classifier), find(everyone, baseline)
+    for each in reversed(students):
+        if {"class", "distillation"} <= each.heads.keys():
+            return find(everyone, f"{each.classifier} distillation"), find(everyone, f"{each.classifier} class")
+    return None
 
 
 def classifiers(aligned: Sequence[Predictions]) -> list[Classifier]:
     """Every head of aligned predictions as a classifier of its own."""
     found = []
     for predictions in aligned:
-        for head in predictions.heads:
-            if "distillation" in predictions.heads:
-                name, table4 = f"{predictions.classifier} {head}", TABLE4_HEADS.get(head, "")
-            else:
-                name, table4 = predictions.classifier, str(predictions.settings.get("family", ""))
+        for name, head in _named_heads(predictions):
+            family = str(predictions.settings.get("family", ""))
+            table4 = TABLE4_HEADS.get(head, "") if _is_distilled(predictions) else family
             found.append(Classifier(name, predictions.top1(head), table4))
     return found
 
 
+def _named_heads(predictions: Predictions) -> list[tuple[str, str]]:
+    """(classifier's name, head): the head is named where the model has several, even if one alone was asked for."""
+    own = predictions.classifier
+    return [(f"{own} {head}" if _is_distilled(predictions) else own, head) for head in predictions.heads]
+
+
+def _is_distilled(predictions: Predictions) -> bool:
+    return "distillation" in predictions.settings.get("heads", predictions.heads)
+
+
+def find(everyone: Sequence[Classifier], name: str) -> Classifier:
+    """The classifier of that name; a model's name alone stands for its fused decision.
+
+    Raises:
+        DeitkitError: there is none.
+    """
+    by_name = {each.name: each for each in everyone}
+    for candidate in (name, f"{name} fused", f"{name} class", f"{name} distillation"):
+        if candidate in by_name:
+            return by_name[candidate]
+    raise DeitkitError(
+        f"no classifier here is called {name!r}.{did_you_mean(name, by_name)}", value=name, choices=by_name
+    )
+
+
 def disagreement_report(
-    classifiers: Sequence[Classifier], labels: NDArray[np.int64], *, images: str = "images"
+    classifiers: Sequence[Classifier],
+    labels: Decisions,
+    *,
+    images: str = "images",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Report:
-    """The matrix of Table 4 for these classifiers and the labels [N], with counts, intervals and the paper's rates."""
-    if not classifiers or not len(labels):
-        missing = "image" if classifiers else "classifier"
-        raise DeitkitError(f"there is nothing to compare: no {missing} was given", remedy="name a run with predictions")
+    """The matrix of Table 4 for these classifiers and the labels [N], and every pair's measures with intervals."""
+    refuse_unequal_lengths({"labels": labels} | {each.name: each.top1 for each in classifiers})
+    _refuse_too_few(classifiers)
     everyone = [Classifier(GROUND_TRUTH, labels, "groundtruth"), *classifiers]
     names = tuple(each.name for each in everyone)
     rates = tuple(tuple(disagreement(a.top1, b.top1) for b in everyone) for a in everyone)
@@ -92,32 +150,43 @@ def disagreement_report(
     return Report(
         name="disagreement",
         title=f"Different decisions on {len(labels):,} images of {images}",
-        definitions={
-            "rate": "the fraction of images for which two classifiers' most probable classes differ;"
-            " against the ground truth it is the top-1 error",
-            "interval": f"{CONFIDENCE:.0%} Wilson score interval of the rate",
-            "paper": "Table 4: ImageNet validation, DeiT-B distilled from RegNetY-16GF; other data and models differ",
-        },
-        sources=("Touvron et al., Training data-efficient image transformers, 2020, Table 4",),
+        definitions=_definitions(resamples=resamples, seed=seed),
+        sources=(*OWN_SOURCES, *SOURCES),
         numbers={
             "images": len(labels),
             "accuracy": {each.name: 1 - rate for each, rate in zip(classifiers, rates[0][1:], strict=True)},
+            "bootstrap": {"resamples": resamples, "seed": seed},
         },
-        tables=(_matrix_table(names, rates), _pairs_table(everyone, published)),
-        figures=(
-            Matrix(
-                name="matrix",
-                title=f"Different decisions, {images}",
-                labels=names,
-                values=_percent(rates),
-                unit=f"images decided differently (% of {len(labels):,})",
-                references=tuple(tuple(None if v is None else 100 * v for v in row) for row in published),
-                references_title="in brackets: the paper's Table 4, ImageNet"
-                if any(value is not None for row in published for value in row)
-                else "",
-            ),
-        ),
+        tables=(_matrix_table(names, rates), *pair_tables(everyone, published, resamples=resamples, seed=seed)),
+        figures=(_matrix_figure(names, rates, published, title=images, count=len(labels)),),
     )
+
+
+def _definitions(*, resamples: int, seed: int) -> dict[str, str]:
+    return {
+        "rate": "the fraction of images for which two classifiers' most probable classes differ;"
+        " against the ground truth it is the top-1 error",
+        "interval": f"{CONFIDENCE:.0%}; low and high: Wilson's score interval of the rate; bootstrap: percentiles"
+        f" of {resamples:,} resamples of the images, the same for all pairs, seed {seed}",
+        "paper": "Table 4: ImageNet validation, DeiT-B distilled from RegNetY-16GF; other data and models differ",
+        "gain": "of agreement with the teacher, in the table of who moved; its interval is for paired proportions",
+        **DEFINITIONS,
+    }
+
+
+def _refuse_too_few(classifiers: Sequence[Classifier]) -> None:
+    if len(classifiers) < 2:
+        raise DeitkitError(
+            f"{classifiers[0].name} alone has nobody to disagree with"
+            if classifiers
+            else "there is nothing to compare: no classifier was given",
+            remedy="name a second run, a --teacher or timm:NAME; `deitkit evaluate RUN --per-class` measures one alone",
+        )
+    taken = [name for name, count in Counter(each.name for each in classifiers).items() if count > 1]
+    if taken or GROUND_TRUTH in {each.name for each in classifiers}:
+        raise DeitkitError(
+            "classifiers need names of their own", problems=taken or [GROUND_TRUTH], remedy="rename all but one"
+        )
 
 
 def published_rates(table4: Sequence[str]) -> tuple[tuple[float | None, ...], ...]:
@@ -132,8 +201,20 @@ def published_rates(table4: Sequence[str]) -> tuple[tuple[float | None, ...], ..
     )
 
 
-def _percent(rates: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(100 * rate for rate in row) for row in rates)
+def _matrix_figure(
+    names: tuple[str, ...], rates: tuple[tuple[float, ...], ...], published: tuple[tuple[float | None, ...], ...], *,
+    title: str, count: int,
+) -> Matrix:  # fmt: skip
+    known = any(value is not None for row in published for value in row)
+    return Matrix(
+        name="matrix",
+        title=f"Different decisions, {title}",
+        labels=names,
+        values=tuple(tuple(100 * rate for rate in row) for row in rates),
+        unit=f"images decided differently (% of {count:,})",
+        references=tuple(tuple(None if v is None else 100 * v for v in row) for row in published),
+        references_title="in brackets: the paper's Table 4, ImageNet" if known else "",
+    )
 
 
 def _matrix_table(names: tuple[str, ...], rates: tuple[tuple[float, ...], ...]) -> Table:
@@ -143,19 +224,4 @@ def _matrix_table(names: tuple[str, ...], rates: tuple[tuple[float, ...], ...]) 
         columns=("classifier", *names),
         rows=tuple((name, *row) for name, row in zip(names, rates, strict=True)),
         formats=dict.fromkeys(names, ".1%"),
-    )
-
-
-def _pairs_table(everyone: Sequence[Classifier], published: tuple[tuple[float | None, ...], ...]) -> Table:
-    rows = []
-    for (i, a), (j, b) in combinations(enumerate(everyone), 2):
-        count, total = int((a.top1 != b.top1).sum()), len(a.top1)
-        interval = wilson_interval(count, total)
-        rows.append((a.name, b.name, count, total, count / total, interval.low, interval.high, published[i][j]))
-    return Table(
-        name="pairs",
-        title=f"Pairs, with {CONFIDENCE:.0%} intervals",
-        columns=("a", "b", "different", "images", "rate", "low", "high", "paper"),
-        rows=tuple(rows),
-        formats={"different": ",", "images": ","} | dict.fromkeys(("rate", "low", "high", "paper"), ".1%"),
     )

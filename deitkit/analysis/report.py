@@ -165,3 +165,40 @@ class Report:
         numbers = tuple(figure for figure in self.figures if not isinstance(figure, Panels))
         values = dataclasses.asdict(dataclasses.replace(self, figures=numbers))
         return values | {"pictures": [picture.name for picture in pictures]} if pictures else values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """What `as_dict` gave, without the pictures.
+
+        Raises:
+            TypeError, KeyError: the values are of something else.
+        """
+        tables = tuple(Table(**{key: _frozen(value) for key, value in table.items()}) for table in values["tables"])
+        return cls(
+            **{key: values[key] for key in ("name", "title", "definitions", "numbers")},
+            sources=tuple(values["sources"]),
+            tables=tables,
+            figures=tuple(_figure(figure) for figure in values["figures"]),
+        )
+
+
+def _figure(values: Mapping[str, Any]) -> AnyFigure:
+    """A figure from its fields; each kind has one that no other has."""
+    fields = {key: _frozen(value) for key, value in values.items()}
+    if "clouds" in fields:
+        return Points(**fields | {"clouds": tuple(Cloud(**cloud) for cloud in fields["clouds"])})
+    if "series" not in fields:
+        return Matrix(**fields)
+    fields["series"] = tuple(Series(**series) for series in fields["series"])
+    if "references" not in fields:
+        return Bars(**fields)
+    return Curves(**fields | {"references": tuple(Reference(**reference) for reference in fields["references"])})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists become tuples, at every depth."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.classifiers import Reference
+from deitkit.cli.classifiers import predictions_of as predictions_of
 
 if TYPE_CHECKING:
-    from deitkit.analysis.report import Report
-    from deitkit.predictions import Predictions
+    from deitkit.analysis.report import Matrix, Report, Table
+
+LONG = 40  # rows: of a longer table a screen shows the first few, and the CSV has all
+FEW = 10
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Another data set than the first run's.")]
 DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
@@ -60,42 +64,6 @@ def tokens(
     show(report, reports_folder(run, output), as_json=as_json)
 
 
-def predictions_of(
-    references: list[str],
-    *,
-    dataset: str = "",
-    data: str = "",
-    split: str = "val",
-    device: str = "auto",
-    keep_logits: bool = False,
-) -> list[Predictions]:
-    """Each classifier's predictions on the first one's data (or the data named): found, or made and kept."""
-    from deitkit import predict as prediction
-    from deitkit.cli.use import data_settings, open_for, predictions_path
-    from deitkit.data.augment import Reading
-    from deitkit.distributed import pick_device
-    from deitkit.predictions import Predictions
-    from deitkit.weights import load_model
-
-    settings = data_settings(references[0], dataset=dataset, data=data)
-    found, picked = [], pick_device(device)
-    for reference in references:
-        path = predictions_path(reference, settings.dataset, split, data=data)
-        if path.is_file() and not data:
-            found.append(Predictions.load(path))
-            continue
-        render.say(f"{reference} has no predictions on {settings.dataset} {split} yet: making them")
-        model = load_model(reference)
-        source, classes = open_for(model, settings, split)
-        table = prediction.predict(
-            model.student.to(picked), model.info, source, name=Path(reference).name, device=picked,
-            keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
-        )  # fmt: skip
-        table.save(path)
-        found.append(table)
-    return found
-
-
 def measure_tokens(
     run: str, *, limit: int | None = None, dataset: str = "", data: str = "", split: str = "val", device: str = "auto"
 ) -> Report:
@@ -113,8 +81,8 @@ def measure_tokens(
 
 
 def reports_folder(reference: str, output: str) -> Path:
-    """Where a report goes: the run's reports/, or the folder asked for."""
-    return Path(output) if output else Path(reference) / "reports"
+    """Where a report goes: reports/ of the run, whatever of it is referred to, or the folder asked for."""
+    return Path(output) if output else Reference.parse(reference).folder / "reports"
 
 
 def show(report: Report, folder: Path, *, as_json: bool) -> None:
@@ -135,15 +103,30 @@ def print_report(report: Report, *, without: tuple[str, ...] = ()) -> None:
 
     matrices = {figure.name: figure for figure in report.figures if isinstance(figure, Matrix)}
     for table in report.tables:
-        if table.name in without:
-            continue
-        texts = table.texts()
-        matrix = matrices.get(table.name)
-        if matrix is not None and matrix.references_title:
-            for texts_row, references in zip(texts, matrix.references, strict=True):
-                texts_row[1:] = [
-                    text if reference is None else f"{text} ({reference:.1f})"
-                    for text, reference in zip(texts_row[1:], references, strict=True)
-                ]
-        footer = matrix.references_title if matrix is not None else ""
-        render.print_table(f"{report.title}: {table.title.lower()}", table.columns, texts, footer=footer)
+        if table.name not in without:
+            footers, texts = [], _texts(table, matrices.get(table.name))
+            if len(texts) > LONG:
+                footers.append(f"{FEW} of {len(texts):,} rows; all are in {report.name}_{table.name}.csv")
+                texts = texts[:FEW]
+            if table.name in matrices:
+                footers.append(matrices[table.name].references_title)
+            render.print_table(
+                f"{report.title}: {_inside(table.title)}", table.columns, texts, footer="\n".join(filter(None, footers))
+            )
+
+
+def _inside(title: str) -> str:
+    """A title as the middle of a sentence: its first word small, but for a name with capitals of its own."""
+    first = title.partition(" ")[0]
+    return title[:1].lower() + title[1:] if first[1:] == first[1:].lower() else title
+
+
+def _texts(table: Table, matrix: Matrix | None) -> list[list[str]]:
+    texts = table.texts()
+    if matrix is not None and matrix.references_title:
+        for row, references in zip(texts, matrix.references, strict=True):
+            row[1:] = [
+                text if reference is None else f"{text} ({reference:.1f})"
+                for text, reference in zip(row[1:], references, strict=True)
+            ]
+    return texts

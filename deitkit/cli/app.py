@@ -72,6 +72,22 @@ VERBS: dict[str, Verb | Group] = {
             "pack": Verb("deitkit.cli.pack", "pack", "Pack a data set into tar shards that are faster to read."),
         },
     ),
+    "teacher": Group(
+        "Know beforehand whether a teacher helps.",
+        {"check": Verb("deitkit.cli.teacher", "check", "Check whether a classifier is fit to teach.")},
+    ),
+    "tape": Group(
+        "Record a teacher's answers once, for every student.",
+        {
+            "record": Verb(
+                "deitkit.cli.tape", "record", "Record a teacher's answers for every view of a recipe's stream."
+            ),
+            "show": Verb("deitkit.cli.tape", "show", "Show what a tape holds."),
+            "merge": Verb(
+                "deitkit.cli.tape", "merge", "Join tapes of the same recipe and teacher that were recorded apart."
+            ),
+        },
+    ),
     "recipes": Group(
         "List, show, compare, copy and check recipes.",
         {

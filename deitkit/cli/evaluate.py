@@ -13,7 +13,6 @@ from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
     from deitkit.fusion import FusionReport
-    from deitkit.model import Fusion
     from deitkit.predictions import Predictions
     from deitkit.schema import Data
     from deitkit.weights import LoadedModel
@@ -59,8 +58,8 @@ def evaluate(
 
     Images are resized to the model's resolution over its crop ratio (0.875 by default) and centre-cropped. Heads:
     class, distillation, and fused, the mean of their softmaxes (paper Sec. 4) or of their logits, or as --fit-fusion
-    chose and --store-fusion keeps. Classes are matched by name. ReaL accuracy (Beyer et al. 2020) stands beside top-1 where real.json lies with ImageNet. Under torchrun
-    each process takes its own part, and no image counts twice.
+    chose and --store-fusion keeps. Classes are matched by name. ReaL accuracy (Beyer et al. 2020) stands beside top-1
+    where real.json lies with ImageNet. Under torchrun each process takes its own part, and no image counts twice.
 
     Example: deitkit evaluate runs/quickstart/student_32
     """
@@ -128,10 +127,12 @@ def check_fitting(model: str, loaded: LoadedModel, *, fit: bool, store: bool, da
 
 def fit(model: str, table: Predictions, *, store: bool, keep_logits: bool) -> tuple[Predictions, FusionReport]:
     """Fit the fusion; where it is stored, the predictions are fused anew by it."""
-    from deitkit.fusion import fit_to, fused_by
+    from deitkit.fusion import fit_to, fused_by, name_of
     from deitkit.model_folder import find_model, store_fusion
 
     fitted = fit_to(table)
+    if table.split == "train":
+        render.say("the model has learned these images, and is surer of them than of others: fit on --split val")
     if store:
         store_fusion(find_model(model), fitted.choice)
         table = fused_by(table, fitted.choice)
@@ -193,7 +194,9 @@ def show_results(
 
 
 def print_fit(report: FusionReport) -> None:
-    """The ways to fuse beside each other, then the fitted ones against the paper's."""
+    """The ways to decide beside each other, then the fusions against the paper's."""
+    from deitkit.fusion import name_of
+
     rows: list[list[Any]] = [
         [FUSION_WORDS[each.name], f"{each.top1:.2%}", f"{each.right:,}", f"{each.nll:.4f}", f"{each.ece:.4f}"]
         for each in report.scores
@@ -202,27 +205,21 @@ def print_fit(report: FusionReport) -> None:
     render.print_table(title, ["decides by", "top-1", "right", "NLL", "ECE"], rows)
     rows = [
         [
-            FUSION_WORDS[each.name], f"{fusion.weight:.3f}", ", ".join(f"{t:.3f}" for t in fusion.temperatures),
-            f"{each.gained:,} / {each.lost:,}",
+            FUSION_WORDS[each.name], f"{each.gained:,} / {each.lost:,}",
             f"{each.top1_gain:+.2%} ({each.top1_interval[0]:+.2%} to {each.top1_interval[1]:+.2%})",
             f"{each.p_value:.3g}",
-            f"{each.nll_gain:+.4f} ({each.nll_interval[0]:+.4f} to {each.nll_interval[1]:+.4f})",
+            f"{each.nll_gain:+.4f} ({each.nll_interval[0]:+.4f} to {each.nll_interval[1]:+.4f})", each.verdict,
         ]
-        for each, fusion in zip(report.comparisons, report.fitted, strict=True)
+        for each in report.comparisons
     ]  # fmt: skip
-    columns = [
-        "fitted to all", "class share", "temperatures", "gained / lost", "top-1 gain (95 %)", "McNemar p",
-        "NLL gain (95 %)",
-    ]  # fmt: skip
-    verdicts = [f"{FUSION_WORDS[each.name]} {each.verdict}" for each in report.comparisons]
-    footer = f"{'; '.join(verdicts)}. Lowest NLL without deciding worse: {FUSION_WORDS[name_of(report.choice)]}"
-    render.print_table("Against the paper's softmax sum", columns, rows, footer=footer)
+    columns = ["fusion", "gained / lost", "top-1 gain (95 %)", "McNemar p", "NLL gain (95 %)", "so it"]
+    render.print_table("Against the paper's softmax sum", columns, rows)
+    rows = [[FUSION_WORDS[each.kind], each.weight, *each.temperatures] for each in report.fitted]
+    columns = ["fitted to all", "class head's share", "its temperature", "distillation head's"]
+    footer = f"lowest NLL of all that do not decide worse: {FUSION_WORDS[name_of(report.choice)]}"
+    render.print_table("What was fitted", columns, rows, footer=footer)
     for note in report.notes:
         render.say(note)
-
-
-def name_of(fusion: Fusion) -> str:
-    return fusion if isinstance(fusion, str) else fusion.kind
 
 
 def scores_of(table: Predictions) -> dict[str, dict[str, Any]]:

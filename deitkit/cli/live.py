@@ -32,7 +32,8 @@ class PlainLines:
 
     def logged(self, record: Mapping[str, Any]) -> None:
         if "top1" in record:
-            say(f"  epoch {record['epoch']:g}: top-1 {accuracies(record)}")
+            for line in evaluation(record):
+                say(f"  {line}")
             return
         eta = remaining(self.began, record["step"] - self.first_step, self.total - record["step"])
         say(
@@ -48,7 +49,7 @@ class PlainLines:
 
 
 class LiveView:
-    """A bar with ETA above a line of numbers and the last evaluation."""
+    """A bar with ETA above a line of numbers and the last evaluation's one or two."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -62,7 +63,7 @@ class LiveView:
             TimeRemainingColumn(), console=self.console, transient=False, refresh_per_second=REFRESHES_A_SECOND,
         )  # fmt: skip
         self.numbers: dict[str, str] = {}
-        self.evaluation = ""
+        self.evaluation: list[str] = []
 
     def start(self, training: Training, *, first_step: int) -> None:
         from rich.live import Live
@@ -87,7 +88,7 @@ class LiveView:
 
     def logged(self, record: Mapping[str, Any]) -> None:
         if "top1" in record:
-            self.evaluation = f"epoch {record['epoch']:g}: top-1 {accuracies(record)}"
+            self.evaluation = evaluation(record)
         else:
             self.numbers |= {
                 "lr": f"{record['lr']:.2e}",
@@ -115,7 +116,8 @@ class LiveView:
         from rich.text import Text
 
         numbers = "  ".join(f"{name} {value}" for name, value in self.numbers.items())
-        return Group(self.bar, Text(f"  {numbers}", style="dim"), Text(f"  {self.evaluation}", style="green"))
+        lines = "\n".join(f"  {line}" for line in self.evaluation)
+        return Group(self.bar, Text(f"  {numbers}", style="dim"), Text(lines, style="green"))
 
 
 def observer(title: str) -> PlainLines | LiveView:
@@ -135,6 +137,25 @@ def headline(training: Training) -> str:
         f"{recipe.train.epochs} epochs x {shape.steps_per_epoch} steps of {shape.batch_size} views, "
         f"lr {recipe.peak_lr:.2e}, {training.device}"
     )
+
+
+def evaluation(record: Mapping[str, Any]) -> list[str]:
+    """An evaluation's accuracies and, in a second line where there are any, how the distillation goes."""
+    watched = distillation(record)
+    return [f"epoch {record['epoch']:g}: top-1 {accuracies(record)}", *([f"  {watched}"] if watched else [])]
+
+
+def distillation(record: Mapping[str, Any]) -> str:
+    """Agreement with the teacher and between the heads, and the tokens' cosine; what there is of them."""
+    agreement, parts = record.get("agreement", {}), []
+    if "teacher" in agreement:
+        shares = ", ".join(f"{head} {share:.2%}" for head, share in agreement["teacher"].items())
+        parts.append(f"agrees with the teacher ({record['teacher_top1']:.2%}): {shares}")
+    if "heads" in agreement:
+        parts.append(f"heads agree {agreement['heads']:.2%}")
+    if "token_cosine" in record:
+        parts.append(f"tokens' cosine {record['token_cosine']['final_norm']:.2f}")
+    return " | ".join(parts)
 
 
 def accuracies(record: Mapping[str, Any]) -> str:

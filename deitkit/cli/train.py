@@ -18,7 +18,15 @@ RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recip
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
 Dataset = Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME.")]
 DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
-TeacherRef = Annotated[str, typer.Option("--teacher", help="A run, a model folder or timm:NAME.")]
+TeacherRef = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="REFERENCE",
+        help="A run, a model folder, timm:NAME, an .onnx file, or 'file.py:function?weights=PATH', whose code is run. "
+        "Several are a mixture.",
+    ),
+]
 From = Annotated[
     str, typer.Option("--from", help="Start weights: a run, a model folder, timm:NAME, hf-hub:NAME or a file.")
 ]
@@ -73,7 +81,7 @@ def pretrain(
 
 
 def distill(
-    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = "", dataset: Dataset = "", data: DataPath = "",
+    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "",
     val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None,
     sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
     workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
@@ -90,7 +98,7 @@ def distill(
 
 
 def finetune(
-    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = "", dataset: Dataset = "",
+    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = None, dataset: Dataset = "",
     data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None,
     seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
     workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
@@ -115,7 +123,7 @@ def given(
     sets: list[str] | None,
     *,
     start: str = "",
-    teacher: str = "",
+    teacher: str | list[str] | None = None,
     dataset: str = "",
     data: str = "",
     val_fraction: float | None = None,
@@ -128,7 +136,7 @@ def given(
 
     named = {
         "start.weights": start or None,
-        "teacher.model": teacher or None,
+        "teacher.model": teacher[0] if isinstance(teacher, list) and len(teacher) == 1 else teacher or None,
         "data.dataset": dataset or None,
         "data.path": data or None,
         "data.val_fraction": val_fraction,

@@ -159,14 +159,91 @@ def test_counts_are_exact_on_any_number_of_processes(tmp_path: Path, model: Path
     for ranks in (2, 3):
         words = [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port",
-            str(29610 + ranks), "-m", "deitkit", "evaluate", str(model), "--data", str(data), "--per-class", "--batch-size", "5", "--json",
-            "--device", "cpu",
+            str(29610 + ranks), "-m", "deitkit", "evaluate", str(model), "--data", str(data), "--per-class",
+            "--batch-size", "5", "--json", "--device", "cpu",
         ]  # fmt: skip
         done = subprocess.run(
             words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == alone
+
+
+# The fusion is fitted, and stored only if asked
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return images(tmp_path / "photos", val(NAMES, 15))
+
+
+def test_a_fitted_fusion_is_reported_and_changes_nothing(model: Path, photos: Path, evaluate: Evaluate) -> None:
+    before = (model / "config.json").read_bytes()
+    plain, fitted = (evaluate(model, "--data", photos, *more) for more in ((), ("--fit-fusion",)))
+    assert (model / "config.json").read_bytes() == before
+    assert fitted["accuracy"] == plain["accuracy"]
+    assert fitted["settings"]["fusion"] == "softmax"
+    table = Predictions.load(Path(fitted["predictions"]))
+    assert table.head("class").logits is None
+    report = fitted["fusion_fit"]
+    assert (report["images"], report["folds"]) == (60, 5)
+    scores = {score["name"]: score for score in report["scores"]}
+    assert scores["softmax"]["right"] == plain["accuracy"]["fused"]["right"]
+    averaged = evaluate(model, "--data", photos, "--fusion", "average_logits")
+    assert scores["average_logits"]["right"] == averaged["accuracy"]["fused"]["right"]
+    assert {"weighted_softmax", "weighted_logits", "class", "distillation"} < scores.keys()
+    assert [each["kind"] for each in report["fitted"]] == ["weighted_softmax", "weighted_logits"]
+
+
+def test_a_stored_fusion_is_used_from_then_on_and_can_be_overridden(
+    model: Path, photos: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = evaluate(model, "--data", photos)
+    stored = evaluate(model, "--data", photos, "--fit-fusion", "--store-fusion")
+    choice = stored["fusion_fit"]["choice"]
+    assert choice["fitted_on"] == "folder/val, 60 images"
+    assert json.loads((model / "config.json").read_text())["deitkit"]["fusion"] == choice
+    written = Predictions.load(Path(stored["predictions"]))
+    again = evaluate(model, "--data", photos)
+    assert again["settings"]["fusion"] == stored["settings"]["fusion"] == choice
+    assert again["accuracy"] == stored["accuracy"]
+    table = Predictions.load(Path(again["predictions"]))
+    assert np.array_equal(table.top1("fused"), written.top1("fused"))
+    assert np.allclose(table.head("fused").confidence, written.head("fused").confidence)
+    image = next((photos / "val" / "ant").iterdir())
+    assert run(["predict", str(image), "-m", str(model), "--json", "--device", "cpu"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    row = [Path(path).resolve() for path in table.paths or []].index(image.resolve())
+    assert answer["heads"]["fused"][0]["confidence"] == pytest.approx(table.head("fused").confidence[row, 0], rel=1e-4)
+    assert evaluate(model, "--data", photos, "--fusion", "softmax")["accuracy"] == plain["accuracy"]
+
+
+def test_fitting_prints_tables_and_says_what_is_not_to_be_trusted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = images(tmp_path / "few", val(NAMES, 5))
+    words = ["evaluate", str(model), "--data", str(few), "--device", "cpu", "--fit-fusion", "--store-fusion"]
+    assert run(words) == 0
+    captured = capsys.readouterr()
+    for part in ("softmax sum (the paper's)", "weighted logit sum", "McNemar p", "class head's share", "NLL"):
+        assert part in captured.out
+    assert "these very images" in captured.out
+    assert "20 images are too few: the fit is not to be trusted" in captured.err
+    assert f"stored in {model}" in captured.err
+
+
+def test_what_cannot_be_fitted_or_stored_is_refused_beforehand(
+    model: Path, photos: Path, tmp_path: Path, evaluate: Evaluate
+) -> None:
+    plain = model_folder(tmp_path / "plain", distilled=False)
+    assert "one head: there is nothing to fuse" in evaluate(plain, "--data", photos, "--fit-fusion")["error"]
+    assert "nothing to store" in evaluate(model, "--data", photos, "--store-fusion")["error"]
+    two = ("--dataset", f"folder={photos}", "--dataset", f"folder={photos}")
+    assert "fitted to one data set" in evaluate(model, *two, "--fit-fusion")["error"]
+    file = model / "model.safetensors"
+    error = evaluate(file, "--dataset", f"folder={photos}", "--fit-fusion", "--store-fusion")
+    assert "no fusion can be stored in it" in error["error"]
+    assert "Did you mean softmax?" in evaluate(model, "--data", photos, "--fusion", "sofmax")["error"]
 
 
 # Several labels or none may be right

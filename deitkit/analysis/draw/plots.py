@@ -1,0 +1,183 @@
+"""Curves, bars and points on two axes. Measures nothing."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from deitkit.analysis.draw.sheet import CHARACTERS_PER_INCH, WIDEST, colour, line, marker, name_ticks, numbers, sheet
+from deitkit.analysis.report import Bars, Curves, Points
+
+MOST_BELOW = 4  # entries of a legend that stands below the axes
+MOST_NAMED, PLAIN_WIDTH = 20, 9.0  # places of a curve that make it wider, and inches of one that has more
+MOST_MARKED = 40  # points of a curve that have markers
+MOST_WRITTEN = 16  # bars with their number on them
+NAMES_PER_INCH = 3
+# Where a point's name may stand: points of 1/72 inch to the right and up, and which end of it.
+BESIDE = ((6, 0, "left"), (-6, 0, "right"), (0, 9, "center"), (0, -9, "center"), (6, 9, "left"), (-6, 9, "right"),
+          (6, -9, "left"), (-6, -9, "right"), (0, 18, "center"), (0, -18, "center"))  # fmt: skip
+
+
+def draw_curves(curves: Curves) -> Figure:
+    """Lines over named places; spreads as bands."""
+    width = max(6.4, 2.4 + 0.5 * len(curves.ticks)) if len(curves.ticks) <= MOST_NAMED else PLAIN_WIDTH
+    figure, axes = _axes(curves, width, entries=len(curves.series) + len(curves.references))
+    places = np.arange(len(curves.ticks))
+    for number, series in enumerate(curves.series):
+        values, shape = numbers(series.values), marker(number) if len(places) <= MOST_MARKED else None
+        axes.plot(
+            places, values, marker=shape, markersize=4, color=colour(number), linestyle=line(number), label=series.label
+        )
+        if series.spread:
+            spread = numbers(series.spread)
+            low, high = (np.clip(values + sign * spread, *(curves.bounds or (None, None))) for sign in (-1, 1))
+            axes.fill_between(places, low, high, color=colour(number), alpha=0.2, linewidth=0)
+    for number, reference in enumerate(curves.references):
+        axes.hlines(
+            reference.value, reference.first - 0.35, reference.last + 0.35, colors="0.25",
+            linestyles=("dashed", "dotted")[number % 2], label=reference.label,
+        )  # fmt: skip
+    axes.margins(x=0.03)
+    name_ticks(axes, curves.ticks, "x", most=int(width * NAMES_PER_INCH))
+    _legend(figure, axes)
+    return figure
+
+
+def draw_bars(bars: Bars) -> Figure:
+    """Sets of bars side by side; numbers on them where they are few, spreads as whiskers."""
+    count, sets = len(bars.ticks), max(1, len(bars.series))
+    width = min(max(6.4, 2.0 + 0.28 * count * sets), WIDEST)
+    figure, axes = _axes(bars, width, entries=len(bars.series))
+    places, thickness = np.arange(count), 0.8 / sets
+    for number, series in enumerate(bars.series):
+        drawn = axes.bar(
+            places + (number - (sets - 1) / 2) * thickness, numbers(series.values), thickness * 0.94,
+            yerr=numbers(series.spread) if series.spread else None,
+            error_kw={"ecolor": "0.3", "elinewidth": 1, "capsize": 2}, color=colour(number), label=series.label,
+        )  # fmt: skip
+        if count * sets <= MOST_WRITTEN and not series.spread:
+            axes.bar_label(drawn, [_short(value) for value in series.values], padding=2, fontsize=8)
+    axes.axhline(0, color="0.25", linewidth=0.8)
+    axes.margins(x=0.02, y=0.1)
+    name_ticks(axes, bars.ticks, "x", most=int(width * NAMES_PER_INCH))
+    if sets > 1:
+        _legend(figure, axes)
+    return figure
+
+
+def draw_points(points: Points) -> Figure:
+    """Clouds with a colour and a marker each; names stand where they cover least."""
+    figure, axes = _axes(points, 6.4 if points.diagonal else 7.6, entries=len(points.clouds))
+    axes.grid(axis="x")
+    if points.log_x:
+        _log_axis(axes, [value for cloud in points.clouds for value in cloud.x])
+    for number, cloud in enumerate(points.clouds):
+        axes.plot(
+            cloud.x, cloud.y, marker=marker(number), linestyle=line(number) if points.joined else "", linewidth=1.4,
+            color=colour(number), label=cloud.label, markersize=6 if len(cloud.x) <= 200 else 3,
+            alpha=1.0 if len(cloud.x) <= 200 else 0.6, markeredgewidth=0,
+        )  # fmt: skip
+    axes.margins(0.08)
+    if points.diagonal:
+        _diagonal(axes)
+    if any(cloud.label for cloud in points.clouds):
+        _legend(figure, axes)
+    _name_points(figure, axes, points)
+    return figure
+
+
+def _axes(figure: Curves | Bars | Points, width: float, *, entries: int) -> tuple[Figure, Axes]:
+    """Axes with their names; many entries of a legend need room beside them."""
+    beside = entries > MOST_BELOW
+    page = sheet(figure.title, width + 2.4 * beside, max(4.9, (1.0 + 0.26 * entries) * beside))
+    axes = page.add_subplot()
+    axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
+    axes.grid(axis="y")
+    return page, axes
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Outside of the axes, where it hides nothing: in rows below them, or beside them where there are many entries."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > MOST_BELOW:
+        names = [textwrap.fill(label, 30) for label in labels]
+        figure.legend(handles, names, frameon=False, loc="outside right upper", fontsize=9)
+    elif handles:
+        longest = max(len(label) for label in labels) + 6  # the line before it is as long as six letters
+        room = int(float(figure.get_size_inches()[0]) * CHARACTERS_PER_INCH * 1.1)
+        columns = max(1, min(len(handles), room // longest))
+        names = [textwrap.fill(label, room - 8) for label in labels]
+        figure.legend(handles, names, frameon=False, loc="outside lower left", fontsize=9, ncols=columns)
+
+
+def _diagonal(axes: Axes) -> None:
+    """y = x across the range of both axes; curved where x is logarithmic."""
+    low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
+    line = np.linspace(low, high, 200)
+    axes.plot(line, line, color="0.4", linestyle="dashed", linewidth=1, zorder=1)
+    axes.set(xlim=(low, high), ylim=(low, high))
+
+
+def _log_axis(axes: Axes, values: list[float]) -> None:
+    axes.set_xscale("log")
+    near = bool(values) and max(values) < 8 * min(values)
+    axes.xaxis.set_major_locator(MaxNLocator(6) if near else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _name_points(figure: Figure, axes: Axes, points: Points) -> None:
+    """Each name goes where it covers least: no point and no other name, and it stays inside the axes."""
+    if not any(cloud.names for cloud in points.clouds):
+        return
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
+    taken = [_around(axes, x, y) for cloud in points.clouds for x, y in zip(cloud.x, cloud.y, strict=True)]
+    inside = axes.get_window_extent(renderer)
+    for cloud in points.clouds:
+        for x, y, name in zip(cloud.x, cloud.y, cloud.names, strict=False):
+            tried = [_written(axes, name, (x, y), where) for where in BESIDE]
+            boxes = [text.get_window_extent(renderer) for text in tried]
+            costs = [_covered(box, taken) + 2 * (_area(box) - _shared(box, inside)) for box in boxes]
+            best = costs.index(min(costs))
+            taken.append(boxes[best])
+            for text in tried[:best] + tried[best + 1 :]:
+                text.remove()
+
+
+def _written(axes: Axes, name: str, at: tuple[float, float], where: tuple[int, int, str]) -> Annotation:
+    right, up, end = where
+    return axes.annotate(
+        name, at, (right, up), textcoords="offset points", ha=end, va="center", fontsize=8, color="0.15"
+    )
+
+
+def _around(axes: Axes, x: float, y: float) -> Bbox:
+    across, up = axes.transData.transform((x, y))
+    return Bbox.from_bounds(across - 5, up - 5, 10, 10)
+
+
+def _area(box: Bbox) -> float:
+    return float(box.width * box.height)
+
+
+def _shared(a: Bbox, b: Bbox) -> float:
+    both = Bbox.intersection(a, b)
+    return 0.0 if both is None else _area(both)
+
+
+def _covered(box: Bbox, taken: list[Bbox]) -> float:
+    return sum(_shared(box, other) for other in taken)

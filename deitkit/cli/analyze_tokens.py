@@ -1,0 +1,121 @@
+"""`deitkit analyze tokens`: models and images -> the class and the distillation token by depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deitkit.cli import render
+from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, print_report, reports_folder
+from deitkit.errors import DeitkitError
+
+if TYPE_CHECKING:
+    from deitkit.analysis.report import Report
+    from deitkit.data.sources import Source
+
+
+def tokens(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Distilled runs or model folders.")],
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="A run with two class tokens (recipe ablation/two_class_tokens). Repeatable."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many images, evenly from the whole split.")
+    ] = None,
+    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """How alike the class and the distillation token are, by depth.
+
+    cosine: of the two tokens' parameters alone (embedding), with position embedding (input), after every block, and
+    after the final norm; mean and standard deviation over the images, and per true class. The paper gives 0.06 before
+    the first layer and 0.93 after the last; 0.999 for the control, whose second token has the first one's target.
+
+    cka: linear CKA between the class tokens and the distillation tokens of the same images, both centred; cka_debiased
+    uses the unbiased estimator, so that few images do not make it large. norm: mean L2 norm.
+
+    Several runs stand side by side, all on the first one's data. A run whose recipe has loss.second_token = "label" is
+    a control. Sources: Touvron et al. 2020, Sec. 4; Kornblith et al. 2019; Song et al. 2012, eq. 5.
+
+    Example: deitkit analyze tokens runs/quickstart/student_32
+    """
+    report = tokens_of(
+        runs, controls=control or (), limit=limit, dataset=dataset, data=data, split=split, device=device
+    )
+    show_without(report, reports_folder(runs[0], output), tables=("classes",), as_json=as_json)
+
+
+def show_without(report: Report, folder: Path, *, tables: tuple[str, ...] = (), as_json: bool) -> None:
+    """Save a report and print it, but for these tables; JSON has no pixels."""
+    from deitkit.analysis.save import save_report
+
+    saved = save_report(report, folder)
+    if as_json:
+        render.print_json(report.as_dict())
+        return
+    print_report(report, without=tables)
+    render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
+
+
+def tokens_of(
+    references: Sequence[str],
+    *,
+    controls: Sequence[str] = (),
+    limit: int | None = None,
+    dataset: str = "",
+    data: str = "",
+    split: str = "val",
+    device: str = "auto",
+) -> Report:
+    """The models' tokens on the first one's data (or the data named), the controls marked."""
+    from deitkit.analysis.token_sums import measure_tokens
+    from deitkit.analysis.tokens import compare_tokens
+    from deitkit.cli.use import data_settings
+    from deitkit.data.augment import Reading
+    from deitkit.data.sources import open_source
+    from deitkit.distributed import pick_device
+    from deitkit.weights import load_model
+
+    settings, picked = data_settings(references[0], dataset=dataset, data=data), pick_device(device)
+    source = spread_over(open_source(settings, split), limit)
+    measured = []
+    for reference, named in [*((each, False) for each in references), *((each, True) for each in controls)]:
+        found = second_token(reference)
+        if named and found not in ("label", None):
+            raise DeitkitError(
+                f"{reference} is no control: its second token learns from the {found}",
+                value=reference,
+                remedy="deitkit pretrain --recipe ablation/two_class_tokens trains one",
+            )
+        measured.append(
+            measure_tokens(
+                load_model(reference), source, device=picked, reading=Reading.of(settings),
+                name=Path(reference).name, control=named or found == "label",
+            )
+        )  # fmt: skip
+    return compare_tokens(measured, images=f"{source.dataset}/{split}")
+
+
+def second_token(reference: str) -> str | None:
+    """What a run's second token learned from: "teacher" or "label"; None without one, or where no recipe says."""
+    from deitkit.run import Run
+
+    if not Run.is_run(Path(reference)):
+        return None
+    recipe = Run(Path(reference)).recipe()
+    return recipe.loss.second_token if recipe.model.distilled else None
+
+
+def spread_over(source: Source, limit: int | None) -> Source:
+    """At most `limit` images, evenly from the whole source: the first ones of a folder would all be of one class."""
+    import numpy as np
+
+    from deitkit.data.sources import subset
+
+    if limit is None or limit >= len(source):
+        return source
+    return subset(source, np.linspace(0, len(source) - 1, limit).round().astype(np.int64), source.split)

@@ -1,0 +1,53 @@
+"""`deitkit report`: one or several runs as one HTML file that needs no network and no other file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deitkit.cli import render
+
+FILE = "report.html"
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, finished or not.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The file [default: reports/report.html of the last run].")
+    ] = "",
+    title: Annotated[str, typer.Option("--title", help="The page's title [default: the runs' names].")] = "",
+    open_it: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Write one or several runs as one HTML file that needs no network.
+
+    Results with intervals, curves, heads, who disagrees with whom and on which images, tokens, classes, the recipe with
+    origins, environment and commands; several runs are compared. Light, dark and on paper, below 5 MB. No model is run:
+    the page shows the predictions, metrics and reports of `deitkit analyze` that are there, and names what is missing,
+    as in a run that is not finished, with the command that makes it. Definitions and sources stand on the page.
+
+    Example: deitkit report runs/quickstart/twin runs/quickstart/student
+    """
+    from deitkit.report import build_page, write_page
+
+    path = Path(output) if output else Path(runs[-1]) / "reports" / FILE
+    path = path / FILE if path.is_dir() else path
+    page = build_page([Path(run) for run in runs], title=title)
+    write_page(page, path)
+    if as_json:
+        parts = {"missing": page.missing, "problems": page.problems}
+        render.print_json({"report": path, "bytes": path.stat().st_size, **parts})
+    else:
+        for run, missing in page.missing.items():
+            for part in missing:
+                render.say(f"{run} has no {part.what}: {part.command}")
+        for run, problems in page.problems.items():
+            for problem in problems:
+                render.say(f"{run}: {problem}")
+        render.say(f"wrote {path} ({path.stat().st_size / 1e3:,.0f} kB)")
+    if open_it:
+        import webbrowser
+
+        webbrowser.open(path.absolute().as_uri())

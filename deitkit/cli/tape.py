@@ -1,0 +1,179 @@
+"""`deitkit tape`: record a teacher's answers once for all students, look at them, join them. No mathematics here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from deitkit.cli import render
+from deitkit.cli.train import AsJson, DataPath, Dataset, Device, ImageSize, Seed, Set, TeacherRef, ValFraction, Workers
+from deitkit.errors import DeitkitError, one_of
+
+if TYPE_CHECKING:
+    from deitkit.schema import Recipe
+    from deitkit.tape import Tape
+
+LABELS = ("hard", "soft")
+TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", help="A tape's folder.")]
+
+
+def record(
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="The students' recipe, for its views: a name or a .toml file.")
+    ] = "distill/deit_tiny",
+    teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None,
+    image_size: ImageSize = None, seed: Seed = None, sets: Set = None,
+    epochs: Annotated[
+        str, typer.Option("--epochs", metavar="A:B", help="From epoch A to before B [default: the recipe's, all].")
+    ] = "",
+    labels: Annotated[str, typer.Option("--labels", help="hard or soft [default: as the recipe says].")] = "",
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Soft: keep the K likeliest classes and the rest's mass.")
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="The tape's folder [default: tapes/RECIPE].")] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Go on only with the versions and device that began the tape.")
+    ] = False,
+    workers: Workers = None, device: Device = "auto", as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Record a teacher's answers for every view of a recipe's stream.
+
+    Students of any size, batch size and length learn from them without the teacher, with the same weights to the last
+    bit: `deitkit distill --tape DIR`. A repeated command goes on where it stopped. Several machines record a part of
+    the --epochs each, into one shared folder or into several for `deitkit tape merge`; several processes: torchrun. A
+    student may learn while the recording runs ahead of it.
+
+    Soft labels are logarithms of probabilities in half precision; what that and --top-k lose is measured.
+
+    Example: deitkit tape record --recipe quickstart/student --teacher runs/quickstart/teacher -o tapes/digits
+    """
+    import os
+
+    from deitkit.cli.pack import progress_bar
+    from deitkit.cli.train import given
+    from deitkit.record import record_tape
+    from deitkit.tape import Tape
+
+    changes = given(
+        sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, seed=seed
+    )
+    settled = resolve(recipe, changes)
+    span, path = parse_epochs(epochs, settled.train.epochs), Path(output or f"tapes/{settled.name.replace('/', '-')}")
+    kind = one_of(labels, LABELS, what="kind of labels") if labels else "soft" if top_k else None
+    is_main = os.environ.get("RANK", "0") == "0"
+    with progress_bar(str(path)) if is_main else nullcontext(lambda what, done, total: None) as progress:
+        done = record_tape(
+            settled, path, epochs=span, labels=cast(Any, kind), top_k=top_k, device=device, strict=strict,
+            workers=workers if workers is not None else min(8, (os.cpu_count() or 1) - 1),
+            progress=progress, say=render.say,
+        )  # fmt: skip
+    if not is_main:
+        return
+    pace = {"seconds": round(done.seconds, 1), "views_per_s": round(done.views / max(done.seconds, 1e-9), 1)}
+    about = {**describe(Tape.open(path)), "recorded_views": done.views, **pace}
+    following = f"deitkit distill --recipe {recipe} --tape {shlex.quote(str(path))}"
+    if as_json:
+        render.print_json({**about, "next": following})
+        return
+    print_tape(path, about)
+    render.say(f"{done.views:,} views in {done.seconds:.0f} s by this process; next: {following}")
+
+
+def show(
+    tape: TapeFolder,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its checksum.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a tape holds: its teacher, epochs, bytes a view, and what was lost.
+
+    Example: deitkit tape show tapes/digits
+    """
+    from deitkit.tape import Tape
+
+    opened = Tape.open(tape)
+    about = describe(opened, verify=verify)
+    if as_json:
+        render.print_json({**about, "fixed_by": opened.header.views, "recorded_on": opened.header.here})
+        return
+    print_tape(tape, about)
+
+
+def merge(
+    tapes: Annotated[list[Path], typer.Argument(metavar="TAPE...", help="Tapes of one recipe and teacher.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that gets them all; may be a tape.")],
+    as_json: AsJson = False,
+) -> None:
+    """Join tapes of the same recipe and teacher that were recorded apart.
+
+    Example: deitkit tape merge tapes/a tapes/b -o tapes/whole
+    """
+    from deitkit.tape import Tape
+    from deitkit.tape.merge import merge_tapes
+
+    copied = merge_tapes(tapes, output)
+    about = {**describe(Tape.open(output)), "copied_parts": copied}
+    if as_json:
+        render.print_json(about)
+        return
+    print_tape(output, about)
+
+
+def resolve(recipe: str, changes: dict[str, Any]) -> Recipe:
+    """The students' recipe, with the command line's values; a tape that it names is not asked."""
+    from deitkit.cli.train import Options
+    from deitkit.cli.train import resolve as resolve_options
+
+    options = Options(
+        recipe=recipe, changes=changes, output="", resume=False, overwrite=False, workers=None, device="",
+        dry_run=False, as_json=False,
+    )  # fmt: skip
+    settled = resolve_options(options)
+    if settled.teacher is None:
+        raise DeitkitError(f"recipe {settled.name} has no [teacher]", value=settled.name, remedy="--teacher RUN")
+    return settled
+
+
+def parse_epochs(text: str, count: int) -> range:
+    """`A:B` -> range(A, B); `A:`, `:B` and nothing go from the first or to the recipe's last."""
+    found = re.fullmatch(r"(\d*):(\d*)", text or ":")
+    span = range(int(found[1] or 0), int(found[2] or count)) if found else range(0)
+    if not span:
+        raise DeitkitError(
+            f"--epochs {text}: no epochs", value=text, remedy=f"--epochs 0:{count} is all of them, counted from 0"
+        )
+    return span
+
+
+def describe(tape: Tape, *, verify: bool = False) -> dict[str, Any]:
+    """What a tape holds, in numbers and words."""
+    from deitkit.tape.parts import describe_gaps
+
+    layout, present = tape.layout, tape.epochs()
+    span = range(max(present) + 1) if present else range(0)
+    gaps = tape.gaps(span)
+    missing = sum(gap.stop - gap.start for gap in gaps)
+    views = (len(span) * layout.groups - missing) * layout.mix_group
+    kind = layout.labels if layout.top_k is None else f"soft, top {layout.top_k}"
+    return {
+        "tape": str(tape.path), "teacher": tape.header.models, "recipe": tape.header.about.get("recipe"),
+        "labels": kind, "classes": layout.classes, "epochs": len(span) - len({gap.epoch for gap in gaps}),
+        "missing": describe_gaps(gaps, layout.groups), "views": views,
+        "views_per_epoch": layout.groups * layout.mix_group, "bytes_per_view": layout.bytes_per_view,
+        "bytes": views * layout.bytes_per_view, "recording_now": [each.path.name for each in tape.recorders()],
+        **tape.errors(verify=verify),
+    }  # fmt: skip
+
+
+def print_tape(path: Path, about: dict[str, Any]) -> None:
+    """A table of what it holds; nothing is said of what is not so."""
+    rows = [
+        [key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else value]
+        for key, value in about.items()
+        if key != "tape" and value not in ([], None)
+    ]
+    render.print_table(f"Tape {path}", ["what", "value"], rows)

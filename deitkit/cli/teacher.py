@@ -1,0 +1,284 @@
+"""`deitkit teacher check`: whether a classifier is fit to teach, before anything is trained. No mathematics here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deitkit.cli import render
+from deitkit.errors import DeitkitError
+
+if TYPE_CHECKING:
+    from deitkit.data.sources import Source
+    from deitkit.preflight import Findings, Verdict
+    from deitkit.schema import Recipe
+
+DEFAULT_RECIPE = "distill/deit_tiny"
+DIGITS_RECIPE = "quickstart/student"
+SMALL_IMAGE = 48  # pixels: up to here patches of 4 px see what there is
+SAMPLED = 32  # images whose sizes are looked at
+
+
+def check(
+    teachers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEACHER...",
+            help="timm:NAME, a run, a model folder, FILE.onnx, FILE.py:FUNCTION; several: a mixture.",
+        ),
+    ],
+    dataset: Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME.")] = "",
+    data: Annotated[str, typer.Option("--data", help="Where the images are.")] = "",
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="The student's recipe, for its views [default: by the images' size].")
+    ] = "",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="The student's, in pixels.")] = None,
+    val_fraction: Annotated[
+        float | None, typer.Option("--val-fraction", help="Share held out where the data has no val split.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Held-out images to look at; 0: all.")] = 2_000,
+    views: Annotated[int, typer.Option("--views", min=1, help="Training views to look at, about.")] = 512,
+    stated: Annotated[
+        float | None, typer.Option("--stated", min=1, max=100, help="The top-1 that others state, in percent.")
+    ] = None,
+    student: Annotated[str, typer.Option("--student", help="A student to compare with: a run or a model.")] = "",
+    output: Annotated[str, typer.Option("--output", "-o", help="Also write everything measured as JSON.")] = "",
+    workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that decode.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check whether a classifier is fit to teach.
+
+    Measured on held-out images: accuracy, calibration (ECE, 15 bins), the order of the classes, and other ways of
+    giving pixels; on the student's own views, augmented and mixed: agreement with the labels; and what the teacher
+    costs beside the student. --stated shows what may explain a difference to a stated accuracy.
+
+    The verdict is NO (exit code 2) if its answers are not finite; its classes do not fit; it is no better than chance,
+    or has a skill, (top-1 - chance) / (1 - chance), below 0.2; its outputs stand in another order, or its pixels are
+    given in the wrong way (five points and p < 0.001 each); or --student is as good. It is PROBABLY if the skill is
+    below 0.5; top-1 is known to no better than 5 points; another normalisation gains 1 to 5 points; some classes seem
+    swapped; it agrees with the labels of views less than half as often as with those of whole images; soft labels are
+    off by 0.15 (ECE); --student may be as good; or 5 points of --stated are unexplained. Else YES.
+
+    Example: deitkit teacher check runs/quickstart/teacher --dataset digits
+    """
+    from deitkit.distributed import pick_device
+    from deitkit.preflight import Extent, judge, open_subject
+    from deitkit.preflight import check as measure
+    from deitkit.run import write_atomic
+    from deitkit.weights import load_model
+
+    given_recipe = resolve(
+        teachers, recipe=recipe, sets=sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction
+    )
+    train, held_out = open_both(given_recipe)
+    picked = pick_device(device)
+    findings = measure(
+        open_subject(given_recipe, held_out.class_names, device=picked),
+        given_recipe,
+        held_out=held_out,
+        train=train,
+        device=picked,
+        extent=Extent(limit, views, workers),
+        stated=None if stated is None else stated / 100,
+        student=load_model(student) if student else None,
+        say=render.say,
+    )
+    verdict = judge(findings)
+    result = {"verdict": verdict.answer, "reasons": verdict.reasons, "recipe": given_recipe.name, "findings": findings}
+    if output:
+        write_atomic(Path(output), json.dumps(render.plain(result), indent=2) + "\n")
+    if as_json:
+        render.print_json(result)
+    else:
+        show(findings, verdict, given_recipe)
+    if verdict.answer == "no":
+        raise typer.Exit(2)
+
+
+def resolve(
+    teachers: list[str], *, recipe: str, sets: list[str] | None, dataset: str, data: str, image_size: int | None,
+    val_fraction: float | None,
+) -> Recipe:  # fmt: skip
+    """The recipe of the student to come, with the teacher in it; without --recipe the images' size chooses one."""
+    from deitkit.cli.train import given
+    from deitkit.recipe import load_recipe
+
+    changes = given(sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction)
+    changes["teacher.model"] = teachers[0] if len(teachers) == 1 else teachers
+    if "data.path" in changes and "data.dataset" not in changes and not recipe:
+        changes["data.dataset"] = "folder"
+    if not recipe:
+        changes = {**of_run(teachers[0]), **changes} if "data.dataset" not in changes else changes
+        recipe, own = by_size(changes)
+        changes = {**own, **changes}
+    return load_recipe(recipe, changes, origin="command line")
+
+
+def of_run(reference: str) -> dict[str, Any]:
+    """The data that a run was trained on, as recipe keys.
+
+    Raises:
+        DeitkitError: it is no run, so the data has to be named.
+    """
+    from deitkit.run import Run
+
+    if not Run.is_run(Path(reference)):
+        raise DeitkitError(
+            "on which images?", value=reference, remedy="--dataset NAME (and --data PATH), or --recipe RECIPE"
+        )
+    used = Run(Path(reference)).recipe().data
+    keys = ("dataset", "path", "val_fraction", "split_seed", "validate_on", "category")
+    return {f"data.{key}": getattr(used, key) for key in keys if getattr(used, key) is not None}
+
+
+def by_size(changes: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The student's recipe for these data, and what makes it fit: small images are shown in their own size."""
+    import statistics
+
+    from deitkit.data.augment import open_image
+    from deitkit.data.sources import image_name, open_source
+    from deitkit.recipe import load_recipe
+
+    if changes.get("data.dataset") == "digits" and "data.path" not in changes:
+        return DIGITS_RECIPE, {}
+    data = load_recipe(DEFAULT_RECIPE, changes, origin="command line").data
+    source = open_source(data, data.validate_on)
+    sampled = range(0, len(source), max(1, len(source) // SAMPLED))
+    side = statistics.median(min(open_image(source.read(i), image_name(source, i)).size) for i in sampled)
+    if side > SMALL_IMAGE:
+        return DEFAULT_RECIPE, {}
+    render.say(f"the images' short side is {side:g} px: the views are {DEFAULT_RECIPE}'s at that size")
+    return DEFAULT_RECIPE, {
+        "model.name": "deit_tiny_patch4", "model.image_size": max(8, round(side / 4) * 4), "data.crop_ratio": 1.0
+    }  # fmt: skip
+
+
+def open_both(recipe: Recipe) -> tuple[Source, Source]:
+    """Training and held-out images; where there are none to train on, the held-out ones stand in for the views."""
+    from deitkit.data.sources import open_source
+
+    held_out = open_source(recipe.data, recipe.data.validate_on)
+    if recipe.data.validate_on == "train":
+        render.say("data.validate_on = train: if the teacher has learned from these images, its accuracy says little")
+        return held_out, held_out
+    try:
+        return open_source(recipe.data, "train"), held_out
+    except DeitkitError as error:
+        render.say(f"views are made of the held-out images, for there are no others: {error.what}")
+        return held_out, held_out
+
+
+# What is shown
+
+
+def show(found: Findings, verdict: Verdict, recipe: Recipe) -> None:
+    """Tables, and the verdict at the end."""
+    for note in found.notes:
+        render.say(f"{found.teacher}: {note}")
+    render.print_table(
+        f"{found.teacher} on {found.dataset} {found.split}, seen as {recipe.name} evaluates", ["", "measured"],
+        held_out_rows(found),
+    )  # fmt: skip
+    show_views(found, recipe)
+    show_trials(found)
+    show_cost(found)
+    rows = [[reason.answer, reason.text, reason.remedy] for reason in verdict.reasons]
+    render.print_table(
+        f"Fit to teach? {verdict.answer.upper()}", ["allows", "reason", "what helps"], rows,
+        footer="the verdict is the worst that a reason allows; --help states the rules",
+    )  # fmt: skip
+
+
+def held_out_rows(found: Findings) -> list[list[str]]:
+    scores = found.held_out
+    rows = [
+        ["images", f"{scores.images:,}"],
+        ["top-1", f"{scores.top1:.2%} ({scores.right:,} right; 95 %: {scores.low:.2%} to {scores.high:.2%})"],
+        ["top-5", f"{scores.top5:.2%}"],
+        ["always the most frequent class", f"{scores.chance:.2%}"],
+        ["negative log-likelihood", f"{scores.nll:.4f} nats"],
+        ["mean confidence, entropy", f"{scores.confidence:.2%}, {scores.entropy:.3f} nats"],
+        ["calibration error (ECE)", f"{scores.ece:.3f}"],
+    ]
+    if found.rival is not None:
+        better = found.rival.comparison
+        rows.append(
+            ["student, and the teacher's lead", f"{found.rival.top1:.2%}, {_points(better.gain)} "
+             f"(95 %: {_points(better.low)} to {_points(better.high)})"]
+        )  # fmt: skip
+    if found.stated is not None:
+        stated = found.stated
+        rows += [
+            ["stated", f"{stated.stated:.2%}"],
+            ["measured less stated", f"{_points(stated.measured - stated.stated)} points (95 %: {_points(stated.low)} "
+             f"to {_points(stated.high)})"],
+        ]  # fmt: skip
+    if found.compression is not None:
+        rows.append(["files", found.compression.describe()])
+    return rows
+
+
+def show_views(found: Findings, recipe: Recipe) -> None:
+    rows = [
+        [view.kind, f"{view.views:,}", f"{view.two_labels:,}", f"{view.in_labels:.1%}", f"{view.in_larger:.1%}",
+         f"{view.confidence:.1%}", f"{view.entropy:.3f}"]
+        for view in found.views
+    ]  # fmt: skip
+    columns = ["views", "number", "of two labels", "top-1 is a label", "is the larger share's", "confidence", "entropy"]
+    render.print_table(f"On the training views of {recipe.name}", columns, rows)
+
+
+def show_trials(found: Findings) -> None:
+    """The same images, given or seen otherwise."""
+    now = [["as it is", f"{found.held_out.top1:.2%}", "", "", f"{found.held_out.nll:.3f}", ""]]
+    rows = [
+        [trial.way.name, f"{trial.top1:.2%}", _points(trial.comparison.gain), f"{trial.comparison.p:.2g}",
+         f"{trial.nll:.3f}", " ".join(trial.settings)]
+        for trial in found.inputs
+    ]  # fmt: skip
+    if rows:
+        given = "" if found.now is None else f": {found.now.normalisation()}, {found.now.channels.upper()}"
+        render.print_table(
+            f"The same images, pixels given in other ways (as it is{given})",
+            ["pixels", "top-1", "points", "p (not better)", "nll", "--set"], now + rows,
+        )  # fmt: skip
+    if found.sizes:
+        seen = [
+            [trial.name, f"{trial.top1:.2%}", _points(trial.comparison.gain), f"{trial.comparison.p:.2g}"]
+            for trial in found.sizes
+        ]
+        render.print_table("The same images, seen otherwise", ["images", "top-1", "points", "p (not better)"], seen)
+
+
+def show_cost(found: Findings) -> None:
+    cost = found.cost
+    if cost is None:
+        return
+    rows: list[list[Any]] = [
+        [name, parameters, f"{speed:,.1f}", "" if memory is None else f"{memory:,.0f}"]
+        for name, parameters, speed, memory in (
+            ("teacher, forward", cost.teacher_parameters, cost.teacher_images_per_s, cost.teacher_memory_mb),
+            (
+                "student, forward and backward",
+                cost.student_parameters,
+                cost.student_images_per_s,
+                cost.student_memory_mb,
+            ),
+        )
+    ]
+    render.print_table(
+        f"Cost on {cost.device}, {cost.batch} images at once",
+        ["", "parameters", "images/s", "memory (MiB)"], rows,
+        footer=f"teacher / student: {cost.ratio:.3g} of the time; memory: {cost.memory_kind}, raised by",
+    )  # fmt: skip
+
+
+def _points(rate: float) -> str:
+    return f"{100 * rate:+.2f}"

@@ -1,0 +1,136 @@
+"""A teacher put to the test on a recipe's data: held-out images, the student's own views, and what could be wrong.
+
+Trains nothing and judges nothing: that is `verdict`. Draws no number from a global generator, and leaves every model
+in its mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from deitkit.data.loader import Batch
+from deitkit.data.sources import Source, subset
+from deitkit.predict import map_classes, predict
+from deitkit.preflight.answering import held_out_answers, logits_of, sample
+from deitkit.preflight.compression import compression_of
+from deitkit.preflight.cost import measure_cost
+from deitkit.preflight.explain import size_trials, with_stated
+from deitkit.preflight.findings import Findings, InputTrial, Rival, ViewScores
+from deitkit.preflight.inputs import Way, other_ways
+from deitkit.preflight.order import find_order
+from deitkit.preflight.scores import Answers, compare, scores_of
+from deitkit.preflight.subject import Subject
+from deitkit.preflight.views import training_views, view_scores
+from deitkit.schema import Recipe
+from deitkit.teachers.facts import Input
+from deitkit.weights import LoadedModel
+
+TIMED = 64  # views at most, of one batch: a student's backward takes memory
+TIMED_ON_CPU = 16
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is looked at: held-out images (0: all), views, and data workers."""
+
+    images: int = 2_000
+    views: int = 512
+    workers: int = 0
+
+
+def check(
+    subject: Subject,
+    recipe: Recipe,
+    *,
+    held_out: Source,
+    train: Source,
+    device: torch.device,
+    extent: Extent = Extent(),
+    stated: float | None = None,
+    student: LoadedModel | None = None,
+    say: Say = lambda text: None,
+) -> Findings:
+    """Everything that can be told of a teacher before its student trains. `stated` is an accuracy from 0 to 1."""
+    chosen = sample(len(held_out), extent.images)
+    batches = list(training_views(recipe, train, views=extent.views, workers=extent.workers, device=device))
+    few = TIMED_ON_CPU if device.type == "cpu" else TIMED
+    cost = measure_cost(
+        subject.classify, batches[0].images[:few], recipe, classes=len(train.class_names), parameters=subject.parameters
+    )
+    ways = [] if subject.input is None else other_ways(subject.input, mean=recipe.data.mean, std=recipe.data.std)
+    seconds = len(chosen) * (1 + len(ways)) / cost.teacher_images_per_s
+    say(f"{len(chosen):,} held-out images, each {1 + len(ways)} times: about {seconds:,.0f} seconds of the teacher")
+    first, *others = held_out_answers(
+        subject, recipe, held_out, chosen, ways=ways, workers=extent.workers, device=device
+    )
+    found = Findings(
+        teacher=subject.name,
+        dataset=held_out.dataset,
+        split=held_out.split,
+        labels="hard" if recipe.teacher is None else recipe.teacher.labels,
+        held_out=scores_of(first),
+        views=_view_scores(subject, recipe, train, batches, extent, device),
+        order=find_order(first, held_out.class_names, outputs=_outputs(subject, batches[0], recipe)),
+        now=subject.input,
+        inputs=trials_of(first, others, ways, now=subject.input),
+        compression=compression_of(held_out, chosen),
+        cost=cost,
+        rival=None if student is None else _rival(student, held_out, first, device, extent.workers),
+        refused=subject.refused,
+        remedy=subject.remedy,
+        unnamed=subject.unnamed,
+        notes=subject.notes,
+    )
+    if stated is None:
+        return found
+    sizes = size_trials(subject, recipe, held_out, chosen, first, found, device=device, workers=extent.workers)
+    return with_stated(replace(found, sizes=sizes), stated)
+
+
+def _outputs(subject: Subject, batch: Batch, recipe: Recipe) -> int:
+    return int(logits_of(subject, batch.images[:1], recipe).shape[1])
+
+
+def trials_of(
+    first: Answers, others: Sequence[Answers], ways: Sequence[Way], *, now: Input | None
+) -> tuple[InputTrial, ...]:
+    """The other ways of giving pixels, the most accurate first."""
+    trials = [
+        InputTrial(
+            way, float(answers.right.mean()), float(answers.nll.mean()), compare(first.right, answers.right),
+            () if now is None else way.settings(now),
+        )
+        for way, answers in zip(ways, others, strict=True)
+    ]  # fmt: skip
+    return tuple(sorted(trials, key=lambda trial: -trial.top1))
+
+
+def _view_scores(
+    subject: Subject, recipe: Recipe, train: Source, batches: list[Batch], extent: Extent, device: torch.device
+) -> tuple[ViewScores, ...]:
+    """Of the views before mixing and, where the recipe mixes, after it."""
+    if not recipe.is_mixing:
+        return (view_scores(subject, recipe, batches, kind="augmented"),)
+    plain = training_views(
+        recipe, train, views=extent.views, workers=extent.workers, device=device, mixed=False
+    )  # fmt: skip
+    return (
+        view_scores(subject, recipe, plain, kind="augmented"),
+        view_scores(subject, recipe, batches, kind="mixed"),
+    )
+
+
+def _rival(student: LoadedModel, source: Source, teacher: Answers, device: torch.device, workers: int) -> Rival:
+    """The student's own protocol on the images that the teacher has seen."""
+    images = subset(source, teacher.images, source.split)
+    classes = map_classes(student.info.class_names, source.class_names, origin=student.origin)
+    table = predict(
+        student.student.to(device), student.info, images, name=student.origin, device=device, workers=workers,
+        classes=classes,
+    )  # fmt: skip
+    hits = table.hits("fused" if "fused" in table.heads else "class")
+    return Rival(student.origin, float(hits.mean()), compare(hits, teacher.right))

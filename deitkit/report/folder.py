@@ -1,0 +1,221 @@
+"""What lies in a run's folder, whole or not: parts that are missing or broken are named. Runs no model."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deitkit.analysis.report import Report
+from deitkit.errors import DeitkitError
+from deitkit.predictions import Predictions
+from deitkit.recipe import load_recipe
+from deitkit.run import Run
+from deitkit.schema import Recipe
+
+Part = TypeVar("Part")
+PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves
+BROKEN = (DeitkitError, OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What could be in a report, and the command that makes it."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class SavedReport:
+    """A report of an analysis, and the folder of its image files."""
+
+    report: Report
+    folder: Path
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class RunFolder:
+    """A run as it lies there. `name` tells it from the others of a page."""
+
+    run: Run
+    name: str
+    problems: list[str] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+
+    def attempt(self, what: str, read: Callable[[], Part], otherwise: Part) -> Part:
+        """What `read` gives; where it fails, the problem is noted instead."""
+        try:
+            return read()
+        except BROKEN as error:
+            reason = error.what if isinstance(error, DeitkitError) else f"{type(error).__name__}: {error}"
+            self.problems.append(f"{what} cannot be read: {reason}")
+            return otherwise
+
+    @cached_property
+    def status(self) -> str:
+        return self.run.status()
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        return self.attempt("the recipe", self.run.recipe, None)
+
+    @cached_property
+    def parent(self) -> Recipe | None:
+        """The shipped recipe that it began as; None where it is not shipped."""
+        try:
+            return load_recipe(self.recipe.name) if self.recipe else None
+        except DeitkitError:
+            return None
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        lines = self.attempt("metrics.jsonl", self.run.metrics, [])
+        return [line for line in lines if isinstance(line, dict)]
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        return [line for line in self.metrics if isinstance(line.get("top1"), dict)]
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        return self.attempt("result.json", self.run.result, None) or {}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return self.attempt("environment.json", self.run.environment, {})
+
+    @property
+    def command(self) -> list[str]:
+        return [str(word) for word in self.environment.get("command", [])]
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, as far as metrics.jsonl knows, to a tenth."""
+        return round(max((line["epoch"] for line in self.metrics if "epoch" in line), default=0.0), 1)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training; evaluations and checkpoints left out."""
+        spent = sum(line.get("seconds", 0.0) for line in self.metrics)
+        return self.result.get("seconds", spent if self.metrics else None)
+
+    @property
+    def began(self) -> str:
+        return _date(self.run.path / "recipe.toml")
+
+    @property
+    def ended(self) -> str:
+        return _date(self.run.path / "result.json")
+
+    @cached_property
+    def parameters(self) -> int | None:
+        """Numbers in the model's weights, or in the newest checkpoint's."""
+        checkpoints = sorted(self.run.checkpoints.glob("step-*/model.safetensors"))
+        for path in [self.run.model / "model.safetensors", *checkpoints[::-1]]:
+            if path.is_file():
+                return self.attempt(str(path), partial(count_parameters, path), None)
+        return None
+
+    @cached_property
+    def tables(self) -> list[Predictions]:
+        """Every data set's predictions, the recipe's own validation first; those of single checkpoints are left out."""
+        paths = sorted(path for path in self.run.predictions.rglob("*.parquet") if "@" not in path.name)
+        read = partial(Predictions.load, logits=False)
+        found = [self.attempt(str(path), partial(read, path), None) for path in paths]
+        own = self.recipe.data.dataset if self.recipe else ""
+        return sorted(
+            (table for table in found if table is not None and len(table.ids)),
+            key=lambda table: ((table.dataset, table.split) != (own, "val"), table.dataset, table.split),
+        )
+
+    @property
+    def main(self) -> Predictions | None:
+        """The predictions that the page is about, under the run's name."""
+        return self.tables[0] if self.tables else None
+
+    @cached_property
+    def saved(self) -> list[SavedReport]:
+        """The reports of analyses that were made before."""
+        found = (read_report(path) for path in sorted(self.run.reports.glob("*.json")))
+        return [report for report in found if report is not None]
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with it."""
+        words = self.command or ["deitkit", "runs", "show", str(self.run.path)]
+        return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def read_report(path: Path) -> SavedReport | None:
+    """What an analysis saved, or None where the file is of something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return SavedReport(Report.from_dict(values), path.parent, tuple(values.get("pictures", ())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def count_parameters(path: Path) -> int:
+    """Numbers in a safetensors file, by its header alone; running statistics are no parameters."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(
+        _product(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__" and name.rpartition(".")[2] not in BUFFERS
+    )
+
+
+def _product(shape: Sequence[int]) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count
+
+
+def _date(path: Path) -> str:
+    """When a file was last written, to the minute and in UTC."""
+    if not path.is_file():
+        return ""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Each folder's name: the end of its path, as long as needed to tell it from the others."""
+    parts = [path.absolute().parts for path in paths]
+    depths = [1] * len(parts)
+    while True:
+        names = ["/".join(own[-depth:]) for own, depth in zip(parts, depths, strict=True)]
+        counts = Counter(names)
+        longer = [
+            depth + (counts[name] > 1 and depth < len(own) - 1)
+            for own, name, depth in zip(parts, names, depths, strict=True)
+        ]
+        if longer == depths:
+            return names
+        depths = longer
+
+
+def teacher_folders(folder: RunFolder) -> list[Path]:
+    """Where the recipe's teachers would keep their predictions: their folders, or one of a published model's name."""
+    if folder.recipe is None or folder.recipe.teacher is None:
+        return []
+    found = []
+    for model in folder.recipe.teacher.models:
+        if model.startswith(PUBLISHED):
+            found.append(Path(model.partition(":")[2].partition("@")[0].rpartition("/")[2]))
+            continue
+        path = Path(model)
+        beside = folder.run.path.parent / path.name  # the folder of runs may have been moved
+        found.append(beside if not path.exists() and beside.exists() else path)
+    return found

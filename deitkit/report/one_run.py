@@ -1,0 +1,179 @@
+"""A run's folder -> its part of the page. Asks `deitkit.analysis` for every number; runs no model."""
+
+from __future__ import annotations
+
+import shlex
+
+from deitkit.analysis.agreement import wilson_interval
+from deitkit.analysis.disagreement import compare
+from deitkit.analysis.report import Report, Table
+from deitkit.predictions import Predictions
+from deitkit.report.drawings import points
+from deitkit.report.folder import Missing, RunFolder
+from deitkit.report.kinds import find_kinds
+from deitkit.report.measures import classes_table, confusions_table, heads_table
+from deitkit.report.provenance import commands, environment, settings
+from deitkit.report.showing import name_lost, show_kinds, show_report
+from deitkit.report.subject import Subject
+from deitkit.report.thumbnails import Album
+from deitkit.report.training import training_figures
+from deitkit.report.views import Budget, KindView, ReportView, RunView, TableView, Tile
+
+
+def show_run(subject: Subject, key: str, budget: Budget) -> RunView:
+    """Everything that the folder can tell; missing and broken parts are named."""
+    folder, main, teacher = subject.folder, subject.main, subject.teacher
+    whole = teacher if teacher is not None and main is not None and len(teacher.ids) == len(main.ids) else None
+    disagreement = _disagreement(subject, key, budget)
+    kinds, lost = _kinds(subject, budget)
+    _note_missing(folder, main)
+    recipe = folder.recipe
+    return RunView(
+        key=key,
+        name=folder.name,
+        path=str(folder.run.path),
+        recipe_name=recipe.name if recipe else "",
+        state=_state(folder),
+        resume="" if folder.status == "finished" else folder.resume,
+        tiles=tuple(_tiles(folder, main)),
+        curves=tuple(points(figure, f"{key}-{figure.name}") for figure in training_figures(folder.metrics)),
+        evaluations=_evaluations(folder),
+        heads=TableView.of(heads_table([main, *folder.tables[1:]], whole)) if main else None,
+        disagreement=disagreement,
+        kinds=kinds,
+        kinds_images=lost,
+        reports=tuple(
+            show_report(saved.report, f"{key}-{saved.report.name}", budget, saved=saved)
+            for saved in folder.saved
+            if saved.report.name != "disagreement" or disagreement is None
+        ),
+        classes=_classes(subject, main, whole, budget),
+        confusions=TableView.of(confusions_table(main), sortable=True) if main else None,
+        settings=settings(folder),
+        environment=environment(folder),
+        commands=tuple(commands(folder)),
+        # Last: every reading above may have noted something.
+        missing=tuple(dict.fromkeys(folder.missing)),
+        problems=tuple(dict.fromkeys(folder.problems)),
+    )
+
+
+def _state(folder: RunFolder) -> str:
+    """What a reader must know of a run that is not finished."""
+    if folder.status == "finished":
+        return ""
+    epochs = f" of {folder.recipe.train.epochs}" if folder.recipe else ""
+    how = (
+        "is still being trained"
+        if folder.status == "running"
+        else "is not finished: it was interrupted or failed, and nothing trains it now"
+    )
+    return f"This run {how}. It has come to epoch {folder.epoch:g}{epochs}; what is shown is what is there."
+
+
+def _tiles(folder: RunFolder, main: Predictions | None) -> list[Tile]:
+    """The headline: accuracies with their intervals, size, length and dates."""
+    tiles = []
+    if main is not None:
+        tiles += [_accuracy(head, main) for head in main.heads]
+    elif folder.evaluations:
+        last = folder.evaluations[-1]
+        at = f"at epoch {last.get('epoch', 0):g}, on the validation images"
+        tiles += [Tile(f"top-1, {head}", f"{value:.1%}", at) for head, value in last["top1"].items()]
+    teacher_top1 = folder.evaluations[-1].get("teacher_top1") if folder.evaluations else None
+    if isinstance(teacher_top1, float):
+        tiles.append(Tile("top-1, teacher", f"{teacher_top1:.1%}", "as the student's evaluation shows the images"))
+    if folder.parameters:
+        tiles.append(Tile("parameters", _thousands(folder.parameters), f"{folder.parameters:,}"))
+    epochs = folder.recipe.train.epochs if folder.recipe else None
+    if folder.metrics:
+        step = max(line.get("step", 0) for line in folder.metrics)
+        tiles.append(Tile("epochs", f"{folder.epoch:g}" + (f" of {epochs}" if epochs else ""), f"{step:,} steps"))
+    if folder.seconds is not None:
+        tiles.append(Tile("time of training", spell_seconds(folder.seconds), "evaluations and checkpoints left out"))
+    tiles.append(Tile("began", folder.began[:10], folder.began[11:]))
+    if folder.ended:
+        tiles.append(Tile("ended", folder.ended[:10], folder.ended[11:]))
+    return tiles
+
+
+def _accuracy(head: str, table: Predictions) -> Tile:
+    right, images = int(table.hits(head).sum()), len(table.ids)
+    interval = wilson_interval(right, images)
+    where = f"{images:,} images of {table.dataset}/{table.split}"
+    return Tile(
+        f"top-1, {head}", f"{right / images:.1%}", f"95% interval {interval.low:.1%} to {interval.high:.1%}; {where}"
+    )
+
+
+def _thousands(count: int) -> str:
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return str(count)
+
+
+def spell_seconds(seconds: float) -> str:
+    """`3 h 12 min`, `6 min 45 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _evaluations(folder: RunFolder) -> TableView | None:
+    lines = folder.evaluations
+    if not lines:
+        return None
+    heads = list(dict.fromkeys(head for line in lines for head in line["top1"]))
+    rows = tuple((line.get("step"), line.get("epoch"), *(line["top1"].get(head) for head in heads)) for line in lines)
+    formats = {"step": ",", "epoch": "g"} | dict.fromkeys(heads, ".2%")
+    table = Table("evaluations", "Top-1 at each evaluation", ("step", "epoch", *heads), rows, formats)
+    return TableView.of(table, more="metrics.jsonl")
+
+
+def _disagreement(subject: Subject, key: str, budget: Budget) -> ReportView | None:
+    """Table 4 for the run's heads and its teachers; nothing where one head stands alone."""
+    tables = subject.aligned
+    if sum(len(table.heads) for table in tables) < 2:
+        return None
+    order = [*tables[1:], tables[0]]
+    teacher = tables[1].classifier if len(tables) == 2 else ""
+    report: Report | None = subject.folder.attempt("the disagreement", lambda: compare(order, teacher=teacher), None)
+    if report is None:
+        return None
+    return show_report(report, f"{key}-disagreement", budget, without=("classes",))
+
+
+def _kinds(subject: Subject, budget: Budget) -> tuple[tuple[KindView, ...], str]:
+    if not subject.aligned:
+        return (), ""
+    student, *others = subject.aligned
+    album = Album(student, subject.folder.recipe)
+    teachers = {table.classifier: table for table in others}
+    views = show_kinds(find_kinds(student, subject.teacher), student, teachers, album, budget)
+    return views, name_lost(album, sum(len(view.examples) for view in views))
+
+
+def _classes(
+    subject: Subject, main: Predictions | None, teacher: Predictions | None, budget: Budget
+) -> TableView | None:  # fmt: skip
+    if main is None:
+        return None
+    more = f"deitkit evaluate {shlex.quote(str(subject.folder.run.path))} --per-class"
+    return TableView.of(classes_table(main, teacher), most=budget.class_rows, sortable=True, more=more)
+
+
+def _note_missing(folder: RunFolder, main: Predictions | None) -> None:
+    """What could be here, with the command that makes it."""
+    run, has_model = folder.run, (folder.run.model / "config.json").is_file()
+    path = shlex.quote(str(run.path))
+    if not folder.metrics:
+        folder.missing.append(Missing("training curves", folder.resume))
+    if main is None:
+        command = f"deitkit evaluate {path}" if has_model else folder.resume
+        folder.missing.append(Missing("predictions: heads, disagreement, examples, classes", command))
+    distilled = bool(folder.recipe and folder.recipe.model.distilled)
+    if distilled and has_model and "tokens" not in {saved.report.name for saved in folder.saved}:
+        folder.missing.append(Missing("the tokens' cosines by depth", f"deitkit analyze tokens {path}"))

@@ -1,0 +1,112 @@
+"""Runs -> report.html: one file with style, script, drawings and pictures inside. The only file that knows Jinja."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from deitkit import __version__
+from deitkit.errors import DeitkitError
+from deitkit.report.folder import Missing, RunFolder, short_names
+from deitkit.report.one_run import show_run
+from deitkit.report.several import compare_runs
+from deitkit.report.subject import Subject
+from deitkit.report.views import Budget, PageView, RunView
+from deitkit.run import Run, write_atomic
+
+MOST_BYTES = 5_000_000
+GENERATOR = '<meta name="generator" content="deitkit'
+
+
+@dataclass(frozen=True)
+class Page:
+    """The HTML, and what each run lacks: by its path."""
+
+    html: str
+    missing: dict[str, tuple[Missing, ...]]
+    problems: dict[str, tuple[str, ...]]
+
+
+def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
+    """One run's page, or several runs' with a comparison before them; the same folders give the same bytes.
+
+    Raises:
+        DeitkitError: no run, or a folder that is none.
+    """
+    runs = [Run.open(path) for path in dict.fromkeys(paths)]
+    if not runs:
+        raise DeitkitError("there is nothing to report: no run was given", remedy="deitkit report RUN")
+    names = short_names([run.path for run in runs])
+    subjects = [Subject(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
+    budget, note = Budget().divided(len(runs)), ""
+    while True:
+        view = _view(subjects, title or _title(names), budget, note)
+        html = render(view)
+        if len(html.encode()) <= MOST_BYTES or budget == budget.tighter():
+            break
+        budget, note = budget.tighter(), "Images and rows were left out to keep this page below 5 MB."
+    return Page(
+        html,
+        missing={run.path: run.missing for run in view.runs},
+        problems={run.path: run.problems for run in view.runs},
+    )
+
+
+def _view(subjects: Sequence[Subject], title: str, budget: Budget, note: str) -> PageView:
+    shown = tuple(show_run(subject, f"run{number}", budget) for number, subject in enumerate(subjects, start=1))
+    comparison = compare_runs(subjects, budget) if len(subjects) > 1 else None
+    return PageView(title, __version__, shown, comparison, note)
+
+
+def _title(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def contents(run: RunView) -> list[tuple[str, str]]:
+    """A run's headings that are there: the anchor and the words."""
+    found = [
+        ("result", "Result", True),
+        ("training", "Training", run.curves),
+        ("heads", "Heads", run.heads),
+        ("disagreement", "Disagreement", run.disagreement),
+        ("examples", "Images", run.kinds),
+        *((saved.anchor, saved.anchor.capitalize(), True) for saved in run.reports),
+        ("classes", "Classes", run.classes),
+        ("recipe", "Recipe", run.settings),
+        ("environment", "Environment", run.environment),
+        ("commands", "Commands", True),
+    ]
+    return [(anchor, words) for anchor, words, there in found if there]
+
+
+def render(page: PageView) -> str:
+    """The page's HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("deitkit.report", "template"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html").render(page=page, contents=contents) + "\n"
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write the file whole or not at all; a file that is no report of ours is left alone.
+
+    Raises:
+        DeitkitError: it cannot be written, or is something else.
+    """
+    try:
+        if path.is_file() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace")[:1_000]:
+            raise DeitkitError(
+                f"{path} is there and no report of deitkit's", value=path, remedy="choose another file with --output"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, page.html)
+    except OSError as error:
+        raise DeitkitError(
+            f"the report could not be written to {path}: {error}",
+            value=path,
+            remedy="free some space or choose another file with --output",
+        ) from error

@@ -1,0 +1,89 @@
+"""Images of predictions as small pictures inside a page. Images that have moved are counted, not an error."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deitkit.data.augment import Reading, decode
+from deitkit.data.sources import Source, open_source
+from deitkit.errors import DeitkitError
+from deitkit.predictions import Predictions
+from deitkit.schema import Recipe
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE = 112  # pixels of the longer side
+SMALL = 56  # pixels up to which an image is shown enlarged with sharp edges
+MOST_BYTES = 8_000  # of one picture
+QUALITIES = (92, 85, 75, 60, 45, 30)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def is_small(self) -> bool:
+        return max(self.width, self.height) <= SMALL
+
+
+@dataclass(eq=False)
+class Album:
+    """The images behind predictions, found by the path that the predictions noted, or by id in the recipe's data."""
+
+    table: Predictions
+    recipe: Recipe | None
+    lost: list[str] = field(default_factory=list)
+
+    def thumbnail(self, row: int) -> Thumbnail | None:
+        """The picture of an image, or None, noted in `lost`, where it is not there any more or cannot be read."""
+        try:
+            return shrink(decode(self._read(row), self.table.ids[row], self._reading))
+        except (DeitkitError, OSError):
+            self.lost.append(self.table.paths[row] if self.table.paths else self.table.ids[row])
+            return None
+
+    def _read(self, row: int) -> bytes:
+        if self.table.paths is not None:
+            return Path(self.table.paths[row]).read_bytes()
+        return self._source.read(self._index[self.table.ids[row]])
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading.of(self.recipe.data) if self.recipe else Reading()
+
+    @cached_property
+    def _source(self) -> Source:
+        if self.recipe is None:
+            raise DeitkitError("the recipe cannot be read, so the images' place is not known")
+        source = open_source(self.recipe.data, self.table.split)
+        if source.fingerprint != self.table.fingerprint:
+            raise DeitkitError("the images are others than those of the predictions")
+        return source
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {image_id: index for index, image_id in enumerate(self._source.ids)}
+
+
+def shrink(image: Image.Image) -> Thumbnail:
+    """A JPEG of at most 8,000 bytes and 112 pixels; smaller images keep their pixels."""
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE))
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality, optimize=True, subsampling=0 if quality > 80 else 2)
+        if file.tell() <= MOST_BYTES:
+            break
+    uri = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Thumbnail(uri, image.width, image.height)

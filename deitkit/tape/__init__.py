@@ -1,0 +1,12 @@
+"""A tape: a teacher's answers for every view of a stream, on disk, replayed instead of the teacher. Ours.
+
+`layout` says how answers lie in a file, `header` what must be the same, `replay` reads. Recording is `deitkit.record`.
+"""
+
+from __future__ import annotations
+
+from deitkit.tape.header import Header, header_of
+from deitkit.tape.layout import Layout
+from deitkit.tape.replay import Gap, Part, Tape, open_tape
+
+__all__ = ["Gap", "Header", "Layout", "Part", "Tape", "header_of", "open_tape"]

@@ -1,0 +1,90 @@
+"""Teachers that timm builds: timm:NAME with published weights, a run, a model folder, a hub repository, a file.
+
+A transformer runs at the size of its position embedding only; a convnet takes views as they come. A distilled teacher
+answers with its heads fused, as its folder says.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from deitkit import schema
+from deitkit.errors import DeitkitError
+from deitkit.model import Fusion, Heads, Student
+from deitkit.references import describe
+from deitkit.teachers.classifier import Raw, hash_state
+from deitkit.teachers.facts import Said
+from deitkit.teachers.scores import log_probabilities
+from deitkit.weights import LoadedModel, load_model
+
+
+class ModelNetwork(nn.Module):
+    """images [B, 3, H, W] -> logits [B, K]."""
+
+    def __init__(self, student: Student, fusion: Fusion) -> None:
+        super().__init__()
+        self.student, self.fusion = student, fusion
+
+    def forward(self, images: Tensor) -> Tensor:
+        heads: Heads = self.student(images)
+        if heads.distillation is None:
+            return heads.classes
+        return log_probabilities(heads.probabilities(self.fusion)["fused"])
+
+
+def open_model(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Raw:
+    """A model with its weights; an untrained one is refused.
+
+    Raises:
+        DeitkitError: there is no such model, or its weights are not at hand.
+    """
+    model = _load(reference)
+    info, student = model.info, model.student
+    fixed = is_fixed(student)
+    said = Said(
+        class_names=info.class_names if _is_named(model, reference) else None,
+        mean=info.mean, std=info.std, image_size=info.size if fixed else None,
+        channels="rgb", input="0..1", scores="logits",
+    )  # fmt: skip
+    return Raw(
+        network=ModelNetwork(student, info.fusion),
+        said=said,
+        identity=hash_state(
+            student.network, architecture=student.architecture, arguments=student.arguments, fusion=info.fusion
+        ),
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        outputs=student.num_classes,
+        fixed=fixed,
+        notes=("it has two heads: their fused prediction teaches",) if student.distilled else (),
+    )
+
+
+def _load(reference: str) -> LoadedModel:
+    """The model; where it is not at hand, the remedy names the teacher's option."""
+    try:
+        model = load_model(reference)
+    except DeitkitError as error:
+        raise DeitkitError(
+            error.what if reference in error.what else f"teacher {reference}: {error.what}",
+            value=error.value, choices=error.choices, problems=error.problems,
+            remedy=error.remedy.replace("deitkit finetune --from", "--teacher"),
+        ) from error  # fmt: skip
+    if model.student.num_classes < 2:
+        raise DeitkitError(
+            f"teacher {reference} has no classifier: it was published as a backbone",
+            value=reference,
+            remedy=f"deitkit finetune --from {reference} gives it one",
+        )
+    return model
+
+
+def _is_named(model: LoadedModel, reference: str) -> bool:
+    """Whether the classes' names are known, or only numbers that stand for them."""
+    known = describe(reference)
+    return known.class_names is not None and len(known.class_names) == model.student.num_classes
+
+
+def is_fixed(student: Student) -> bool:
+    """Whether it runs at one size only: by timm's own account, or for a position embedding's sake."""
+    config = getattr(student.network, "pretrained_cfg", None) or {}
+    return bool(config.get("fixed_input_size")) or getattr(student.network, "pos_embed", None) is not None

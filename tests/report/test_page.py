@@ -1,0 +1,395 @@
+"""report.html: needs nothing else, says what is there and what is not, and is right for every reader."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deitkit.analysis.agreement import wilson_interval
+from deitkit.analysis.report import Curves, Matrix, Panel, Panels, Report, Series, Table
+from deitkit.analysis.save import save_report
+from deitkit.errors import DeitkitError
+from deitkit.predictions import Predictions
+from deitkit.report import build_page, write_page
+from deitkit.report.heat import STRONG
+from deitkit.report.page import MOST_BYTES
+from deitkit.run import Run
+from tests.report.conftest import HEADS, NAMES, MakeRun, predictions
+from tests.report.reading import Reader, read
+
+
+@pytest.fixture
+def page(student: Run) -> Reader:
+    return read(build_page([student.path]).html)
+
+
+def table_of(reader: Reader, caption: str) -> str:
+    """The words of the table with that caption."""
+    found = [element.text for element in reader.all("table") if caption in element.text]
+    assert found, caption
+    return " ".join(found[0].split())
+
+
+# Nothing from elsewhere
+
+
+def test_nothing_is_loaded_from_elsewhere(student: Run) -> None:
+    html = build_page([student.path]).html
+    for element in read(html).elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            value = element.attributes.get(name, "#")
+            assert value.startswith(("#", "data:image/")), (element.tag, value)
+        assert element.tag not in ("link", "iframe", "object", "embed", "base")
+    without_pictures = re.sub(r'"data:image/[^"]*"', '""', html)
+    assert not re.search(r"@import|url\(|https?://|fetch\(|XMLHttpRequest|import\(", without_pictures)
+
+
+def test_names_with_markup_are_words(page: Reader) -> None:
+    assert len(page.all("script")) == 1
+    assert not [element for element in page.elements if any(name.startswith("on") for name in element.attributes)]
+    assert all(name in page.words() for name in NAMES)
+    assert not page.unclosed
+
+
+def test_a_title_with_markup_is_words(student: Run) -> None:
+    reader = read(build_page([student.path], title="</title><script>x</script>&amp;").html)
+    assert reader.all("h1")[0].text == "</title><script>x</script>&amp;"
+    assert len(reader.all("script")) == 1
+
+
+def test_the_same_folders_give_the_same_bytes(student: Run) -> None:
+    assert build_page([student.path]).html == build_page([student.path]).html
+
+
+# For every reader
+
+
+def test_headings_descend_by_one_and_every_anchor_is_there(student: Run, make_run: MakeRun) -> None:
+    twin = make_run("twin", heads=("class",), seed=3)
+    for paths in ([student.path], [twin.path, student.path]):
+        reader = read(build_page(paths).html)
+        levels = [int(element.tag[1]) for element in reader.elements if re.fullmatch("h[1-6]", element.tag)]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        ids = [element.attributes["id"] for element in reader.elements if "id" in element.attributes]
+        assert len(set(ids)) == len(ids)
+        assert {element.attributes["href"][1:] for element in reader.all("a")} <= set(ids)
+
+
+def test_pictures_drawings_and_tables_are_described(page: Reader) -> None:
+    assert page.all("html")[0].attributes["lang"] == "en"
+    assert all(element.attributes["alt"] for element in page.all("img"))
+    for element in page.all("svg"):
+        assert element.attributes.get("aria-hidden") or element.attributes["role"] == "img"
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(element.attributes.get("scope") for element in page.all("th"))
+
+
+def test_tables_are_whole_without_the_script_and_nothing_is_hidden_by_it(page: Reader) -> None:
+    assert not [element for element in page.all("button") if "theme" not in element.attributes["class"]]
+    classes = table_of(page, "Accuracy by class")
+    assert all(" ".join(name.split()) in classes for name in NAMES)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def over(colour: str, ground: str, share: float) -> str:
+    """A colour of that opacity over the ground."""
+    both = [(int(c[start : start + 2], 16)) for start in (1, 3, 5) for c in (colour, ground)]
+    mixed = (round(share * top + (1 - share) * below) for top, below in zip(both[::2], both[1::2], strict=True))
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_and_lines_are_seen_on_their_ground(theme: str) -> None:
+    import deitkit.report as package
+
+    css = (Path(package.__file__).parent / f"template/{theme}.css").read_text()
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css))
+    ground = colours["ground"]
+    for name in ("ink", "quiet", "link", "good", "bad"):
+        assert contrast(colours[name], ground) >= 4.5, name
+        assert contrast(colours[name], colours["card"]) >= 4.5, name
+    assert contrast(colours["ink"], colours["note"]) >= 4.5 and contrast(colours["ink"], colours["mark"]) >= 4.5
+    assert all(contrast(colours[f"s{number}"], ground) >= 3 for number in range(8))
+    for shade in ("heat", "cold"):
+        for share in np.linspace(0, 1, 41):
+            words = colours["on"] if round(share, 2) > STRONG else colours["ink"]
+            assert contrast(words, over(colours[shade], ground, share)) >= 4.0, (shade, share)
+
+
+# What stands there
+
+
+def test_accuracies_and_their_intervals_are_those_of_the_predictions(student: Run, page: Reader) -> None:
+    table = Predictions.load(student.predictions / "folder-val.parquet")
+    for head in HEADS:
+        right = int((table.top1(head) == table.labels).sum())
+        interval = wilson_interval(right, 60)
+        row = f"folder/val {head} 60 {right / 60:.1%} {interval.low:.1%} {interval.high:.1%}"
+        assert row in table_of(page, "Each head")
+        assert f"top-1, {head} {right / 60:.1%}" in page.words()
+
+
+def test_examples_of_every_kind_of_disagreement_are_counted_and_shown(student: Run, page: Reader) -> None:
+    own = Predictions.load(student.predictions / "folder-val.parquet")
+    teacher = Predictions.load(student.path.parent / "teacher/predictions/folder-val.parquet").top1("class")
+    fused, labels = own.top1("fused"), own.labels
+    alike = (own.top1("class") == own.top1("distillation")) & (own.top1("class") == fused) & (fused == teacher)
+    counts = {
+        "Teacher right, student wrong": (teacher == labels) & (fused != labels),
+        "Student fixes teacher": (fused == labels) & (teacher != labels),
+        "Heads disagree": own.top1("class") != own.top1("distillation"),
+        "All agree, label differs": alike & (fused != labels),
+    }
+    for title, chosen in counts.items():
+        assert f"{title}: {chosen.sum()} of 60 images" in page.words()
+    pictures = [element.attributes for element in page.all("img")]
+    assert len(pictures) == sum(min(6, int(chosen.sum())) for chosen in counts.values())
+    for picture in pictures:
+        image = base64.b64decode(picture["src"].partition("base64,")[2])
+        assert len(image) <= 8_000
+        assert max(Image.open(io.BytesIO(image)).size) <= 112
+
+
+def test_values_that_differ_from_the_shipped_recipe_are_named_with_both_and_their_origin(page: Reader) -> None:
+    assert "train.epochs 5 80 command line" in table_of(page, "Changed from quickstart/student")
+    assert "Table 9" in table_of(page, "resolved")
+
+
+def test_the_run_can_be_made_again_from_the_page(student: Run, page: Reader) -> None:
+    commands = [element.text for element in page.all("pre")]
+    assert any("torch==2.8.0" in command for command in commands)
+    assert "deitkit distill --recipe quickstart/student -o student" in commands
+    assert any(f"--recipe {student.path}/recipe.toml" in command for command in commands)
+
+
+def test_size_length_and_machine_are_told(page: Reader) -> None:
+    words = page.words()
+    assert "parameters 12 12" in words, "running statistics are no parameters"
+    assert "1 h 2 min" in words and "python 3.11.7" in table_of(page, "Where the run was trained")
+
+
+def test_everything_that_was_logged_is_drawn(page: Reader) -> None:
+    titles = {" ".join(element.text.split()) for element in page.all("figcaption")}
+    assert {
+        "Loss", "Top-1 on the validation images", "Equal decisions on the validation images", "Learning rate",
+        "Class and distillation token", "Gradient norm", "Speed", "Waiting for data",
+    } <= titles  # fmt: skip
+
+
+def saved_report() -> Report:
+    return Report(
+        name="tokens", title="Cosine of <b>tokens</b>", definitions={"input": "what the first block reads"},
+        sources=("Touvron et al., 2020, Sec. 4",), numbers={},
+        tables=(Table("cosine", "By depth", ("depth", "mean"), (("input", 0.5),), {"mean": ".3f"}),),
+        figures=(
+            Curves("cosine", "Tokens by depth", "depth", "cosine", ("input", "norm"), (Series("mean", (0.5, 0.9)),)),
+            Panels("maps", "Maps", ((Panel("a", np.eye(4)),),), "share"),
+            Matrix("large", "Many classes", tuple(map(str, range(40))), tuple((1.0,) * 40 for _ in range(40)), "%"),
+        ),
+    )  # fmt: skip
+
+
+def test_reports_that_were_made_before_are_shown_with_definitions_and_pictures(student: Run) -> None:
+    save_report(saved_report(), student.reports)
+    reader = read(build_page([student.path]).html)
+    words = reader.words()
+    assert "Cosine of <b>tokens</b>" in words and "what the first block reads" in words and "Sec. 4" in words
+    assert "Tokens by depth" in words
+    svgs = [e.attributes for e in reader.all("img") if e.attributes["src"].startswith("data:image/svg+xml")]
+    assert len(svgs) == 2, "pictures, and a matrix that is too large to be drawn anew"
+
+
+def test_other_files_among_the_reports_are_left_alone(student: Run) -> None:
+    student.reports.mkdir()
+    (student.reports / "notes.json").write_text('["mine"]')
+    (student.reports / "cut.json").write_text('{"name": "tokens", "tab')
+    assert build_page([student.path]).problems == {str(student.path): ()}
+
+
+# What is not there
+
+
+def test_a_run_that_is_not_finished_says_so_and_shows_what_is_there(make_run: MakeRun) -> None:
+    run = make_run("student", finished=False, epochs=3)
+    page = build_page([run.path])
+    words = read(page.html).words()
+    assert "This run is not finished" in words and "epoch 3 of 5" in words
+    assert "deitkit distill --recipe quickstart/student -o student --resume" in words
+    assert "top-1, class 83.3%" in words and "at epoch 3" in words
+    assert [part.what for part in page.missing[str(run.path)]] == [
+        "predictions: heads, disagreement, examples, classes"
+    ]
+
+
+def test_a_run_that_is_being_trained_says_so(make_run: MakeRun) -> None:
+    run = make_run("student", finished=False)
+    with run.lock():
+        assert "is still being trained" in read(build_page([run.path]).html).words()
+
+
+def test_a_run_without_anything_but_its_recipe_has_a_page(make_run: MakeRun) -> None:
+    run = make_run("student", finished=False, epochs=0)
+    page = build_page([run.path])
+    assert {"training curves", "predictions: heads, disagreement, examples, classes"} == {
+        part.what for part in page.missing[str(run.path)]
+    }
+
+
+def test_missing_predictions_of_the_teacher_are_named_with_their_command(make_run: MakeRun) -> None:
+    make_run("teacher", heads=("class",), predicted=False)
+    run = make_run("student")
+    (lacking, tokens) = build_page([run.path]).missing[str(run.path)]
+    assert lacking.what == "the teacher's predictions on the same images"
+    assert lacking.command.startswith(f"deitkit evaluate {run.path.parent}/teacher --dataset folder")
+    assert tokens.command == f"deitkit analyze tokens {run.path}"
+
+
+def test_a_teacher_that_saw_other_images_is_not_compared(make_run: MakeRun) -> None:
+    make_run("teacher", heads=("class",), fingerprint="other")
+    run = make_run("student")
+    page = build_page([run.path])
+    assert "the teacher's predictions on the same images" in {part.what for part in page.missing[str(run.path)]}
+    assert "Student fixes teacher" not in page.html
+
+
+def test_a_teacher_with_other_classes_is_named_as_a_problem(make_run: MakeRun) -> None:
+    make_run("teacher", heads=("class",), names=("cat", "dog", "owl", "fox"))
+    run = make_run("student")
+    (problem,) = build_page([run.path]).problems[str(run.path)]
+    assert "different classes" in problem
+
+
+def test_a_folder_of_runs_may_be_moved(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("teacher", heads=("class",), seed=1)
+    run = make_run("student", teacher="/no/longer/there/teacher")
+    assert "Student fixes teacher" in build_page([run.path]).html
+
+
+def test_images_that_moved_are_counted_and_named(make_run: MakeRun, tmp_path: Path, pictures: Path) -> None:
+    make_run("teacher", heads=("class",), seed=1)
+    run = make_run("student")
+    moved = shutil.copytree(pictures, tmp_path / "moved")
+    table = predictions("student", moved)
+    table.save(run.predictions / "folder-val.parquet")
+    shutil.rmtree(moved)
+    reader = read(build_page([run.path]).html)
+    assert not reader.all("img")
+    assert re.search(r"(\d+) of the \1 images to be shown are not where they were", reader.words())
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "metrics.jsonl", "result.json", "predictions/folder-val.parquet"])
+def test_a_broken_file_is_named_and_the_rest_is_shown(student: Run, name: str) -> None:
+    (student.path / name).write_text("{broken\n")
+    page = build_page([student.path])
+    (problem, *_) = page.problems[str(student.path)]
+    assert Path(name).stem.split("-")[0] in problem
+    assert "Environment" in page.html
+
+
+def test_no_numbers_that_are_none(student: Run) -> None:
+    with student.metrics_path.open("a") as file:
+        file.write('{"step": 60, "epoch": 6.0, "loss": NaN, "grad_norm": Infinity}\n')
+    html = build_page([student.path]).html
+    assert not re.search(r'[" ](nan|inf|-inf)[ ",LH]', re.sub(r'"data:[^"]*"', "", html))
+
+
+# Several runs
+
+
+def test_several_runs_are_compared_side_by_side(student: Run, make_run: MakeRun) -> None:
+    twin = make_run("twin", heads=("class",), seed=3, settings={"optim.lr": 0.5})
+    reader = read(build_page([twin.path, student.path]).html)
+    runs = table_of(reader, "The runs")
+    assert "twin finished timm:resnet10t 12 quickstart/teacher 5 of 5 1 h 2 min" in runs
+    assert "optim.lr 0.5 0.012" in table_of(reader, "Where the recipes differ")
+    matrix = next(e.text for e in reader.all("svg") if e.text.startswith("Different decisions"))
+    assert all(name in matrix for name in ("teacher", "twin", "student fused"))
+    assert reader.all("h1")[0].text == "twin and student"
+
+
+def test_runs_of_other_images_are_shown_but_not_compared(student: Run, make_run: MakeRun) -> None:
+    other = make_run("other", heads=("class",), fingerprint="other")
+    words = read(build_page([other.path, student.path]).html).words()
+    assert "The runs' decisions are not compared" in words and "other images" in words
+
+
+def test_a_run_that_is_named_twice_is_there_once(student: Run) -> None:
+    assert "Comparison" not in build_page([student.path, student.path]).html
+
+
+def test_runs_of_one_name_are_told_apart(make_run: MakeRun) -> None:
+    runs = [make_run(f"{folder}/student", predicted=False) for folder in ("a", "b")]
+    assert read(build_page([run.path for run in runs]).html).all("h1")[0].text == "a/student and b/student"
+
+
+def test_no_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DeitkitError, match="no run was given"):
+        build_page([])
+    with pytest.raises(DeitkitError, match="does not exist"):
+        build_page([tmp_path / "nothing"])
+
+
+# Size
+
+
+@pytest.mark.parametrize("runs", [1, 6])
+def test_a_page_of_a_thousand_classes_is_below_5_megabytes(make_run: MakeRun, runs: int) -> None:
+    names = tuple(f"n{number:08d}, a class with <a> & long name" for number in range(1_000))
+    make_run("teacher", heads=("class",), seed=9, images=3_000, names=names)
+    made = [make_run(f"run {number}", seed=number, images=3_000, names=names) for number in range(runs)]
+    html = build_page([run.path for run in made]).html
+    assert len(html.encode()) < MOST_BYTES
+    assert html.count("n00000999") >= 1
+
+
+def test_a_page_that_would_be_too_large_leaves_images_out_and_says_so(
+    student: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build_page([student.path]).html
+    monkeypatch.setattr("deitkit.report.page.MOST_BYTES", len(whole) - 10_000)
+    smaller = build_page([student.path]).html
+    assert len(smaller) < len(whole) - 10_000
+    assert "were left out to keep this page below 5 MB" in smaller
+
+
+# Files
+
+
+def test_a_file_that_is_no_report_is_not_overwritten(student: Run) -> None:
+    page, mine = build_page([student.path]), student.path / "recipe.toml"
+    before = mine.read_text()
+    with pytest.raises(DeitkitError, match="no report of deitkit's"):
+        write_page(page, mine)
+    assert mine.read_text() == before
+    write_page(page, student.reports / "report.html")
+    write_page(page, student.reports / "report.html")
+    with pytest.raises(DeitkitError, match="could not be written"):
+        write_page(page, mine / "report.html")
+
+
+def test_what_as_dict_gives_is_read_again() -> None:
+    report = saved_report()
+    again = Report.from_dict(json.loads(json.dumps(report.as_dict())))
+    assert again.figures == tuple(figure for figure in report.figures if not isinstance(figure, Panels))
+    assert again.tables == report.tables and again.definitions == report.definitions
