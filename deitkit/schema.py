@@ -26,7 +26,7 @@ DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
 RESUME_MAY_CHANGE = (
     "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
-    "data.path",  # the images themselves are compared
+    "teacher.check", "data.path",  # the images themselves are compared
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ class Start(Table):
 
 class Teacher(Table):
     """A frozen classifier, or a mixture of several. `weight` is lambda of eq. 2, one half in eq. 3; `chunk` in mix
-    groups; `tape` holds the answers and stands for the teacher.
+    groups; `tape` holds the answers and stands for the teacher; `check` looks at the teacher briefly before training.
 
     The last keys tell what a teacher does not say of itself (an ONNX file, a Python factory): `classes` names them in
     the order of its outputs, a file of them or "data" for the data's own order; `input` is how pixels are scaled before
@@ -92,6 +92,7 @@ class Teacher(Table):
     model: str | list[str]
     mixture: list[float] | None = None
     tape: str | None = None
+    check: bool = True
     labels: Literal["hard", "soft"] = "hard"
     tau: Positive = 3.0
     weight: Fraction | None = None
@@ -337,6 +338,12 @@ def _token_contradictions(recipe: Recipe) -> list[str]:
         ]
     if recipe.loss.second_token == "label" and not recipe.model.distilled:
         return ['loss.second_token = "label" needs model.distilled = true: there is only one token']
+    teacher = recipe.teacher
+    if teacher is not None and teacher.mixture is not None and len(teacher.mixture) != len(teacher.models):
+        return [
+            f"teacher.mixture has {len(teacher.mixture)} weights for {len(teacher.models)} teachers: one each, or "
+            "false for equal ones"
+        ]
     if recipe.loss.second_token == "label" and recipe.teacher is not None:
         return ['loss.second_token = "label" leaves the [teacher] unused: set teacher = false']
     return []

@@ -20,6 +20,7 @@ from deitkit.data.loader import Batch, TrainLoader
 from deitkit.data.sources import Source, open_source, size_notes
 from deitkit.data.stream import StreamShape, plan_stream, units
 from deitkit.distributed import World
+from deitkit.freeze import freeze
 from deitkit.losses import Answers, Terms, combine, hard_distillation, label_loss, soft_distillation
 from deitkit.metrics import Sums
 from deitkit.model import Heads, Student, build_student
@@ -96,6 +97,8 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, s
             distillation=recipe.start_distillation,
         )  # fmt: skip
         messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
+    if recipe.train.parts != "all":
+        messages.append(freeze(student, recipe.train.parts).summary())
     student.to(device)
     teacher, tape, said = _open_teaching(recipe, train, val, shape, device=device, strict=strict)
     parallel = DistributedDataParallel(student) if world.is_distributed else student

@@ -25,6 +25,7 @@ from deitkit.distributed import join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.metrics import MetricsLog, Sums
 from deitkit.optim import learning_rate
+from deitkit.preflight import brief_check
 from deitkit.run import Run, describe_environment
 from deitkit.schema import Recipe
 from deitkit.step import Progress, Training, build, train_step
@@ -95,6 +96,8 @@ def train_run(
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with join_world(picked.type) as world, run.lock() if world.is_main else contextlib.nullcontext():
         training = build(recipe, world=world, device=picked, workers=workers)
+        if recipe.teacher is not None and recipe.teacher.check and not again:
+            training.messages += brief_check(training)
         if world.is_main:
             _open_folder(run, training, again=again, overwrite=overwrite, observer=observer)
         world.barrier()

@@ -20,8 +20,8 @@ PACKAGE = Path(deitkit.__file__).parent
 ORDER = (
     "errors", "catalog", "schema", "recipe", "choose", "run", "data", "losses", "model", "positions", "weight_files",
     "hub", "model_folder", "known", "references", "adopt", "transfer", "weights", "teachers", "tape", "predictions",
-    "fusion", "checkpoint", "distributed", "metrics", "optim", "predict", "step", "watch", "record", "dry_run",
-    "suggest", "train", "analysis", "explore", "cli", "__main__",
+    "fusion", "checkpoint", "distributed", "metrics", "freeze", "optim", "predict", "step", "watch", "preflight",
+    "record", "dry_run", "suggest", "train", "analysis", "explore", "report", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 

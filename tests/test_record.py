@@ -273,6 +273,26 @@ def test_a_signal_saves_what_was_answered_and_a_repetition_goes_on(teacher: Path
     assert not list(path.glob("recording-*"))
 
 
+def test_a_signal_within_the_teachers_own_code_is_no_error_of_the_teacher(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "nets.py"
+    code.write_text(
+        "import os, signal, torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    class_names, calls = [str(i) for i in range(10)], 0\n"
+        "    def forward(self, images):\n"
+        "        self.calls += 1\n"
+        "        if self.calls == 35:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return images.mean((1, 2, 3))[:, None] * torch.arange(10)\n"
+        "def make(): return Net()\n"
+    )
+    with pytest.raises(Interrupted):
+        record_tape(taught(Path(f"{code}:make")), tmp_path / "tape", device="cpu")
+    assert 0 < 44 - sum(gap.stop - gap.start for gap in Tape.open(tmp_path / "tape").gaps(range(1))) < 44
+
+
 def test_what_is_there_is_not_asked_again(teacher: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "tape"
     shutil.copytree(whole, path)

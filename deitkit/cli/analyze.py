@@ -1,4 +1,4 @@
-"""`deitkit analyze`: predictions or tokens -> a report, shown, and saved in the run."""
+"""What the verbs of `deitkit analyze` share: their options, and a report shown and saved in the run."""
 
 from __future__ import annotations
 
@@ -23,61 +23,6 @@ Split = Annotated[str, typer.Option("--split", help="train or val.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="Folder of the report [default: reports/ of the run].")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def disagreement(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs or model folders.")],
-    teacher: Annotated[str, typer.Option("--teacher", help="A teacher's run or model folder, compared, too.")] = "",
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """How often classifiers decide differently: the paper's Table 4 for yours.
-
-    The rate is the share of images whose most probable classes differ; the ground truth counts as a classifier, so its
-    row is the top-1 error. 95 % intervals are Wilson's. Predictions that a run already has are used as they are;
-    missing ones are made and kept. Source: Touvron et al. 2020, Table 4.
-
-    Example: deitkit analyze disagreement runs/quickstart/twin runs/quickstart/student_32
-    """
-    from deitkit.analysis.disagreement import compare
-
-    references = [*([teacher] if teacher else []), *runs]
-    tables = predictions_of(references, dataset=dataset, data=data, split=split, device=device)
-    show(compare(tables), reports_folder(runs[-1], output), as_json=as_json)
-
-
-def tokens(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A distilled run or model folder.")],
-    limit: Annotated[int | None, typer.Option("--limit", help="At most so many images.")] = None,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
-    """How alike the class and the distillation token are, by depth.
-
-    The cosine of the two: of the parameters alone (embedding), with position embedding (input), after every block, and
-    after the final norm; mean and standard deviation over the images. The paper gives 0.06 before the first layer and
-    0.93 after the last. Source: Touvron et al. 2020, Sec. 4.
-
-    Example: deitkit analyze tokens runs/quickstart/student_32
-    """
-    report = measure_tokens(run, limit=limit, dataset=dataset, data=data, split=split, device=device)
-    show(report, reports_folder(run, output), as_json=as_json)
-
-
-def measure_tokens(
-    run: str, *, limit: int | None = None, dataset: str = "", data: str = "", split: str = "val", device: str = "auto"
-) -> Report:
-    """The tokens' cosines of one model on its own data (or the data named)."""
-    from deitkit.analysis.tokens import tokens_report
-    from deitkit.cli.use import data_settings, open_for
-    from deitkit.distributed import pick_device
-    from deitkit.predict import token_batches
-    from deitkit.weights import load_model
-
-    model = load_model(run)
-    source, _ = open_for(model, data_settings(run, dataset=dataset, data=data), split)
-    batches = token_batches(model, source, device=pick_device(device), limit=limit)
-    return tokens_report(batches, classifier=Path(run).name, images=f"{source.dataset}/{split}")
 
 
 def reports_folder(reference: str, output: str) -> Path:

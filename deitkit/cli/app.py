@@ -49,8 +49,22 @@ VERBS: dict[str, Verb | Group] = {
     "analyze": Group(
         "Understand what was learned.",
         {
-            "disagreement": Verb("deitkit.cli.analyze", "disagreement", "How often classifiers decide differently."),
-            "tokens": Verb("deitkit.cli.analyze", "tokens", "How alike the class and the distillation token are."),
+            "disagreement": Verb(
+                "deitkit.cli.analyze_disagreement", "disagreement", "How often classifiers decide differently."
+            ),
+            "tokens": Verb(
+                "deitkit.cli.analyze_tokens", "tokens", "How alike the class and the distillation token are, by depth."
+            ),
+            "positions": Verb(
+                "deitkit.cli.analyze_positions",
+                "positions",
+                "What position embeddings look like, and what each interpolation keeps.",
+            ),
+            "attention": Verb(
+                "deitkit.cli.analyze_attention",
+                "attention",
+                "What the class and the distillation token read of images, side by side.",
+            ),
         },
     ),
     "explore": Verb("deitkit.cli.explore", "explore", "Look at a run's predictions in FiftyOne."),

@@ -91,10 +91,11 @@ def explain(root: Path) -> dict[str, Any]:
     """Who disagrees with whom, and how alike the tokens are, beside what the paper reports for ImageNet."""
     from deitkit.analysis.disagreement import compare
     from deitkit.analysis.save import save_report
-    from deitkit.cli.analyze import measure_tokens, predictions_of
+    from deitkit.cli.analyze_tokens import tokens_of
+    from deitkit.cli.classifiers import predictions_of
 
     runs = [str(root / name) for name in ("teacher_32", "twin", "student_32")]
-    reports = [compare(predictions_of(runs)), measure_tokens(runs[-1])]
+    reports = [compare(predictions_of(runs)), tokens_of([runs[-1]])]
     for report in reports:
         save_report(report, root / "student_32" / "reports")
     return {report.name: report for report in reports}
@@ -178,7 +179,7 @@ def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> No
     images = found["disagreement"].numbers["images"]
     render.print_table(f"Top-1 on {images} held-out digits", ["run", "head", "top-1"], rows)
     for report in found.values():
-        print_report(report, without=("pairs",))
+        print_report(report, without=("pairs", "classes", "class_extremes"))
 
 
 def show_stages(root: Path, *, as_json: bool) -> None:

@@ -42,7 +42,7 @@ def report(
     else:
         for run, missing in page.missing.items():
             for part in missing:
-                render.say(f"{run} has no {part.what}: {part.command}")
+                render.say(f"{run}: not there yet: {part.what} ({part.command})")
         for run, problems in page.problems.items():
             for problem in problems:
                 render.say(f"{run}: {problem}")

@@ -33,6 +33,9 @@ From = Annotated[
 FinetuneRecipe = Annotated[
     str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file [default: the data's].")
 ]
+TapeRef = Annotated[
+    str, typer.Option("--tape", help="A teacher's recorded answers (deitkit tape record), in place of the teacher.")
+]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
 ValFraction = Annotated[
     float | None, typer.Option("--val-fraction", help="Share of images held out, where there is no val split.")
@@ -81,9 +84,9 @@ def pretrain(
 
 
 def distill(
-    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "",
-    val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None,
-    sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
+    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, tape: TapeRef = "", dataset: Dataset = "",
+    data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None,
+    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
     workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a student from random weights with a teacher.
@@ -91,17 +94,18 @@ def distill(
     Example: deitkit distill --recipe quickstart/student --dry-run
     """
     changes = given(
-        sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size,
+        sets, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size,
         epochs=epochs, seed=seed,
     )  # fmt: skip
     train("distill", Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json))
 
 
 def finetune(
-    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = None, dataset: Dataset = "",
-    data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None,
-    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
-    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
+    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = None, tape: TapeRef = "",
+    dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None,
+    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
+    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train further from earlier weights, at the same or another resolution.
 
@@ -112,7 +116,7 @@ def finetune(
     from deitkit.cli.finetune import fill_in
 
     changes = given(
-        sets, start=start, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction,
+        sets, start=start, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction,
         image_size=image_size, epochs=epochs, seed=seed,
     )  # fmt: skip
     options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
@@ -124,6 +128,7 @@ def given(
     *,
     start: str = "",
     teacher: str | list[str] | None = None,
+    tape: str = "",
     dataset: str = "",
     data: str = "",
     val_fraction: float | None = None,
@@ -137,6 +142,7 @@ def given(
     named = {
         "start.weights": start or None,
         "teacher.model": teacher[0] if isinstance(teacher, list) and len(teacher) == 1 else teacher or None,
+        "teacher.tape": tape or None,
         "data.dataset": dataset or None,
         "data.path": data or None,
         "data.val_fraction": val_fraction,

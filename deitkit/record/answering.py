@@ -80,7 +80,7 @@ def record_tape(
         if world.is_main:
             refuse_too_little_room(session.tape, gaps)
         with recording(path, epochs) as sign, _stopping():
-            _record_validation(session)
+            _record_validation(session, say)
             views = _record_gaps(session, gaps, sign.give, progress, say)
         world.barrier()
     return Recorded(path, epochs, views, session.tape.layout.bytes_per_view, time.perf_counter() - began)
@@ -109,7 +109,7 @@ def _record_gaps(
             alive()
             progress("views", done, total)
         writer.flush()
-    except (Interrupted, KeyboardInterrupt):
+    except Signal:
         writer.flush()
         raise
     if replaced:
@@ -117,12 +117,13 @@ def _record_gaps(
     return done
 
 
-def _record_validation(session: Session) -> None:
+def _record_validation(session: Session, say: Callable[[str], None]) -> None:
     """The teacher's decisions on the validation images, so that a run can be watched without it."""
     recipe, world, tape = session.recipe, session.world, session.tape
     key = validation_key(recipe, session.val)
     if world.gather(find_validation(tape.path, key))[0] is not None:
         return
+    say(f"first the {len(session.val):,} validation images, so that runs can be watched")
     decisions = ask_teacher(
         session.teacher, session.val, recipe, mix_group=session.shape.mix_group, device=session.device, world=world,
         workers=session.workers,
@@ -154,9 +155,13 @@ class Stopped(Interrupted):
         self.args = (f"interrupted by signal {signal}: what was answered is on the tape",)
 
 
+class Signal(BaseException):
+    """Raised by the signal itself: no `except Exception` on its way, as around a teacher's own code, may take it."""
+
+
 @contextlib.contextmanager
 def _stopping() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Interrupted` wherever we are, once: what follows is short and saves the answers."""
+    """The first SIGINT or SIGTERM ends whatever is being done; saving what was answered is short, and not disturbed."""
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
         yield
         return
@@ -164,11 +169,13 @@ def _stopping() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for other in before:
             signal.signal(other, signal.SIG_IGN)
-        raise Stopped(number)
+        raise Signal(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Signal as received:
+        raise Stopped(received.args[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -82,7 +82,8 @@ def test_the_fused_heads_reach_96_percent_and_everything_is_reported(workplace: 
     assert [row[0] for row in matrix["rows"]] == [
         "ground truth", "teacher_32", "twin", "student_32 class", "student_32 distillation", "student_32 fused"
     ]  # fmt: skip
-    assert {"embedding", "input", "block 1", "block 4", "final norm"} <= found["tokens"]["numbers"]["cosine"].keys()
+    cosine = found["tokens"]["numbers"]["cosine"]["student_32"]
+    assert {"embedding", "input", "block 1", "block 4", "final norm"} <= cosine.keys()
     reports = workplace / "runs" / "quickstart" / "student_32" / "reports"
     assert {path.suffix for path in reports.iterdir()} >= {".json", ".csv", ".png", ".svg"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,38 +76,39 @@ def metrics(epochs: int) -> list[dict[str, Any]]:
     return lines
 
 
+def build_run(
+    root: Path, pictures: Path, name: str, *, heads: Sequence[str] = HEADS, finished: bool = True, epochs: int = 5,
+    seed: int = 0, predicted: bool = True, teacher: str = "", settings: dict[str, Any] | None = None, **changes: Any,
+) -> Run:  # fmt: skip
+    """A run in `root`: a distilled student, or with `heads=("class",)` a teacher; parts may be left out."""
+    given = {"data.dataset": "folder", "data.path": str(pictures), "train.epochs": 5, **(settings or {})}
+    distilled = "distillation" in heads
+    if distilled:
+        given["teacher.model"] = teacher or str(root / "teacher")
+    shipped = load_recipe("quickstart/student" if distilled else "quickstart/teacher")
+    recipe = override(shipped, given, origin="command line")
+    environment = {
+        "command": ["deitkit", "distill", "--recipe", "quickstart/student", "-o", name], "python": "3.11.7",
+        "versions": {"deitkit": "0.1.0", "torch": "2.8.0"}, "device": "cpu",
+    }  # fmt: skip
+    run = Run.create(root / name, recipe, environment=environment, overwrite=False)
+    run.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in metrics(epochs)))
+    if finished:
+        run.model.mkdir()
+        (run.model / "config.json").write_text("{}")
+        weights = {"a.weight": np.zeros((3, 4), np.float32), "bn.running_mean": np.zeros(7, np.float32)}
+        save_file(weights, run.model / "model.safetensors")
+        run.write_json("result.json", {"top1": dict.fromkeys(heads, 0.9), "images": 60, "seconds": 3725.0})
+    if predicted and finished:
+        table = predictions(name, pictures, heads, seed=seed, **changes)
+        table.save(run.predictions / "folder-val.parquet")
+    return run
+
+
 @pytest.fixture
 def make_run(tmp_path: Path, pictures: Path) -> MakeRun:
-    """A run in tmp_path: a distilled student, or with `heads=("class",)` a teacher; parts may be left out."""
-
-    def build(
-        name: str, *, heads: Sequence[str] = HEADS, finished: bool = True, epochs: int = 5, seed: int = 0,
-        predicted: bool = True, teacher: str = "", settings: dict[str, Any] | None = None, **changes: Any,
-    ) -> Run:  # fmt: skip
-        given = {"data.dataset": "folder", "data.path": str(pictures), "train.epochs": 5, **(settings or {})}
-        distilled = "distillation" in heads
-        if distilled:
-            given["teacher.model"] = teacher or str(tmp_path / "teacher")
-        shipped = load_recipe("quickstart/student" if distilled else "quickstart/teacher")
-        recipe = override(shipped, given, origin="command line")
-        environment = {
-            "command": ["deitkit", "distill", "--recipe", "quickstart/student", "-o", name], "python": "3.11.7",
-            "versions": {"deitkit": "0.1.0", "torch": "2.8.0"}, "device": "cpu",
-        }  # fmt: skip
-        run = Run.create(tmp_path / name, recipe, environment=environment, overwrite=False)
-        run.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in metrics(epochs)))
-        if finished:
-            run.model.mkdir()
-            (run.model / "config.json").write_text("{}")
-            weights = {"a.weight": np.zeros((3, 4), np.float32), "bn.running_mean": np.zeros(7, np.float32)}
-            save_file(weights, run.model / "model.safetensors")
-            run.write_json("result.json", {"top1": dict.fromkeys(heads, 0.9), "images": 60, "seconds": 3725.0})
-        if predicted and finished:
-            table = predictions(name, pictures, heads, seed=seed, **changes)
-            table.save(run.predictions / "folder-val.parquet")
-        return run
-
-    return build
+    """Builds runs in tmp_path."""
+    return partial(build_run, tmp_path, pictures)
 
 
 @pytest.fixture
