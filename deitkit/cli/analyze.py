@@ -9,7 +9,6 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.classifiers import Reference
-from deitkit.cli.classifiers import predictions_of as predictions_of
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Matrix, Report, Table

@@ -36,7 +36,7 @@ def explore(
 
     Example: deitkit explore runs/quickstart/student_32
     """
-    from deitkit.cli.analyze import predictions_of
+    from deitkit.cli.classifiers import predictions_of
     from deitkit.explore import build_dataset
 
     teacher = teacher or teacher_of(run)

@@ -179,7 +179,7 @@ def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> No
     images = found["disagreement"].numbers["images"]
     render.print_table(f"Top-1 on {images} held-out digits", ["run", "head", "top-1"], rows)
     for report in found.values():
-        print_report(report, without=("pairs", "classes", "class_extremes"))
+        print_report(report, without=("pairs", "kinds", "kappa", "mcnemar", "classes", "class_extremes"))
 
 
 def show_stages(root: Path, *, as_json: bool) -> None:

@@ -25,11 +25,12 @@ def data_settings(reference: str, *, dataset: str, data: str) -> Data:
     """The data of a run's recipe, or of a model folder's config, or the data named."""
     from deitkit.run import Run
     from deitkit.schema import Data
-    from deitkit.weights import load_info
 
     if Run.is_run(Path(reference)):
         settings = Run(Path(reference)).recipe().data
     else:
+        from deitkit.weights import load_info
+
         settings = Data() if Path(reference).is_file() else Data(dataset=load_info(reference).dataset)
     if data:
         own = "folder" if settings.dataset == "digits" else settings.dataset

@@ -46,7 +46,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     if high < 8 * low:
         return [value for value in round_values(low, high, 4) if value > 0]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    return [factor * 10.0**power for power in powers for factor in ((1, 2, 5) if len(powers) < 4 else (1,))]
 
 
 def number(value: float) -> str:
@@ -59,7 +59,10 @@ def room(values: Sequence[float], count: int = 4) -> tuple[float, float]:
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0
-    ends = round_values(min(finite), max(finite), count)
+    low, high = min(finite), max(finite)
+    if low == high != 0:
+        low, high = low - abs(low) / 10, high + abs(high) / 10
+    ends = round_values(low, high, count)
     return ends[0], ends[-1]
 
 

@@ -14,6 +14,7 @@ from deitkit.analysis.report import AnyFigure, Bars, Cloud, Curves, Matrix, Poin
 from deitkit.report.axes import Frame, Scale, named_ticks, number, room, words
 from deitkit.report.heat import matrix
 from deitkit.report.marks import HEIGHT, PUBLISHED, WIDTH, Drawing, Entry, mark, polyline, style
+from deitkit.report.naming import place_names
 
 WIDER = 18  # names along an axis from which a drawing takes the whole width of the page
 MOST_CELLS, MOST_BARS, MOST_POINTS, MOST_MARKED = 25, 60, 600, 60
@@ -52,6 +53,13 @@ def points(figure: Points, key: str) -> Drawing:
     marked = sum(len(cloud.x) for cloud in figure.clouds) / max(1, len(figure.clouds)) <= MOST_MARKED
     for series, cloud in enumerate(figure.clouds):
         body += _cloud(cloud, series, x, y, joined=figure.joined, marked=marked or not figure.joined, figure=figure)
+    named = [
+        (x(across), y(up), name)
+        for cloud in figure.clouds
+        for across, up, name in zip(cloud.x, cloud.y, cloud.names, strict=False)
+        if math.isfinite(up) and (across > 0 or not x.log)
+    ]
+    body += place_names(named, frame)
     legend = [Entry(series, cloud.label) for series, cloud in enumerate(figure.clouds) if cloud.label]
     svg = frame.svg(body, key=key, title=figure.title, summary=_summary(figure))
     return Drawing(key, figure.title, svg, tuple(legend))
@@ -87,10 +95,6 @@ def _cloud(
         name = cloud.names[place] if place < len(cloud.names) else cloud.label
         said = f"{name}: {number(cloud.x[place])} {figure.x_label}, {number(round(cloud.y[place], 4))} {figure.y_label}"
         parts.append(mark(series, across, up, said))
-    for place, across, up in kept if cloud.names else ():
-        if place < len(cloud.names):
-            end = "end" if across > (x.start + x.end) / 2 else "start"
-            parts.append(words(across + (-7 if end == "end" else 7), up + 4, cloud.names[place], anchor=end))
     return [*parts, "</g>"]
 
 
@@ -198,13 +202,20 @@ def bars(figure: Bars, key: str) -> Drawing:
                 f'<rect x="{left:.1f}" y="{top:.1f}" width="{thickness * 0.94:.1f}" height="{bottom - top:.1f}">'
                 f"<title>{said}</title></rect>"
             )
-            if thickness > 22 and not line.spread:
+            spread = line.spread[place] if line.spread else None
+            if spread is not None:
+                body.append(_whisker(left + 0.47 * thickness, y(value - spread), y(value + spread)))
+            elif thickness > 22:
                 body.append(words(left + thickness / 2, top - 3, f"{value:.3g}", kind="small"))
         body.append("</g>")
     body.append(f'<path class="axis" d="M{frame.left:.1f} {y(0):.1f}H{frame.right:.1f}"/>')
     legend = [Entry(series, line.label) for series, line in enumerate(figure.series)] if sets > 1 else []
     svg = frame.svg(body, key=key, title=figure.title, summary=_summary(figure))
     return Drawing(key, figure.title, svg, tuple(legend), wide, filled=True)
+
+
+def _whisker(x: float, low: float, high: float) -> str:
+    return f'<path class="axis" d="M{x:.1f} {low:.1f}V{high:.1f}m-3 0h6M{x - 3:.1f} {low:.1f}h6"/>'
 
 
 def _summary(figure: Curves | Bars | Points) -> str:

@@ -79,7 +79,7 @@ class RunFolder:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        lines = self.attempt("metrics.jsonl", self.run.metrics, [])
+        lines: list[Any] = self.attempt("metrics.jsonl", self.run.metrics, [])
         return [line for line in lines if isinstance(line, dict)]
 
     @cached_property

@@ -113,6 +113,19 @@ def test_names_along_an_axis_do_not_overlap() -> None:
     assert slanted and len(shown) <= 24
 
 
+def test_names_of_near_points_stand_apart() -> None:
+    names = tuple(f"model {n}" for n in range(6))
+    root = parse(Points("p", "", "x", "y", (Cloud("", (1.0, 1.01, 1.02, 1.0, 1.01, 9.0), (5.0,) * 6, names),)))
+    places = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in root.iter("text") if e.text in names]
+    assert len(set(places)) == 6
+    assert len({y for x, y in places if x < 200}) >= 4
+
+
+def test_a_spread_of_a_bar_is_drawn() -> None:
+    figure = Bars("b", "", "x", "y", ("a", "b"), (Series("s", (1.0, 2.0), (0.5, None)),))
+    assert sum("V" in element.attrib["d"] for element in parse(figure).iter("path")) == 1
+
+
 # Curves of a training
 
 
