@@ -48,7 +48,7 @@ def _told(training: Training, teacher: Teacher) -> list[str] | DeitkitError:
         return [f"teacher: {sentence}" for sentence in verdict.sentences()]
     name, recipe = teacher.facts.reference, training.recipe.name
     grave = verdict.reasons[0]
-    more = f"`deitkit teacher check {name} --recipe {recipe}` tells more"
+    more = f"`deitkit teacher check {name} --recipe {recipe}` tells more; --set teacher.check=false trains all the same"
     return DeitkitError(
         f"teacher {name} is not fit to teach: {grave.text}",
         value=name,

@@ -16,7 +16,7 @@ from deitkit.data.sources import Source, subset
 from deitkit.predict import map_classes, predict
 from deitkit.preflight.answering import held_out_answers, logits_of, sample
 from deitkit.preflight.compression import compression_of
-from deitkit.preflight.cost import measure_cost
+from deitkit.preflight.cost import Cost, measure_cost
 from deitkit.preflight.explain import size_trials, with_stated
 from deitkit.preflight.findings import Findings, InputTrial, Rival, ViewScores
 from deitkit.preflight.inputs import Way, other_ways
@@ -57,16 +57,8 @@ def check(
     """Everything that can be told of a teacher before its student trains. `stated` is an accuracy from 0 to 1."""
     chosen = sample(len(held_out), extent.images)
     batches = list(training_views(recipe, train, views=extent.views, workers=extent.workers, device=device))
-    few = TIMED_ON_CPU if device.type == "cpu" else TIMED
-    cost = measure_cost(
-        subject.classify, batches[0].images[:few], recipe, classes=len(train.class_names), parameters=subject.parameters
-    )
-    ways = [] if subject.input is None else other_ways(subject.input, mean=recipe.data.mean, std=recipe.data.std)
-    seconds = len(chosen) * (1 + len(ways)) / cost.teacher_images_per_s
-    say(f"{len(chosen):,} held-out images, each {1 + len(ways)} times: about {seconds:,.0f} seconds of the teacher")
-    first, *others = held_out_answers(
-        subject, recipe, held_out, chosen, ways=ways, workers=extent.workers, device=device
-    )
+    cost = _cost(subject, recipe, batches[0], classes=len(train.class_names))
+    first, inputs = _held_out(subject, recipe, held_out, chosen, cost, workers=extent.workers, device=device, say=say)
     found = Findings(
         teacher=subject.name,
         dataset=held_out.dataset,
@@ -76,7 +68,7 @@ def check(
         views=_view_scores(subject, recipe, train, batches, extent, device),
         order=find_order(first, held_out.class_names, outputs=_outputs(subject, batches[0], recipe)),
         now=subject.input,
-        inputs=trials_of(first, others, ways, now=subject.input),
+        inputs=inputs,
         compression=compression_of(held_out, chosen),
         cost=cost,
         rival=None if student is None else _rival(student, held_out, first, device, extent.workers),
@@ -89,6 +81,24 @@ def check(
         return found
     sizes = size_trials(subject, recipe, held_out, chosen, first, found, device=device, workers=extent.workers)
     return with_stated(replace(found, sizes=sizes), stated)
+
+
+def _cost(subject: Subject, recipe: Recipe, batch: Batch, *, classes: int) -> Cost:
+    few = TIMED_ON_CPU if batch.images.device.type == "cpu" else TIMED
+    return measure_cost(subject.classify, batch.images[:few], recipe, classes=classes, parameters=subject.parameters)
+
+
+def _held_out(
+    subject: Subject, recipe: Recipe, source: Source, chosen: list[int], cost: Cost, *, workers: int,
+    device: torch.device, say: Say,
+) -> tuple[Answers, tuple[InputTrial, ...]]:  # fmt: skip
+    """The answers as the teacher is set up, and what other ways of giving pixels would change."""
+    now = subject.input
+    ways = [] if now is None else other_ways(now, mean=recipe.data.mean, std=recipe.data.std)
+    seconds = len(chosen) * (1 + len(ways)) / cost.teacher_images_per_s
+    say(f"{len(chosen):,} held-out images, each {1 + len(ways)} times: about {seconds:,.0f} seconds of the teacher")
+    first, *others = held_out_answers(subject, recipe, source, chosen, ways=ways, workers=workers, device=device)
+    return first, trials_of(first, others, ways, now=now)
 
 
 def _outputs(subject: Subject, batch: Batch, recipe: Recipe) -> int:
