@@ -76,7 +76,9 @@ def record(
         return
     pace = {"seconds": round(done.seconds, 1), "views_per_s": round(done.views / max(done.seconds, 1e-9), 1)}
     about = {**describe(Tape.open(path)), "recorded_views": done.views, **pace}
-    following = f"deitkit distill --recipe {recipe} --tape {shlex.quote(str(path))}"
+    same = [("--recipe", recipe), *(("--teacher", name) for name in teacher or ()), ("--dataset", dataset)]
+    same += [("--data", data), *(("--set", change) for change in sets or ()), ("--tape", str(path))]
+    following = shlex.join(["deitkit", "distill", *(word for pair in same if pair[1] for word in pair)])
     if as_json:
         render.print_json({**about, "next": following})
         return

@@ -23,6 +23,7 @@ from deitkit.schema import Recipe
 Part = TypeVar("Part")
 PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves
+ORDER = ("disagreement", "tokens", "positions", "resolutions", "tradeoff", "attention", "errors")  # of analyses
 BROKEN = (DeitkitError, OSError, ValueError, KeyError, TypeError)
 
 
@@ -146,7 +147,9 @@ class RunFolder:
     @cached_property
     def saved(self) -> list[SavedReport]:
         """The reports of analyses that were made before."""
-        found = (read_report(path) for path in sorted(self.run.reports.glob("*.json")))
+        first = {name: place for place, name in enumerate(ORDER)}
+        paths = sorted(self.run.reports.glob("*.json"), key=lambda path: (first.get(path.stem, len(ORDER)), path.name))
+        found = (read_report(path) for path in paths)
         return [report for report in found if report is not None]
 
     @property

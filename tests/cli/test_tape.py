@@ -47,7 +47,8 @@ def test_a_tape_is_recorded_shown_and_gone_on_with(
     out, err = call(*words, "--epochs", ":1")
     assert "tapes/quickstart-student" in out and "hard" in out
     assert "views 1,408/1,408" in err
-    assert err.endswith("next: deitkit distill --recipe quickstart/student --tape tapes/quickstart-student\n")
+    again = f"--teacher {teacher} --set train.epochs=2 --set schedule.warmup_epochs=0 --tape tapes/quickstart-student"
+    assert err.endswith(f"next: deitkit distill --recipe quickstart/student {again}\n")
     found = json.loads(call(*words, "--json")[0])
     assert (found["epochs"], found["views"], found["recorded_views"]) == (2, 2816, 1408)
     assert (found["bytes_per_view"], found["bytes"], found["missing"]) == (1, 2816, [])

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from deitkit.analysis.draw.sheet import (
@@ -125,7 +126,7 @@ def _picture(axes: Axes, panel: Panel, panels: Panels, bounds: tuple[float, floa
 def _say_scale(figure: Figure, image: AxesImage, panels: Panels, *, width: float, height: float, shared: bool) -> None:
     if shared:
         bar = figure.add_axes((0.2 / width, 0.5 / height, SCALE_WIDTH / width, 0.12 / height))
-        figure.colorbar(image, cax=bar, orientation="horizontal", label=panels.unit)
+        figure.colorbar(image, cax=bar, orientation="horizontal", label=panels.unit, ticks=MaxNLocator(5))
         return
     ends = "around 0, to its greatest size" if panels.diverging else "from its least value (dark) to its greatest"
     unit = f", in {panels.unit}" if panels.unit else ""
