@@ -67,6 +67,7 @@ VERBS: dict[str, Verb | Group] = {
             ),
         },
     ),
+    "report": Verb("deitkit.cli.report", "report", "Write one or several runs as one HTML file."),
     "explore": Verb("deitkit.cli.explore", "explore", "Look at a run's predictions in FiftyOne."),
     "data": Group(
         "List, download, check, look at and pack data sets.",

@@ -16,7 +16,9 @@ from safetensors.numpy import save_file
 
 from deitkit.predictions import Predictions, head_predictions
 from deitkit.recipe import load_recipe, override
+from deitkit.report import build_page
 from deitkit.run import Run
+from tests.report.reading import Reader, read
 
 # What a careless page would take for markup.
 NAMES = ('<script>alert("cat")</script>', "dog & 'puppy'", '"><img src=x onerror=alert(1)>', "owl")
@@ -116,3 +118,21 @@ def student(make_run: MakeRun) -> Run:
     """A distilled student, its teacher beside it."""
     make_run("teacher", heads=("class",), seed=1)
     return make_run("student")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Run:
+    """A student beside its teacher, that no test changes."""
+    root = tmp_path_factory.mktemp("runs")
+    build_run(root, pictures, "teacher", heads=("class",), seed=1)
+    return build_run(root, pictures, "student")
+
+
+@pytest.fixture(scope="module")
+def html(shown: Run) -> str:
+    return build_page([shown.path]).html
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Reader:
+    return read(html)

@@ -66,3 +66,10 @@ def read(html: str) -> Reader:
     reader.close()
     reader.unclosed += [element.tag for element in reader._open]
     return reader
+
+
+def table_of(reader: Reader, caption: str) -> str:
+    """The words of the table with that caption."""
+    found = [element.text for element in reader.all("table") if caption in element.text]
+    assert found, caption
+    return " ".join(found[0].split())
