@@ -47,7 +47,7 @@ def distilled(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def taught_by(teacher: Path, **changes: Any) -> Any:
-    return tiny(teacher={"model": str(teacher)}, loss={"second_token": "teacher"}, **changes)
+    return tiny(teacher={"model": str(teacher), "check": False}, loss={"second_token": "teacher"}, **changes)
 
 
 def evaluations(run: Run) -> list[dict[str, Any]]:

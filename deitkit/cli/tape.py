@@ -77,7 +77,9 @@ def record(
     pace = {"seconds": round(done.seconds, 1), "views_per_s": round(done.views / max(done.seconds, 1e-9), 1)}
     about = {**describe(Tape.open(path)), "recorded_views": done.views, **pace}
     same = [("--recipe", recipe), *(("--teacher", name) for name in teacher or ()), ("--dataset", dataset)]
-    same += [("--data", data), *(("--set", change) for change in sets or ()), ("--tape", str(path))]
+    numbers = {"--val-fraction": val_fraction, "--image-size": image_size, "--seed": seed}
+    same += [("--data", data), *((name, str(value)) for name, value in numbers.items() if value is not None)]
+    same += [*(("--set", change) for change in sets or ()), ("--tape", str(path))]
     following = shlex.join(["deitkit", "distill", *(word for pair in same if pair[1] for word in pair)])
     if as_json:
         render.print_json({**about, "next": following})
