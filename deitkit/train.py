@@ -78,9 +78,12 @@ def train_run(
     overwrite: bool = False,
     workers: int = 0,
     device: str = "auto",
+    strict: bool = False,
     observer: Observer | None = None,
 ) -> FitResult:
     """Do what the recipe says in the run folder `path`; with `resume`, go on where it stopped.
+
+    `strict` refuses a tape that was recorded with other versions or on another kind of device.
 
     Raises:
         DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
@@ -95,7 +98,7 @@ def train_run(
         run.refuse_occupied(overwrite=overwrite)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with join_world(picked.type) as world, run.lock() if world.is_main else contextlib.nullcontext():
-        training = build(recipe, world=world, device=picked, workers=workers)
+        training = build(recipe, world=world, device=picked, workers=workers, strict=strict)
         if recipe.teacher is not None and recipe.teacher.check and not again:
             training.messages += brief_check(training)
         if world.is_main:

@@ -36,6 +36,9 @@ FinetuneRecipe = Annotated[
 TapeRef = Annotated[
     str, typer.Option("--tape", help="A teacher's recorded answers (deitkit tape record), in place of the teacher.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
+]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
 ValFraction = Annotated[
     float | None, typer.Option("--val-fraction", help="Share of images held out, where there is no val split.")
@@ -64,6 +67,7 @@ class Options:
     device: str
     dry_run: bool
     as_json: bool
+    strict: bool = False
     origins: dict[str, str] = field(default_factory=dict)  # of changes that the command line does not spell out
 
 
@@ -84,10 +88,11 @@ def pretrain(
 
 
 def distill(
-    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, tape: TapeRef = "", dataset: Dataset = "",
-    data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None,
-    seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
-    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
+    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, tape: TapeRef = "", strict: Strict = False,
+    dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None,
+    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
+    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a student from random weights with a teacher.
 
@@ -97,15 +102,16 @@ def distill(
         sets, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size,
         epochs=epochs, seed=seed,
     )  # fmt: skip
-    train("distill", Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json))
+    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json, strict)
+    train("distill", options)
 
 
 def finetune(
     recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = None, tape: TapeRef = "",
-    dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None,
-    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
-    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
-    as_json: AsJson = False,
+    strict: Strict = False, dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None,
+    image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "",
+    resume: Resume = False, overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto",
+    dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train further from earlier weights, at the same or another resolution.
 
@@ -119,7 +125,7 @@ def finetune(
         sets, start=start, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction,
         image_size=image_size, epochs=epochs, seed=seed,
     )  # fmt: skip
-    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json)
+    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json, strict)
     train("finetune", fill_in(options))
 
 
@@ -240,7 +246,7 @@ def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float
     try:
         result = train_run(
             recipe, output, resume=options.resume, overwrite=options.overwrite, workers=workers,
-            device=options.device, observer=observer(Path(output).name),
+            device=options.device, strict=options.strict, observer=observer(Path(output).name),
         )  # fmt: skip
     except Interrupted:
         say_how_to_go_on()
