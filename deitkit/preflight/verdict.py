@@ -2,8 +2,9 @@
 
 No: it answers with NaN or infinity; its classes do not fit; it is no better than always naming the most frequent class
 (binomial test, p > 0.001), or its skill, (accuracy - chance) / (1 - chance), is below 0.2; its outputs stand in another
-order (five points better, p < 0.001); another normalisation or channel order is better by five points (p < 0.001); or
-the student given is as good or better.
+order (five points better, p < 0.001), or in none (20 points better, but several classes have the same output, as with a
+random head); another normalisation or channel order is better by five points (p < 0.001); or the student given is as
+good or better.
 Probably: its skill is below 0.5; the accuracy is known to no better than five points; another normalisation is better
 by one to five points; some classes seem swapped; on the student's views it agrees with a label less than half as often
 as on whole images; its probabilities are off by 0.15 or more (ECE) and the student learns from them; it is better than

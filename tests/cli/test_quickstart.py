@@ -88,14 +88,31 @@ def test_the_fused_heads_reach_96_percent_and_everything_is_reported(workplace: 
     assert {path.suffix for path in reports.iterdir()} >= {".json", ".csv", ".png", ".svg"}
 
 
+RECORD = "deitkit tape record --recipe quickstart/student --teacher runs/quickstart/teacher"
+# What an example takes for granted.
+BEFORE = {
+    "tape show": [f"{RECORD} --epochs 0:1 -o tapes/digits"],
+    "tape merge": [f"{RECORD} --epochs 0:1 -o tapes/a", f"{RECORD} --epochs 1:2 -o tapes/b"],
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", [verb for verb in examples() if verb != "quickstart"])
+@pytest.mark.parametrize("verb", [verb for verb in examples() if verb not in ("quickstart", "data download")])
 def test_every_verbs_example_runs(verb: str, workplace: Path) -> None:
+    for command in BEFORE.get(verb, ()):
+        assert deitkit(command, workplace).returncode == 0
     done = deitkit(examples()[verb], workplace)
     if verb == "explore" and "MongoDB, does not answer" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.slow
+def test_the_example_of_a_download_asks_the_host(workplace: Path) -> None:
+    done = deitkit(f"{examples()['data download']} --mirror http://127.0.0.1:9", workplace)  # nobody listens there
+    assert done.returncode == 2
+    assert "127.0.0.1 cannot be reached" in done.stderr
 
 
 @pytest.mark.slow
