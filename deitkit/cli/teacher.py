@@ -59,12 +59,13 @@ def check(
     giving pixels; on the student's own views, augmented and mixed: agreement with the labels; and what the teacher
     costs beside the student. --stated shows what may explain a difference to a stated accuracy.
 
-    The verdict is NO (exit code 2) if its answers are not finite; its classes do not fit; it is no better than chance,
-    or has a skill, (top-1 - chance) / (1 - chance), below 0.2; its outputs stand in another order or in none, or its
-    pixels are given in the wrong way (five points and p < 0.001 each); or --student is as good. It is PROBABLY if the skill is
-    below 0.5; top-1 is known to no better than 5 points; another normalisation gains 1 to 5 points; some classes seem
-    swapped; it agrees with the labels of views less than half as often as with those of whole images; soft labels are
-    off by 0.15 (ECE); --student may be as good; or 5 points of --stated are unexplained. Else YES.
+    The verdict is NO (exit code 2) if its answers are not finite; its classes do not fit; it is no better than
+    chance, or has a skill, (top-1 - chance) / (1 - chance), below 0.2; its outputs stand in another order or in
+    none, or its pixels are given in the wrong way (five points and p < 0.001 each); or --student is as good. It is
+    PROBABLY if the skill is below 0.5; top-1 is known to no better than 5 points; another normalisation gains 1 to
+    5 points; some classes seem swapped; it agrees with the labels of views less than half as often as with those of
+    whole images; soft labels are off by 0.15 (ECE); --student may be as good; or 5 points of --stated are
+    unexplained. Else YES.
 
     Example: deitkit teacher check runs/quickstart/teacher --dataset digits
     """
