@@ -48,6 +48,7 @@ def wizard() -> None:
         path = write_recipe(share, unused(Path("my_teacher.toml")), convnet=True)
         train("pretrain", replace(options, recipe=str(path), output=str(teacher)))
         answers = replace(answers, earlier=str(teacher), minutes=answers.minutes * 3 / 4)
+        options = replace(options, changes={"teacher.check": False})  # its accuracy was shown a moment ago
     path = write_recipe(answers, unused(Path("my_recipe.toml")))
     verb = VERBS[answers.goal]
     output = unused(Path("runs") / path.stem)
