@@ -35,11 +35,15 @@ class ModelInfo:
     dataset: str = ""
     data_fingerprint: str = ""
     recipe: str = ""
+    exif_orientation: bool = False
     fusion: Fusion = "softmax"
 
     @classmethod
     def of(cls, data: Data, size: tuple[int, int], class_names: tuple[str, ...], **more: Any) -> ModelInfo:
-        return cls(class_names, size, data.mean, data.std, data.crop_ratio, data.interpolation, data.dataset, **more)
+        return cls(
+            class_names, size, data.mean, data.std, data.crop_ratio, data.interpolation, data.dataset,
+            exif_orientation=data.exif_orientation, **more,
+        )  # fmt: skip
 
 
 def save_model(folder: Path, student: Student, info: ModelInfo) -> None:

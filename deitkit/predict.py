@@ -17,7 +17,7 @@ from deitkit.data.loader import EvalLoader, normalised, per_channel
 from deitkit.data.sources import Source, subset
 from deitkit.distributed import World
 from deitkit.errors import DeitkitError
-from deitkit.model import Heads, Student, Tokens
+from deitkit.model import Heads, Student
 from deitkit.model_folder import fusion_as_json
 from deitkit.predictions import HeadPredictions, Predictions, concatenate, head_predictions
 from deitkit.weights import LoadedModel, ModelInfo
@@ -33,7 +33,7 @@ def evaluation_loader(
     indices: Sequence[int] | None = None,
     reading: Reading = AS_IT_LIES,
 ) -> EvalLoader:
-    """The source's images as the model's own protocol crops and normalises them."""
+    """The source's images as the model's own protocol orients, crops and normalises them."""
     return EvalLoader(
         source,
         size=info.size,
@@ -42,7 +42,7 @@ def evaluation_loader(
         crop_ratio=info.crop_ratio,
         interpolation=info.interpolation,
         batch_size=batch_size,
-        reading=reading,
+        reading=replace(reading, exif_orientation=info.exif_orientation),
         workers=workers,
         device=device,
         indices=indices,
@@ -174,29 +174,13 @@ def _table(
 
 
 @torch.inference_mode()
-def token_batches(
-    model: LoadedModel, source: Source, *, device: torch.device, limit: int | None = None, batch_size: int = 64
-) -> list[Tokens]:
-    """The tokens of the source's first `limit` images, a batch each, on the CPU."""
-    count = len(source) if limit is None else min(limit, len(source))
-    student = model.student.eval().to(device)
-    loader = evaluation_loader(source, model.info, device=device, batch_size=batch_size, indices=range(count))
-    batches = []
-    for _, images, _ in loader:
-        tokens = student.tokens(images)
-        moved = {name: getattr(tokens, name).cpu() for name in ("embedding", "input", "layers", "normed")}
-        batches.append(replace(tokens, **moved))
-    return batches
-
-
-@torch.inference_mode()
 def classify(model: LoadedModel, paths: Sequence[Path], *, device: torch.device, top: int = 5) -> list[dict[str, Any]]:
     """Each image file through every head: `{"image", "heads": {head: [{"class", "confidence"}, ...]}}`."""
     info, student = model.info, model.student.eval().to(device)
     mean, std = per_channel(info.mean, device), per_channel(info.std, device)
     answers = []
     for path in paths:
-        image = decode(path.read_bytes(), name=str(path))
+        image = decode(path.read_bytes(), str(path), Reading(exif_orientation=info.exif_orientation))
         view = torch.from_numpy(evaluation_view(image, info.size, info.crop_ratio, info.interpolation))
         heads = student(normalised(view[None].to(device), mean, std))
         guesses = {}

@@ -9,15 +9,14 @@ from typing import Any, Literal
 import tomlkit
 import torch
 
+from deitkit.adopt import adopt_model
 from deitkit.choose import Choice
 from deitkit.data.augment import open_image
 from deitkit.data.sources import Source, image_name
 from deitkit.model import build_student
 from deitkit.optim import build_optimizer
 from deitkit.recipe import validate
-from deitkit.run import Run
-from deitkit.schema import Data, Recipe
-from deitkit.weights import find_model, load_model
+from deitkit.schema import Data, Model, Recipe
 
 Goal = Literal["pretrain", "distill", "finetune", "teacher"]
 SMALL_IMAGE = 48  # pixels: up to here patches of 4 px at 32 px see all there is
@@ -94,23 +93,10 @@ def _model(source: Source, goal: Goal, earlier: str, device: torch.device) -> li
 
 
 def _model_of(earlier: str) -> list[Choice]:
-    """The [model] table that an earlier model was built from."""
-    folder = find_model(earlier)
-    if folder.name == "model" and Run.is_run(folder.parent):
-        model = Run(folder.parent).recipe().model
-        return [
-            Choice("model.name", model.name, f"as in {earlier}"),
-            Choice("model.options", model.options, f"as in {earlier}"),
-            Choice("model.image_size", list(model.size), f"as in {earlier}"),
-            Choice("model.drop_path", 0.0, "too short a run for it"),
-        ]
-    student = load_model(earlier).student
-    options = {key: value for key, value in student.arguments.items() if key not in ("num_classes", "drop_path_rate")}
-    return [
-        Choice("model.name", f"timm:{student.architecture}", f"as in {earlier}"),
-        Choice("model.options", options, f"as in {earlier}"),
-        Choice("model.drop_path", 0.0, "too short a run for it"),
-    ]
+    """The [model] table of the model that the weights come from."""
+    changes = adopt_model(earlier, Model(name="deit_base")).changes
+    choices = [Choice(key, value, f"as in {earlier}") for key, value in changes.items()]
+    return [*choices, Choice("model.drop_path", 0.0, "too short a run for it")]
 
 
 def _data(data: Data) -> list[Choice]:

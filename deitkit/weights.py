@@ -18,12 +18,11 @@ from deitkit.model_folder import ModelInfo, find_model, save_model
 from deitkit.positions import POSITION_MODES, mean_norm, resample_pos_embed
 from deitkit.references import describe, open_reference
 from deitkit.schema import Data, PositionMode
-from deitkit.transfer import Transfer, start_from
 from deitkit.weight_files import read_weights
 
 __all__ = [
-    "LoadedModel", "ModelInfo", "Resampling", "Transfer", "find_model", "grid_of", "load_info", "load_model",
-    "read_weights", "save_model", "start_from", "upscale",
+    "LoadedModel", "ModelInfo", "Resampling", "find_model", "grid_of", "load_info", "load_model", "read_weights",
+    "save_model", "upscale",
 ]  # fmt: skip
 
 

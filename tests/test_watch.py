@@ -13,7 +13,7 @@ import torch
 from deitkit.data.sources import open_source, subset
 from deitkit.distributed import World
 from deitkit.model import Student, build_student
-from deitkit.predict import predict, token_batches
+from deitkit.predict import evaluation_loader, predict
 from deitkit.predictions import Predictions
 from deitkit.run import Run
 from deitkit.schema import Data, Model
@@ -73,7 +73,10 @@ def test_agreements_are_the_shares_of_equal_decisions(distilled: Run, teacher: P
 
 
 def test_the_tokens_cosine_is_the_mean_over_all_images(distilled: Run) -> None:
-    batches = token_batches(load_model(distilled.path), open_source(DIGITS, "val"), device=CPU)
+    model = load_model(distilled.path)
+    with torch.inference_mode():
+        loader = evaluation_loader(open_source(DIGITS, "val"), model.info, device=CPU)
+        batches = [model.student.tokens(images) for _, images, _ in loader]
     pairs = zip(*((batch.layers[-1], batch.normed) for batch in batches), strict=True)
     last, normed = (torch.cat(parts, dim=1).double() for parts in pairs)
     expected = [(x[0] * x[1]).sum(-1) / (x[0].norm(dim=-1) * x[1].norm(dim=-1)) for x in (last, normed)]

@@ -59,9 +59,9 @@ def upscale(
 
 def default_folder(model: str, to: str) -> Path:
     """Beside the model; for one from afar, in the working folder under its own name."""
-    if ":" in model:
-        return Path(f"{model.partition(':')[2].partition('@')[0].rpartition('/')[2]}_{to}")
-    path = Path(model)
+    from deitkit.cli.use import local_folder
+
+    path = local_folder(model)
     return path.with_name(f"{path.stem if path.is_file() else path.name}_{to}")
 
 

@@ -131,12 +131,12 @@ def _ask_choice(question: str, choices: list[str], *, default: str) -> str:
 
 
 def _ask_model(question: str) -> str:
-    from deitkit.weights import find_model
+    from deitkit.references import describe
 
     while True:
         answer: str = typer.prompt(question)
         try:
-            find_model(answer)
+            describe(answer)
             return answer
         except DeitkitError as error:
             render.say_error(error.message())

@@ -90,7 +90,7 @@ class UnitMaker:
             # let go before the next: large photographs fill the memory
             image = self._load(files.pop(), int(shown[position]))
             for group, place in enumerate(places[:, position].tolist()):
-                views[group, place] = self._view(image, plans[group][place])
+                views[group, place] = view_of(image, plans[group][place], self.recipe)
         noise = [erasing_noise(drawn[index]).ravel() for drawn in plans for index in drawn.erased]
         return UnitViews(
             images=torch.from_numpy(views).flatten(0, 1),
@@ -143,16 +143,13 @@ class UnitMaker:
             for group, order in zip(unit.groups, orders, strict=True)
         ]
 
-    def _view(self, image: Image.Image, plan: Plan) -> Pixels:
-        """[3, H, W] uint8. What geometric operations lay bare has the mean colour, as in timm."""
-        red, green, blue = (round(255 * value) for value in self.recipe.data.mean)
-        return make_view(
-            image,
-            plan,
-            size=self.recipe.model.size,
-            interpolation=self.recipe.data.interpolation,
-            fill=(red, green, blue),
-        )
+
+def view_of(image: Image.Image, plan: Plan, recipe: Recipe) -> Pixels:
+    """[3, H, W] uint8. What geometric operations lay bare has the mean colour, as in timm."""
+    red, green, blue = (round(255 * value) for value in recipe.data.mean)
+    return make_view(
+        image, plan, size=recipe.model.size, interpolation=recipe.data.interpolation, fill=(red, green, blue)
+    )
 
 
 class _BrokenAt(Exception):

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from deitkit.data.augment import Reading, UnreadableImage, decode, erasing_noise, make_view
+from deitkit.data.augment import Reading, UnreadableImage, decode, erasing_noise
 from deitkit.data.loader import Batch, TrainLoader, erase_boxes, normalised, per_channel
+from deitkit.data.makers import view_of
 from deitkit.data.plan import draw_plans
 from deitkit.data.sources import Source, image_name
 from deitkit.data.stream import order, plan_stream
@@ -72,10 +73,7 @@ def augmented_view(source: Source, recipe: Recipe, index: int, *, epoch: int, re
         recipe.augment, recipe.model.size, np.array([image.height]), np.array([image.width]), seed=recipe.train.seed,
         epoch=epoch, images=np.array([index]), repeat=repeat,
     )  # fmt: skip
-    red, green, blue = (round(255 * value) for value in recipe.data.mean)
-    view = make_view(
-        image, plans[0], size=recipe.model.size, interpolation=recipe.data.interpolation, fill=(red, green, blue)
-    )
+    view = view_of(image, plans[0], recipe)
     batch = normalised(torch.from_numpy(view[None].copy()), *_moments(recipe))
     erase_boxes(batch, torch.from_numpy(plans.erase), torch.from_numpy(erasing_noise(plans[0]).ravel()))
     view_pixels: Pixels = to_pixels(batch, recipe)[0]

@@ -17,7 +17,10 @@ from deitkit.data.loader import EvalLoader, TrainLoader
 from deitkit.data.sources import open_source
 from deitkit.data.stream import plan_stream
 from deitkit.errors import DeitkitError
-from deitkit.schema import Data, Recipe
+from deitkit.model import build_student
+from deitkit.predict import classify
+from deitkit.schema import Data, Model, Recipe
+from deitkit.weights import ModelInfo, load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest resets filters
 Build = Callable[..., Recipe]
@@ -186,3 +189,17 @@ def test_evaluation_leaves_unreadable_images_out_only_on_request(damaged: Data, 
     assert indices(Reading.of(damaged)) == [0, 1, 2, 3, 5]
     with pytest.raises(UnreadableImage, match=r"b/001\.png"):
         indices(Reading())
+
+
+def test_a_model_that_learned_upright_images_is_evaluated_on_upright_ones(shared_data, tmp_path):
+    data, names = Data(exif_orientation=True), ("a", "b")
+    student = build_student(Model(name="deit_nano", image_size=32), 2)
+    answers = {}
+    for turned in (False, True):
+        info = ModelInfo.of(data.model_copy(update={"exif_orientation": turned}), (32, 32), names)
+        save_model(tmp_path / str(turned), student, info)
+        model = load_model(tmp_path / str(turned))
+        assert model.info.exif_orientation is turned
+        picture = shared_data / "broken/exif_orientation_6.jpg"
+        (answers[turned],) = classify(model, [picture], device=torch.device("cpu"), top=1)
+    assert answers[False]["heads"] != answers[True]["heads"]
