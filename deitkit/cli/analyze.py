@@ -29,16 +29,16 @@ def reports_folder(reference: str, output: str) -> Path:
     return Path(output) if output else Reference.parse(reference).folder / "reports"
 
 
-def show(report: Report, folder: Path, *, as_json: bool) -> None:
-    """Save a report and print it."""
+def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:
+    """Save a report and print it, but for the tables named; JSON has no pixels."""
     from deitkit.analysis.save import save_report
 
     saved = save_report(report, folder)
     if as_json:
-        render.print_json(report)
+        render.print_json(report.as_dict())
         return
-    print_report(report)
-    render.say(f"wrote {', '.join(path.name for path in saved)} to {folder}")
+    print_report(report, without=without)
+    render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
 
 
 def print_report(report: Report, *, without: tuple[str, ...] = ()) -> None:

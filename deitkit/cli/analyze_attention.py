@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder
+from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -50,13 +50,11 @@ def attention(
 
     Example: deitkit analyze attention examples/digits --model runs/quickstart/student_32
     """
-    from deitkit.cli.analyze_tokens import show_without
-
     report = attention_of(
         model, images or [], layer=layer, head=head, token=token, limit=limit, dataset=dataset, data=data, split=split,
         device=device,
     )  # fmt: skip
-    show_without(report, reports_folder(model, output), tables=("heads",), as_json=as_json)
+    show(report, reports_folder(model, output), as_json=as_json, without=("heads",))
 
 
 def attention_of(

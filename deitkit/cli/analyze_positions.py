@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder
+from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
@@ -38,13 +38,11 @@ def positions(
 
     Example: deitkit analyze positions runs/quickstart/student --sizes 16,24,32,48
     """
-    from deitkit.cli.analyze_tokens import show_without
-
     report = positions_of(
         run, sizes=sizes, modes=modes, accuracy=accuracy, limit=limit, dataset=dataset, data=data, split=split,
         device=device,
     )  # fmt: skip
-    show_without(report, reports_folder(run, output), as_json=as_json)
+    show(report, reports_folder(run, output), as_json=as_json)
 
 
 def positions_of(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deitkit.cli import render
-from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, print_report, reports_folder
+from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -46,19 +45,7 @@ def tokens(
     report = tokens_of(
         runs, controls=control or (), limit=limit, dataset=dataset, data=data, split=split, device=device
     )
-    show_without(report, reports_folder(runs[0], output), tables=("classes",), as_json=as_json)
-
-
-def show_without(report: Report, folder: Path, *, tables: tuple[str, ...] = (), as_json: bool) -> None:
-    """Save a report and print it, but for these tables; JSON has no pixels."""
-    from deitkit.analysis.save import save_report
-
-    saved = save_report(report, folder)
-    if as_json:
-        render.print_json(report.as_dict())
-        return
-    print_report(report, without=tables)
-    render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
+    show(report, reports_folder(runs[0], output), as_json=as_json, without=("classes",))
 
 
 def tokens_of(
