@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -282,6 +283,19 @@ def find_runs(root: str | Path = "runs") -> list[Run]:
     return sorted(runs, key=lambda run: (run.path / "environment.json").stat().st_mtime)
 
 
+_PROCESSOR = {"cpu family": "family", "model": "model", "stepping": "stepping"}
+
+
+def processor() -> str:
+    """What the processor calls itself: kinds reckon with instructions of their own, and differ in the last bit."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return platform.processor() or platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model|stepping)\s*:\s*(.+)$", path.read_text(), re.MULTILINE))
+    numbers = [f"{word} {found[key]}" for key, word in _PROCESSOR.items() if key in found]
+    return ", ".join([found.get("model name", platform.machine()), *numbers])
+
+
 def describe_environment(**more: Any) -> dict[str, Any]:
     """Versions, platform and command line, with what the caller knows (devices, threads, data fingerprint)."""
     versions = {}
@@ -294,6 +308,7 @@ def describe_environment(**more: Any) -> dict[str, Any]:
         "command": ["deitkit", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
         "versions": versions,
         **more,
     }

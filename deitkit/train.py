@@ -298,9 +298,9 @@ def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, 
             value=str(run.path),
             remedy="restore the data, or start a new run with --output OTHER",
         )
-    for key in ("versions", "device", "threads", "ranks", "accumulation"):
-        if before.get(key) != now[key]:
-            observer.say(f"{key} was {before.get(key)}, is {now[key]}: equal to the last bit is no longer promised")
+    for key in ("versions", "processor", "device", "threads", "ranks", "accumulation"):
+        if key in before and before[key] != now[key]:
+            observer.say(f"{key} was {before[key]}, is {now[key]}: equal to the last bit is no longer promised")
     run.write_json("environment.json", {**before, "resumed": [*before.get("resumed", []), now]})
 
 

@@ -15,7 +15,7 @@ from deitkit.data.sources import open_source
 from deitkit.errors import DeitkitError
 from deitkit.metrics import CLOCK_FIELDS, Sums
 from deitkit.recipe import validate
-from deitkit.run import Run
+from deitkit.run import Run, processor
 from deitkit.schema import Data, Recipe
 from deitkit.train import Silent, train_run
 
@@ -95,6 +95,29 @@ def test_a_crashed_run_resumes_to_the_last_bit(unbroken: Run, tmp_path: Path, cr
             train_run(tiny(), tmp_path / "run", device="cpu", resume=index > 0, observer=CrashAt(step))
     resumed = train_run(tiny(), tmp_path / "run", device="cpu", resume=True).run
     assert_equal(comparable(resumed), comparable(unbroken))
+
+
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_resuming_on_another_processor_says_what_is_no_longer_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deitkit.run.processor", lambda: "an older one")
+    with pytest.raises(Crash):
+        train_run(tiny(), tmp_path / "run", device="cpu", observer=CrashAt(4))
+    monkeypatch.undo()
+    listener = Listener()
+    train_run(tiny(), tmp_path / "run", device="cpu", resume=True, observer=listener)
+    (said,) = [message for message in listener.said if "processor" in message]
+    assert said.startswith(f"processor was an older one, is {processor()}: equal to the last bit")
 
 
 def test_a_run_leaves_what_the_design_names(unbroken: Run) -> None:

@@ -24,7 +24,7 @@ from deitkit.data.stream import StreamShape
 from deitkit.errors import DeitkitError
 from deitkit.hub import WEIGHTS
 from deitkit.model_folder import find_model
-from deitkit.run import describe_environment, write_atomic
+from deitkit.run import describe_environment, processor, write_atomic
 from deitkit.schema import Recipe
 from deitkit.tape.layout import Layout
 from deitkit.teachers.factory import FORM
@@ -146,7 +146,7 @@ def surroundings(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     known = {f"version of {name}": versions[name] for name in VERSIONS}
     known["version of libjpeg-turbo"] = features.version("libjpeg_turbo")
     if device.type == "cpu":
-        return {**known, "device": "cpu", "threads": torch.get_num_threads()}
+        return {**known, "device": "cpu", "threads": torch.get_num_threads(), "processor": processor()}
     return {**known, "device": device.type, "train.deterministic": recipe.train.deterministic}
 
 

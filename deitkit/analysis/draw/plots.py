@@ -42,7 +42,7 @@ def draw_curves(curves: Curves) -> Figure:
     for number, reference in enumerate(curves.references):
         axes.hlines(
             reference.value, reference.first - 0.35, reference.last + 0.35, colors="0.25",
-            linestyles=("dashed", "dotted")[number % 2], label=reference.label,
+            linestyles=("dashed", "dotted", "dashdot")[number % 3], label=reference.label,
         )  # fmt: skip
     axes.margins(x=0.03)
     name_ticks(axes, curves.ticks, "x", most=int(width * NAMES_PER_INCH))
