@@ -117,3 +117,66 @@ def published_transfer(dataset: str) -> dict[str, float]:
         return {}
     column = TABLE7_DATASETS.index(dataset)
     return {model: row[column] for model, row in TABLE7.items()}
+
+
+@dataclass(frozen=True)
+class PublishedSpeed:
+    """A row of Table 5 or 10. `images_per_s`: on one V100 of 16 GB, of the largest batch that fits, mean of 30 passes.
+
+    `millions` of parameters, `image_size` in pixels, top-1 in percent on ImageNet, ReaL and V2, None where the paper
+    has none. `mark` is what the model is called among its `family`.
+    """
+
+    model: str
+    family: str
+    mark: str
+    millions: int
+    image_size: int
+    images_per_s: float
+    imagenet: float
+    real: float | None
+    v2: float | None
+
+
+# Table 5, and with it Figure 1: accuracy and throughput of DeiT and of its rivals.
+TABLE5 = (
+    PublishedSpeed("resnet18", "ResNet", "18", 12, 224, 4458.4, 69.8, 77.3, 57.1),
+    PublishedSpeed("resnet50", "ResNet", "50", 25, 224, 1226.1, 76.2, 82.5, 63.3),
+    PublishedSpeed("resnet101", "ResNet", "101", 45, 224, 753.6, 77.4, 83.7, 65.7),
+    PublishedSpeed("resnet152", "ResNet", "152", 60, 224, 526.4, 78.3, 84.1, 67.0),
+    PublishedSpeed("regnety_4gf", "RegNetY", "4GF", 21, 224, 1156.7, 80.0, 86.4, 69.4),
+    PublishedSpeed("regnety_8gf", "RegNetY", "8GF", 39, 224, 591.6, 81.7, 87.4, 70.8),
+    PublishedSpeed("regnety_16gf", "RegNetY", "16GF", 84, 224, 334.7, 82.9, 88.1, 72.4),
+    PublishedSpeed("efficientnet_b0", "EfficientNet", "B0", 5, 224, 2694.3, 77.1, 83.5, 64.3),
+    PublishedSpeed("efficientnet_b1", "EfficientNet", "B1", 8, 240, 1662.5, 79.1, 84.9, 66.9),
+    PublishedSpeed("efficientnet_b2", "EfficientNet", "B2", 9, 260, 1255.7, 80.1, 85.9, 68.8),
+    PublishedSpeed("efficientnet_b3", "EfficientNet", "B3", 12, 300, 732.1, 81.6, 86.8, 70.6),
+    PublishedSpeed("efficientnet_b4", "EfficientNet", "B4", 19, 380, 349.4, 82.9, 88.0, 72.3),
+    PublishedSpeed("efficientnet_b5", "EfficientNet", "B5", 30, 456, 169.1, 83.6, 88.3, 73.6),
+    PublishedSpeed("efficientnet_b6", "EfficientNet", "B6", 43, 528, 96.9, 84.0, 88.8, 73.9),
+    PublishedSpeed("efficientnet_b7", "EfficientNet", "B7", 66, 600, 55.1, 84.3, None, None),
+    PublishedSpeed("vit_base_16", "ViT", "B", 86, 384, 85.9, 77.9, 83.6, None),
+    PublishedSpeed("vit_large_16", "ViT", "L", 307, 384, 27.3, 76.5, 82.2, None),
+    PublishedSpeed("deit_tiny", "DeiT", "Ti", 5, 224, 2536.5, 72.2, 80.1, 60.4),
+    PublishedSpeed("deit_small", "DeiT", "S", 22, 224, 940.4, 79.8, 85.7, 68.5),
+    PublishedSpeed("deit_base", "DeiT", "B", 86, 224, 292.3, 81.8, 86.7, 71.5),
+    PublishedSpeed("deit_base_384", "DeiT", "B 384", 86, 384, 85.9, 83.1, 87.7, 72.4),
+    PublishedSpeed("deit_tiny_distilled", "DeiT, distilled", "Ti", 6, 224, 2529.5, 74.5, 82.1, 62.9),
+    PublishedSpeed("deit_small_distilled", "DeiT, distilled", "S", 22, 224, 936.2, 81.2, 86.8, 70.0),
+    PublishedSpeed("deit_base_distilled", "DeiT, distilled", "B", 87, 224, 290.9, 83.4, 88.3, 73.2),
+    PublishedSpeed("deit_tiny_distilled_1000ep", "DeiT, distilled", "Ti, 1000 ep.", 6, 224, 2529.5, 76.6, 83.9, 65.4),
+    PublishedSpeed("deit_small_distilled_1000ep", "DeiT, distilled", "S, 1000 ep.", 22, 224, 936.2, 82.6, 87.8, 71.7),
+    PublishedSpeed("deit_base_distilled_1000ep", "DeiT, distilled", "B, 1000 ep.", 87, 224, 290.9, 84.2, 88.7, 73.9),
+    PublishedSpeed("deit_base_distilled_384", "DeiT, distilled", "B 384", 87, 384, 85.8, 84.5, 89.0, 74.8),
+    PublishedSpeed(
+        "deit_base_distilled_384_1000ep", "DeiT, distilled", "B 384, 1000 ep.", 87, 384, 85.8, 85.2, 89.3, 75.2
+    ),
+)  # fmt: skip
+
+# Table 10: DeiT-B trained at 224 px, and fine-tuned at each of the other sizes.
+TABLE10 = (
+    PublishedSpeed("deit_base", "DeiT", "160", 86, 160, 609.31, 79.9, 84.8, 67.6),
+    PublishedSpeed("deit_base", "DeiT", "224", 86, 224, 291.05, 81.8, 86.7, 71.5),
+    PublishedSpeed("deit_base", "DeiT", "320", 86, 320, 134.13, 82.7, 87.2, 71.9),
+    PublishedSpeed("deit_base", "DeiT", "384", 86, 384, 85.87, 83.1, 87.7, 72.4),
+)  # fmt: skip

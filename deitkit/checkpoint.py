@@ -20,8 +20,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deitkit.data.sources import open_source
 from deitkit.errors import DeitkitError
-from deitkit.run import saving, write_atomic
+from deitkit.model import build_student
+from deitkit.run import Run, saving, write_atomic
+from deitkit.weights import LoadedModel, ModelInfo, load_info, load_model
 
 STEP_FOLDER = re.compile(r"step-(\d{9})$")
 FILES = ("model.safetensors", "state.pt")
@@ -115,6 +118,20 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"checkpoint {folder}: state.pt is a pickle of foreign code and was not executed", value=str(folder)
         ) from error
     return Checkpoint(step, load_file(folder / FILES[0]), state, metrics_bytes)
+
+
+def load_checkpointed(run: Run, checkpoint: str) -> LoadedModel:
+    """A run's model with the weights of one of its checkpoints; the run may be unfinished."""
+    weights = load_checkpoint(run.checkpoints / checkpoint).model
+    if (run.model / "config.json").is_file():
+        student, info = load_model(run.path).student, load_info(run.path)
+    else:
+        recipe = run.recipe()
+        names = open_source(recipe.data, "train").class_names
+        student = build_student(recipe.model, len(names))
+        info = ModelInfo.of(recipe.data, recipe.model.size, names, recipe=recipe.name)
+    student.network.load_state_dict(weights)
+    return LoadedModel(student.eval(), info, f"{run.path}@{checkpoint}")
 
 
 def _sha256(path: Path, *, sync: bool = False) -> str:

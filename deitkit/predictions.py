@@ -188,6 +188,20 @@ def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
     )
 
 
+def local_folder(reference: str) -> Path:
+    """A model's own folder; for one from afar (timm:, hf-hub:) its name in the working folder."""
+    if ":" in reference:
+        return Path(reference.partition(":")[2].partition("@")[0].rpartition("/")[2])
+    return Path(reference)
+
+
+def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
+    """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
+    root = Path(reference).parent if Path(reference).is_file() else local_folder(reference)
+    stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
+    return root / "predictions" / f"{stem}.parquet"
+
+
 def _table(predictions: Predictions) -> pa.Table:
     columns: dict[str, pa.Array] = {"image_id": pa.array(predictions.ids, pa.string())}
     if predictions.paths is not None:

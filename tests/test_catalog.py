@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deitkit.catalog import DATASETS, TABLE7, TABLE7_DATASETS, published_transfer
+from deitkit.catalog import DATASETS, TABLE5, TABLE7, TABLE7_DATASETS, TABLE10, published_transfer
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,26 @@ def test_a_data_sets_transfer_results_are_its_column() -> None:
     }  # fmt: skip
     assert set(TABLE7_DATASETS) <= set(DATASETS)
     assert published_transfer("digits") == published_transfer("imagenet_v2") == {}
+
+
+def test_speeds_and_accuracies_are_those_of_table_5(paper: dict[str, Any]) -> None:
+    rows = [
+        [row.model, f"{row.millions}M", row.image_size, row.images_per_s, row.imagenet, row.real or -1, row.v2 or -1]
+        for row in TABLE5
+    ]
+    assert rows == paper["table5"]["rows"]
+
+
+def test_a_published_model_is_told_from_the_others_by_its_family_and_mark() -> None:
+    assert len({(row.family, row.mark) for row in TABLE5}) == len(TABLE5)
+    assert all(("distilled" in row.model) == (row.family == "DeiT, distilled") for row in TABLE5)
+    assert all(row.model.startswith("deit") == row.family.startswith("DeiT") for row in TABLE5)
+
+
+def test_resolutions_are_those_of_table_10(paper: dict[str, Any]) -> None:
+    assert {row.model for row in TABLE10} == {"deit_base"}
+    rows = [[row.image_size, row.images_per_s, row.imagenet, row.real, row.v2] for row in TABLE10]
+    assert rows == paper["table10"]["rows"]
 
 
 @pytest.mark.parametrize("name", DATASETS)

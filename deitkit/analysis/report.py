@@ -55,12 +55,13 @@ class Matrix:
 class Series:
     """A line of a figure; `spread` is drawn as a band on both sides, None where a point has none.
 
-    A value that was not measured is None, and its place is left empty.
+    A value that was not measured is None, and its place is left empty. A published line is grey.
     """
 
     label: str
     values: tuple[float | None, ...]
     spread: tuple[float | None, ...] = ()
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,18 @@ class Curves:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points of one kind: x [n], y [n], and what stands beside each (or nothing)."""
+    """Points of one kind: x [n], y [n], and what stands beside each (or nothing).
+
+    `intervals` are both ends of each y's, drawn as whiskers. Published points are grey; a `line` has no points.
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     names: tuple[str, ...] = ()
+    intervals: tuple[tuple[float, float], ...] = ()
+    published: bool = False
+    line: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,17 @@ VERBS: dict[str, Verb | Group] = {
                 "attention",
                 "What the class and the distillation token read of images, side by side.",
             ),
+            "errors": Verb(
+                "deitkit.cli.analyze_errors",
+                "errors",
+                "Which images a model gets wrong, how surely, and which labels to doubt.",
+            ),
+            "resolutions": Verb(
+                "deitkit.cli.analyze_resolutions", "resolutions", "What a model gains and costs at other image sizes."
+            ),
+            "tradeoff": Verb(
+                "deitkit.cli.analyze_tradeoff", "tradeoff", "Accuracy against throughput, for any models."
+            ),
         },
     ),
     "report": Verb("deitkit.cli.report", "report", "Write one or several runs as one HTML file."),

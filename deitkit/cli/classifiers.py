@@ -3,6 +3,7 @@
     RUN, a model folder, timm:NAME, hf-hub:OWNER/NAME   every head of the model
     RUN@best, RUN@step-000000123 (or RUN@123)           a checkpoint that the run kept
     RUN@ema                                             the moving average of its weights
+    NAME.onnx, 'FILE.py:FUNCTION?weights=PATH'          a classifier of another making, as teachers may be
     NAME.parquet                                        predictions alone, of whatever made them
     ANY:class, ANY:distillation, ANY:fused              one head alone
 
@@ -15,19 +16,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
+from deitkit.cli.foreign import PUBLISHED, as_model, folder_of, is_foreign, open_foreign, parts_of, spec_of
 from deitkit.errors import DeitkitError, did_you_mean, one_of
 
 if TYPE_CHECKING:
+    from deitkit.data.sources import Source
+    from deitkit.predict import ClassMap
     from deitkit.predictions import Predictions
     from deitkit.run import Run
-    from deitkit.schema import Data
+    from deitkit.schema import Data, Recipe
     from deitkit.weights import LoadedModel
 
 HEADS = ("class", "distillation", "fused")
-PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
 EMA = "ema"
 
 
@@ -48,6 +51,8 @@ class Reference:
         """
         from deitkit.run import Run
 
+        if is_foreign(text):
+            return cls(text)
         place, head, checkpoint = text, "", ""
         front, colon, word = text.rpartition(":")
         is_whole = Path(text).exists() or f"{front}:" in PUBLISHED
@@ -64,8 +69,15 @@ class Reference:
         return self.place.endswith(".parquet")
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether it is an ONNX file or a Python function, whose code is executed when it is asked."""
+        return is_foreign(self.place)
+
+    @property
     def folder(self) -> Path:
-        """The run's or model's folder; a published model's is in the working folder, under its own name."""
+        """The run's or model's folder; one that has none keeps its own in the working folder, under its name."""
+        if self.is_foreign:
+            return folder_of(self.place)
         if self.place.startswith(PUBLISHED):
             return Path(self._parts[-1])
         path = Path(self.place)
@@ -85,6 +97,8 @@ class Reference:
 
     @property
     def _parts(self) -> tuple[str, ...]:
+        if self.is_foreign:
+            return parts_of(self.place)
         if self.place.startswith(PUBLISHED):
             return tuple(self.place.partition(":")[2].partition("@")[0].split("/"))
         alone = self.is_table and Path(self.place).parent.name != "predictions"
@@ -153,7 +167,10 @@ def name_of(text: str, references: Sequence[str]) -> str:
 
 
 def teacher_of(run: str) -> str:
-    """The one teacher of a run's recipe, where it is published or still on this disk; else nothing."""
+    """The one teacher of a run's recipe, where it is published or still on this disk; else nothing.
+
+    An ONNX file or a Python function only where its predictions are kept: no code is executed that nobody asked for.
+    """
     from deitkit.run import Run
 
     place = Reference.parse(run).folder
@@ -161,6 +178,8 @@ def teacher_of(run: str) -> str:
     if teacher is None or len(teacher.models) != 1:
         return ""
     model = teacher.models[0]
+    if is_foreign(model):
+        return model if (folder_of(model) / "predictions").is_dir() else ""
     return model if model.startswith(PUBLISHED) or Path(model).exists() else ""
 
 
@@ -181,6 +200,8 @@ def predictions_of(
 
     They are found, or made and kept. A model that is named twice is there once; heads named one by one are there alone.
     """
+    from deitkit.run import Run
+
     parsed = [Reference.parse(text) for text in references]
     names = short_names(parsed)
     models = [reference for reference in names if not reference.is_table]
@@ -191,7 +212,8 @@ def predictions_of(
         table = _find(model, settings, split, data=data, keep_logits=keep_logits)
         if table is None and settings is not None:
             render.say(f"{name} has no predictions on {settings.dataset} {split} yet: making them")
-            table = _make(model, settings, split, data=data, device=device, keep_logits=keep_logits)
+            recipes = [Run(each.folder).recipe() for each in (*first, *models) if Run.is_run(each.folder)]
+            table = _make(model, settings, split, recipes, data=data, device=device, keep_logits=keep_logits)
         if table is not None:
             heads = [reference.head for reference in parsed if replace(reference, head="") == model]
             tables.append(_with_heads(replace(table, classifier=name), heads))
@@ -202,19 +224,29 @@ def _data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Dat
     """The data of the first that is a run, because a published model has none of its own; else of the first."""
     from deitkit.cli.use import data_settings
     from deitkit.run import Run
+    from deitkit.schema import Data
 
     run = next((reference.folder for reference in references if Run.is_run(reference.folder)), None)
     if run and not dataset and not data:
         return Run(run).recipe().data  # at once, without torch
-    model = next(reference.place for reference in references if not reference.is_table)
+    model = next((reference.place for reference in references if not reference.is_foreign), None)
+    if model is None and not dataset and not data:
+        raise DeitkitError(
+            "none of these says on which images",
+            value=references[0].place,
+            remedy="--dataset NAME, or --data FOLDER, or name a run beside it",
+        )
+    if run is None and model is None:
+        return Data(dataset=dataset or "folder", path=data or None)
     return data_settings(str(run or model), dataset=dataset, data=data)
 
 
 def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Path:
     """Where its predictions are kept."""
-    from deitkit.cli.use import predictions_path
+    from deitkit.predictions import predictions_path
 
-    path = predictions_path(reference.model, settings.dataset, split, data=data)
+    place = str(reference.folder) if reference.is_foreign else reference.model
+    path = predictions_path(place, settings.dataset, split, data=data)
     step = reference.checkpoint if reference.checkpoint != EMA else ""
     return path.with_name(f"{path.stem}@{step}.parquet") if step else path
 
@@ -224,7 +256,6 @@ def _find(
 ) -> Predictions | None:
     """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
     from deitkit.predictions import Predictions
-    from deitkit.run import Run
 
     if settings is None or reference.is_table:
         return Predictions.load(Path(reference.place), logits=keep_logits)
@@ -234,57 +265,68 @@ def _find(
     table = Predictions.load(path, logits=keep_logits)
     if keep_logits and table.head("class").logits is None:
         return None
-    if reference.checkpoint not in ("", EMA):
-        return table if table.settings.get("step") == step_of(Run(reference.folder), reference.checkpoint) else None
-    if data:
+    if any(table.settings.get(key) != value for key, value in _state(reference).items()):
+        return None
+    if data or reference.is_foreign:
         from deitkit.data.sources import open_source
 
         return table if table.fingerprint == open_source(settings, split).fingerprint else None
     return table
 
 
+def _state(reference: Reference) -> dict[str, Any]:
+    """What its predictions are of that changes under its name: a checkpoint's step, the content of files."""
+    from deitkit.run import Run
+
+    if reference.is_foreign:
+        from deitkit.tape.header import weights_digest
+
+        return {"weights": weights_digest(reference.place)}
+    if reference.checkpoint not in ("", EMA):
+        return {"step": step_of(Run(reference.folder), reference.checkpoint)}
+    return {}
+
+
 def _make(
-    reference: Reference, settings: Data, split: str, *, data: str, device: str, keep_logits: bool
-) -> Predictions:
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe], *, data: str, device: str,
+    keep_logits: bool,
+) -> Predictions:  # fmt: skip
     """Run the model over the split, and keep what it says."""
     from deitkit import predict as prediction
-    from deitkit.cli.use import open_for
     from deitkit.data.augment import Reading
     from deitkit.distributed import pick_device
-    from deitkit.run import Run
-    from deitkit.weights import load_model
 
-    picked, is_step = pick_device(device), reference.checkpoint not in ("", EMA)
-    run = Run(reference.folder)
-    model = load_checkpointed(run, reference.checkpoint) if is_step else load_model(reference.model)
-    source, classes = open_for(model, settings, split)
+    picked = pick_device(device)
+    model, source, classes = _open(reference, settings, split, recipes)
     table = prediction.predict(
         model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
         keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
     )  # fmt: skip
-    if is_step:
-        table = replace(table, settings=table.settings | {"step": step_of(run, reference.checkpoint)})
+    table = replace(table, settings=table.settings | _state(reference))
     table.save(_path(reference, settings, split, data=data))
     return table
 
 
-def load_checkpointed(run: Run, checkpoint: str) -> LoadedModel:
-    """A run's model with the weights of one of its checkpoints; the run may be unfinished."""
-    from deitkit.checkpoint import load_checkpoint
+def _open(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe]
+) -> tuple[LoadedModel, Source, ClassMap | None]:
+    """The model, the split, and how its classes are matched; the recipes are of the runs that are named beside it."""
+    from deitkit.checkpoint import load_checkpointed
+    from deitkit.cli.use import open_for
     from deitkit.data.sources import open_source
-    from deitkit.model import build_student
-    from deitkit.weights import LoadedModel, ModelInfo, load_info, load_model
+    from deitkit.run import Run
+    from deitkit.weights import load_model
 
-    weights = load_checkpoint(run.checkpoints / checkpoint).model
-    if (run.model / "config.json").is_file():
-        student, info = load_model(run.path).student, load_info(run.path)
+    if reference.is_foreign:
+        source = open_source(settings, split)
+        spec = spec_of(reference.place, [recipe.teacher for recipe in recipes if recipe.teacher is not None])
+        size = next((recipe.model.size for recipe in recipes), None)
+        return as_model(open_foreign(reference.place, spec, size=size), spec, settings, source), source, None
+    if reference.checkpoint not in ("", EMA):
+        model = load_checkpointed(Run(reference.folder), reference.checkpoint)
     else:
-        recipe = run.recipe()
-        names = open_source(recipe.data, "train").class_names
-        student = build_student(recipe.model, len(names))
-        info = ModelInfo.of(recipe.data, recipe.model.size, names, recipe=recipe.name)
-    student.network.load_state_dict(weights)
-    return LoadedModel(student.eval(), info, f"{run.path}@{checkpoint}")
+        model = load_model(reference.model)
+    return model, *open_for(model, settings, split)
 
 
 def _with_heads(table: Predictions, heads: Sequence[str]) -> Predictions:

@@ -66,10 +66,11 @@ def evaluate(
     import os
 
     from deitkit import predict as prediction
-    from deitkit.cli.use import open_for, predictions_path
+    from deitkit.cli.use import open_for
     from deitkit.data.augment import Reading
     from deitkit.distributed import join_world, pick_device
     from deitkit.model import FUSIONS
+    from deitkit.predictions import predictions_path
     from deitkit.weights import load_model
 
     fused = one_of(fusion, FUSIONS, what="fusion") if fusion else None

@@ -1,107 +1,265 @@
-"""`deitkit explore`: a run's predictions as a FiftyOne dataset, and the App on this machine."""
+"""`deitkit explore`: predictions as a FiftyOne dataset, and the App on this machine."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.analyze import DataPath, Dataset, Split
+from deitkit.cli.classifiers import Reference, name_of, predictions_of, short_names, teacher_of
+from deitkit.cli.foreign import PUBLISHED
+from deitkit.cli.live import remaining
+from deitkit.cli.use import AsJson, Device, data_settings
+from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
     from deitkit.predictions import Predictions
+    from deitkit.schema import Data
+
+SECONDS_BETWEEN_LINES = 5
 
 
 def explore(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run or a model folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a model folder, RUN@best, a .parquet, ...")],
     others: Annotated[
-        list[str] | None, typer.Option("--with", metavar="RUN", help="Show another classifier's answers, too.")
+        list[str] | None, typer.Option("--with", metavar="RUN", help="Another classifier, shown beside it.")
     ] = None,
-    teacher: Annotated[str, typer.Option("--teacher", help="Its teacher [default: the recipe's].")] = "",
-    split: Annotated[str, typer.Option("--split", help="train or val.")] = "val",
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Its teacher, shown beside it [default: the recipe's, if it is here].")
+    ] = "",
+    dataset: Dataset = "", data: DataPath = "", split: Split = "val",
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Store logits: 4 bytes a class, head and image (K = 1000: 4 kB).")
+    ] = False,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="A map of the images by each token of RUN.")] = False,
+    brain: Annotated[
+        bool, typer.Option("--brain", help="Mistakenness; with --logits hardness, with --embeddings uniqueness.")
+    ] = False,
+    heatmaps: Annotated[
+        int, typer.Option("--heatmaps", metavar="N", min=0, help="Attention on N images: the most disputed, or --view.")
+    ] = 0,
     name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete a dataset of that name first, with its tags and views.")
     ] = False,
     launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False,
+    view: Annotated[str, typer.Option("--view", help="Open the App at this saved view.")] = "",
     port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+    device: Device = "auto", as_json: AsJson = False,
+) -> None:  # fmt: skip
     """Look at a run's predictions in FiftyOne.
 
-    Every image with its ground truth, each head's answer with confidence, and the teacher's; a saved view for each kind
-    of disagreement. Running it again updates what deitkit wrote; your tags and fields stay.
+    Builds a FiftyOne dataset, or brings it up to date, from the predictions that are kept; a model runs only where
+    there are none, and for --embeddings and --heatmaps. Every image has its label; each head's answer with its
+    confidence, the probability that it gives to the label, and whether it is right; and how all answers agree. Each
+    answer has an evaluation, for the App's Model Evaluation panel.
 
-    Example: deitkit explore runs/quickstart/student_32
+    Saved views hold what one asks for, the most confident first: teacher right, student wrong; student fixes teacher;
+    heads disagree; all agree, label differs; each classifier's mistakes. Labels are grey, answers green where right
+    and red where wrong.
+
+    Running it again changes what deitkit wrote, and only where something is new: your tags, fields, views and the
+    App as you arranged it stay, and so do classifiers that were shown before. The App listens on 127.0.0.1 until
+    Ctrl-C; from another machine: ssh -L 5151:127.0.0.1:5151 THIS_MACHINE.
+
+    Example: deitkit explore runs/quickstart/student_32 --with runs/quickstart/twin
     """
-    from deitkit.cli.classifiers import predictions_of
+    taught = teacher or own_teacher(run, dataset, data, split)
+    references = [run, *filter(None, [taught]), *(others or [])]
+    options = {
+        "teacher": teacher,
+        "dataset": dataset,
+        "data": data,
+        "split": "" if split == "val" else split,
+        "name": name,
+    }
+    command = shlex.join(
+        ["deitkit", "explore", run, *(word for other in others or [] for word in ("--with", other)),
+         *(word for key, value in options.items() if value for word in (f"--{key}", value)), *["--logits"] * logits]
+    )  # fmt: skip
+    tables = predictions_of(
+        references, dataset=dataset, data=data, split=split, device=device, keep_logits=logits, like=run
+    )
+    settings = settings_of(references, dataset=dataset, data=data)
+    built = build(
+        tables, name or f"deitkit-{Reference.parse(run).short(1)}", overwrite=overwrite, command=command,
+        image_of=files_of(run, tables[0], settings, data=data), places=places_of(references),
+        teacher=name_of(taught, references) if taught else "",
+    )  # fmt: skip
+    view = named_view(built, view)
+    if embeddings or brain or heatmaps:
+        wish = {"embeddings": embeddings, "scores": brain, "heatmaps": heatmaps, "view": view}
+        add_on_request(built, wish, Reference.parse(run), settings, split=split, data=data, device=device)
+    show(built, as_json=as_json)
+    if launch or view:
+        look(built, port, view=view)
+    else:
+        render.say(f"to look at it: {command} --launch")
+
+
+# What is shown
+
+
+def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
+    """The recipe's teacher, if it is a run on this disk or its answers are here; a published one is not fetched."""
+    from deitkit.predictions import predictions_path
+
+    found = teacher_of(run)
+    if not found.startswith(PUBLISHED):
+        return found
+    settings = data_settings(Reference.parse(run).place, dataset=dataset, data=data)
+    if predictions_path(found, settings.dataset, split, data=data).is_file():
+        return found
+    render.say(f"its teacher {found} has no predictions here and is left out; --teacher {found} makes them")
+    return ""
+
+
+def settings_of(references: Sequence[str], *, dataset: str, data: str) -> Data | None:
+    """The data named, or that of the first reference that is a run, or else a model; None where nothing says it."""
+    from deitkit.run import Run
+    from deitkit.schema import Data
+
+    models = [each for each in map(Reference.parse, references) if not each.is_table and not each.is_foreign]
+    run = next((str(each.folder) for each in models if Run.is_run(each.folder)), "")
+    if run or models:
+        return data_settings(run or models[0].place, dataset=dataset, data=data)
+    return Data(dataset=dataset or "folder", path=data or None) if dataset or data else None
+
+
+def places_of(references: Sequence[str]) -> dict[str, str]:
+    """Classifier's name -> the place of its run, model or file, by which the dataset knows it again."""
+    places = {}
+    for reference, name in short_names([Reference.parse(each) for each in references]).items():
+        is_path = not reference.is_foreign and not reference.place.startswith(PUBLISHED)
+        place = str(Path(reference.place).resolve()) if is_path else reference.place
+        places[name] = f"{place}@{reference.checkpoint}" if reference.checkpoint else place
+    return places
+
+
+def files_of(run: str, table: Predictions, settings: Data | None, *, data: str) -> Callable[[int], Path]:
+    """The file of a row's image: where the predictions found it, or below --data.
+
+    Raises:
+        DeitkitError: nobody says where the images are, or they are others.
+    """
+    paths = table.paths
+    if paths is not None and not data:
+        return lambda row: Path(paths[row])
+    if settings is None:
+        raise DeitkitError(
+            f"{run} does not say where its images are", value=run, remedy="--data FOLDER, or name a run with --with"
+        )
+    from deitkit.data.sources import open_source
+    from deitkit.explore.images import image_files
+
+    folder = Reference.parse(run).folder / "predictions" / "images"
+    return image_files(table, open_source(settings, table.split), folder)
+
+
+# The dataset
+
+
+def build(tables: list[Predictions], name: str, **options: Any) -> Any:
+    """The dataset; importing FiftyOne and starting its database takes seconds of its own."""
+    render.say("starting FiftyOne and its database")
     from deitkit.explore import build_dataset
 
-    teacher = teacher or teacher_of(run)
-    references = [run, *([teacher] if teacher else []), *(others or [])]
-    tables = predictions_of(references, split=split, device=device)
-    files = image_files(run, tables[0])
-    dataset = build_dataset(
-        tables, name or f"deitkit-{Path(run).name}", image_of=lambda row: files[row], overwrite=overwrite
-    )
-    views = dataset.list_saved_views()
+    return build_dataset(tables, name, progress=Steps(), **options)
+
+
+def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings: Data | None, **options: str) -> None:
+    """What needs RUN's model, or fiftyone's brain."""
+    from deitkit.explore.extras import Model, Wish, add_extras
+
+    model = None
+    if not run.is_table and settings is not None:
+        word = f"{run.place}@{run.checkpoint}" if run.checkpoint else run.place
+        model = Model(word, run.folder, settings, **options)
+    add_extras(built, Wish(**wish), model, say=lambda text: render.say(f"  {text}"), progress=Steps())
+
+
+def named_view(built: Any, view: str) -> str:
+    """A saved view's name as it is, before anything is made for it."""
+    from deitkit.explore.app import find_view
+
+    return find_view(built, view) if view else ""
+
+
+# The screen
+
+
+class Steps:
+    """What goes on, as lines on stderr: one when a step begins, and one now and then with the time left."""
+
+    def __init__(self) -> None:
+        self.what = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if what != self.what:
+            self.what, self.began, self.first, self.told = what, now, done, now
+            render.say(f"  {what}: {total:,}")
+        elif done < total and now - self.told > SECONDS_BETWEEN_LINES:
+            self.told = now
+            left = remaining(self.began, done - self.first, total - done)
+            render.say(f"  {what}: {done:,} of {total:,}, {left} left")
+
+
+def show(built: Any, *, as_json: bool) -> None:
+    """How often each answer is right, and how many images each saved view holds."""
+    from deitkit.explore.evaluation import MOST
+    from deitkit.explore.record import Record
+
+    record = Record.load(built)
+    right = {field: built.count_values(f"{field}.right") for field in record.answers}
+    answers = {
+        field: {"right": counts.get(True, 0), "images": counts.get(True, 0) + counts.get(False, 0)}
+        for field, counts in right.items()
+    }
+    names, there = [view["name"] for view in record.views], built.list_saved_views()
+    views = {name: len(built.load_saved_view(name)) for name in dict.fromkeys([*names, *there]) if name in there}
     if as_json:
-        render.print_json({"dataset": dataset.name, "samples": len(dataset), "views": views})
-    else:
-        rows = [[view, len(dataset.load_saved_view(view))] for view in views]
-        render.print_table(f"FiftyOne dataset {dataset.name}, {len(dataset):,} images", ["saved view", "images"], rows)
-    if launch:
-        look(dataset, port)
-    else:
-        render.say(f"to look at it: deitkit explore {run} --launch")
+        facts = {"dataset": built.name, "images": record.images, "samples": len(built), "answers": answers}
+        render.print_json({**facts, "views": views})
+        return
+    title = f"FiftyOne dataset {built.name}: {len(built):,} images of {record.images}"
+    rows = [[field, f"{each['right']:,} of {each['images']:,}", share(**each)] for field, each in answers.items()]
+    render.print_table(title, ["answers", "right", "top-1"], rows)
+    if len(built) > MOST:
+        render.say(f"more than {MOST:,} images: without evaluations, which would not fit into memory")
+    width = len(f"{len(built):,}")
+    counts = [[name, f"{count:,}".rjust(width)] for name, count in views.items()]
+    render.print_table("Saved views", ["view", "images"], counts)
 
 
-def look(dataset: Any, port: int) -> None:
-    """The App until it is closed or Ctrl-C. On a remote machine: ssh -L PORT:127.0.0.1:PORT."""
-    import os
-
-    from deitkit import explore as fiftyone_side
-
-    session = fiftyone_side.launch(dataset, port, open_browser=bool(os.environ.get("DISPLAY")))
-    render.say(f"the App is at http://127.0.0.1:{port} on this machine; Ctrl-C ends it")
-    session.wait(-1)
+def share(right: int, images: int) -> str:
+    """A percentage, or nothing of nothing."""
+    return f"{right / images:.2%}" if images else ""
 
 
-def teacher_of(run: str) -> str:
-    """The recipe's teacher where it is a run or model folder that is still there."""
-    from deitkit.run import Run
+def look(built: Any, port: int, *, view: str) -> None:
+    """The App until Ctrl-C, which is how it ends: exit code 0."""
+    from deitkit.explore.app import ADDRESS, launch, tunnel
 
-    if not Run.is_run(Path(run)):
-        return ""
-    teacher = Run(Path(run)).recipe().teacher
-    if teacher is None or not isinstance(teacher.model, str) or not Path(teacher.model).is_dir():
-        return ""
-    return teacher.model
-
-
-def image_files(run: str, table: Predictions) -> list[Path]:
-    """Each image's file; images that have none (digits) are written beside the predictions."""
-    if table.paths is not None:
-        return [Path(path) for path in table.paths]
-    import io
-
-    from deitkit.cli.use import data_settings
-    from deitkit.data.augment import decode
-    from deitkit.data.sources import open_source
-    from deitkit.run import write_atomic
-
-    source = open_source(data_settings(run, dataset="", data=""), table.split)
-    index_of = {image_id: index for index, image_id in enumerate(source.ids)}
-    folder = Path(run) / "predictions" / "images"
-    files = []
-    for image_id in table.ids:
-        path = folder / f"{image_id}.png"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = io.BytesIO()
-            decode(source.read(index_of[image_id]), image_id).save(image, "PNG")  # browsers show no PPM
-            write_atomic(path, image.getvalue())
-        files.append(path.absolute())
-    return files
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    has_screen = sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in screens)
+    from_afar = tunnel(port, os.environ)
+    with redirect_stdout(sys.stderr):  # what fiftyone prints is talk
+        session = launch(built, port, view=view, open_browser=has_screen and not from_afar)
+        try:
+            render.say(f"the App is at http://{ADDRESS}:{port} on this machine; Ctrl-C ends it")
+            if from_afar:
+                render.say(f"from your own machine: {from_afar}   then http://{ADDRESS}:{port} there")
+            session.wait(-1)
+        except KeyboardInterrupt:
+            session.close()
+            render.say("closed")

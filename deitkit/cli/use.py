@@ -1,4 +1,4 @@
-"""`deitkit predict`, and what the verbs share that use a model: its data, its classes, its predictions' place."""
+"""`deitkit predict`, and what the verbs share that use a model: its data and its classes."""
 
 from __future__ import annotations
 
@@ -53,20 +53,6 @@ def open_for(model: LoadedModel, settings: Data, split: str) -> tuple[Source, Cl
         render.say(f"{model.origin}: {len(names):,} unnamed classes are taken as ImageNet's")
         names = imagenet_names()
     return source, map_classes(names, source.class_names, origin=model.origin)
-
-
-def local_folder(reference: str) -> Path:
-    """A model's own folder; for one from afar (timm:, hf-hub:) its name in the working folder."""
-    if ":" in reference:
-        return Path(reference.partition(":")[2].partition("@")[0].rpartition("/")[2])
-    return Path(reference)
-
-
-def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
-    """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
-    root = Path(reference).parent if Path(reference).is_file() else local_folder(reference)
-    stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
-    return root / "predictions" / f"{stem}.parquet"
 
 
 def predict(

@@ -5,6 +5,7 @@ The same figures as PNG and SVG files are drawn by `deitkit.analysis.draw`. Larg
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from deitkit.report.marks import HEIGHT, PUBLISHED, WIDTH, Drawing, Entry, mark,
 from deitkit.report.naming import place_names
 
 WIDER = 18  # names along an axis from which a drawing takes the whole width of the page
+LINE_STEP = 12.0  # units between the places of a line that names keep off
 MOST_CELLS, MOST_BARS, MOST_POINTS, MOST_MARKED = 25, 60, 600, 60
 
 
@@ -44,9 +46,10 @@ def points(figure: Points, key: str) -> Drawing:
     frame = Frame.of(WIDTH, HEIGHT, y_ticks=y_texts, x_names=[(0, "00,000")], slanted=False)
     x = Scale(low, high, frame.left + 8, frame.right - 8, figure.log_x)
     y = Scale(y_low, y_high, frame.bottom, frame.top)
+    whole = all(float(value).is_integer() for cloud in figure.clouds for value in cloud.x)
     body = frame.axes(
-        [(x(at), text) for at, text in x.ticks(6)], [(y(at), text) for at, text in y_texts],
-        x_label=figure.x_label, y_label=figure.y_label, slanted=False,
+        [(x(at), text) for at, text in x.ticks(6) if not whole or at.is_integer()],
+        [(y(at), text) for at, text in y_texts], x_label=figure.x_label, y_label=figure.y_label, slanted=False,
     )  # fmt: skip
     if figure.diagonal:
         body.append(f'<path class="ref l" d="M{x(low):.1f} {y(low):.1f}L{x(high):.1f} {y(high):.1f}"/>')
@@ -56,11 +59,17 @@ def points(figure: Points, key: str) -> Drawing:
     named = [
         (x(across), y(up), name)
         for cloud in figure.clouds
+        if not cloud.line
         for across, up, name in zip(cloud.x, cloud.y, cloud.names, strict=False)
-        if math.isfinite(up) and (across > 0 or not x.log)
+        if name and math.isfinite(up) and (across > 0 or not x.log)
     ]
-    body += place_names(named, frame)
-    legend = [Entry(series, cloud.label) for series, cloud in enumerate(figure.clouds) if cloud.label]
+    lines = [place for cloud in figure.clouds if figure.joined or cloud.line for place in _along(cloud, x, y)]
+    body += place_names([*named, *lines], frame)[: len(named)] if named else []  # names keep off lines
+    legend = [
+        Entry(PUBLISHED if cloud.line else series, cloud.label, cloud.published)
+        for series, cloud in enumerate(figure.clouds)
+        if cloud.label
+    ]
     svg = frame.svg(body, key=key, title=figure.title, summary=_summary(figure))
     return Drawing(key, figure.title, svg, tuple(legend))
 
@@ -73,7 +82,8 @@ def _extent(figure: Points) -> tuple[float, float, float, float]:
         low, high = min(across) / 1.25, max(across) * 1.25
     elif across and figure.joined:
         low, high = min(across), max(across)
-    y_low, y_high = room([y for cloud in figure.clouds for y in cloud.y])
+    ends = [end for cloud in figure.clouds for interval in cloud.intervals for end in interval]
+    y_low, y_high = room([*ends, *(y for cloud in figure.clouds for y in cloud.y)])
     if figure.diagonal:
         low = y_low = min(low, y_low)
         high = y_high = max(high, y_high)
@@ -88,14 +98,33 @@ def _cloud(
         for place, (across, up) in enumerate(zip(cloud.x, cloud.y, strict=True))
         if math.isfinite(up) and math.isfinite(across) and (across > 0 or not x.log)
     ]
-    parts = [f'<g class="{style(series)}">']
-    if joined:
+    parts = [f'<g class="{style(PUBLISHED if cloud.published or cloud.line else series)}">']
+    if joined or cloud.line:
         parts.append(polyline([(across, up) for _, across, up in kept]))
-    for place, across, up in kept if marked else ():
+    for place, across, up in kept if marked and not cloud.line else ():
+        if cloud.intervals:
+            low, high = cloud.intervals[place]
+            parts.append(f'<path class="l" opacity=".5" d="M{across:.1f} {y(low):.1f}V{y(high):.1f}"/>')
         name = cloud.names[place] if place < len(cloud.names) else cloud.label
         said = f"{name}: {number(cloud.x[place])} {figure.x_label}, {number(round(cloud.y[place], 4))} {figure.y_label}"
         parts.append(mark(series, across, up, said))
     return [*parts, "</g>"]
+
+
+def _along(cloud: Cloud, x: Scale, y: Scale) -> list[tuple[float, float, str]]:
+    """Places on a cloud's line, in units, without names."""
+    found = []
+    kept = [
+        (x(across), y(up))
+        for across, up in zip(cloud.x, cloud.y, strict=True)
+        if math.isfinite(up) and (across > 0 or not x.log)
+    ]
+    for (left, top), (right, bottom) in itertools.pairwise(kept):
+        steps = max(1, int(max(abs(right - left), abs(bottom - top)) / LINE_STEP))
+        found += [
+            (left + (right - left) * step / steps, top + (bottom - top) * step / steps, "") for step in range(1, steps)
+        ]
+    return found
 
 
 def curves(figure: Curves, key: str) -> Drawing:
@@ -107,7 +136,7 @@ def curves(figure: Curves, key: str) -> Drawing:
         low, high = max(low, figure.bounds[0]), min(high, figure.bounds[1])
     frame, x, y, body = _named_frame(figure, low, high, wide=wide)
     for series, line in enumerate(figure.series):
-        body.append(f'<g class="{style(series)}">')
+        body.append(f'<g class="{style(PUBLISHED if line.published else series)}">')
         if line.spread:
             body.append(_band(line.values, line.spread, x, y, figure.bounds))
         for run in _runs(line.values):
@@ -124,7 +153,7 @@ def curves(figure: Curves, key: str) -> Drawing:
             f'<path class="ref l" d="M{x(reference.first - 0.35):.1f} {y(reference.value):.1f}'
             f'H{x(reference.last + 0.35):.1f}"><title>{escape(reference.label)}</title></path>'
         )
-    legend = [Entry(series, line.label) for series, line in enumerate(figure.series)]
+    legend = [Entry(series, line.label, line.published) for series, line in enumerate(figure.series)]
     legend += [Entry(PUBLISHED, reference.label) for reference in figure.references]
     svg = frame.svg(body, key=key, title=figure.title, summary=_summary(figure))
     return Drawing(key, figure.title, svg, tuple(legend), wide)
@@ -155,14 +184,21 @@ def _band(
     values: Sequence[float | None], spread: Sequence[float | None], x: Scale, y: Scale,
     bounds: tuple[float, float] | None,
 ) -> str:  # fmt: skip
+    """A band wherever neighbours have a spread: where nothing was measured there is none."""
     low, high = bounds or (-math.inf, math.inf)
-    both = [
-        (x(place), y(min(high, value + wide)), y(max(low, value - wide)))
-        for place, (value, wide) in enumerate(zip(values, spread, strict=True))
-        if value is not None and wide is not None
-    ]
-    outline = [f"{at:.1f} {up:.1f}" for at, up, _ in both] + [f"{at:.1f} {down:.1f}" for at, _, down in both[::-1]]
-    return f'<path class="b" d="M{"L".join(outline)}z"/>' if len(both) > 1 else ""
+    known = [
+        value if wide is not None else None for value, wide in zip(values, spread, strict=True)
+    ]  # fmt: skip
+    bands = []
+    for run in _runs(known):
+        wides = [spread[place] or 0.0 for place, _ in run]
+        both = [
+            (x(place), y(min(high, value + wide)), y(max(low, value - wide)))
+            for (place, value), wide in zip(run, wides, strict=True)
+        ]
+        outline = [f"{at:.1f} {up:.1f}" for at, up, _ in both] + [f"{at:.1f} {down:.1f}" for at, _, down in both[::-1]]
+        bands.append(f'<path class="b" d="M{"L".join(outline)}z"/>' if len(both) > 1 else "")
+    return "".join(bands)
 
 
 def _named_frame(

@@ -21,14 +21,15 @@ PUBLISHED = -1  # the number that stands for a published value instead of a seri
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a legend."""
+    """A line of a legend; a published one is grey, with its series' marker."""
 
     number: int
     label: str
+    published: bool = False
 
     @property
     def style(self) -> str:
-        return style(self.number)
+        return style(PUBLISHED if self.published else self.number)
 
     @property
     def marker(self) -> str:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from deitkit.catalog import MODELS
 from deitkit.report.folder import RunFolder, teacher_folders
 from deitkit.report.views import Command, Setting
 
@@ -62,6 +63,9 @@ def commands(folder: RunFolder) -> list[Command]:
     look = [f"deitkit evaluate {path} --per-class"]
     look += [f"deitkit analyze disagreement {path} {teachers}".rstrip()] if teachers or distilled else []
     look += [f"deitkit analyze tokens {path}"] if distilled else []
+    is_transformer = folder.recipe is not None and folder.recipe.model.name in MODELS
+    verbs = ("errors", "positions", "resolutions") if is_transformer else ("errors",)
+    look += [f"deitkit analyze {verb} {path}" for verb in verbs]
     look += [f"deitkit explore {path} --launch", f"deitkit report {path}"]
     found.append(Command("What this page shows, and the images behind it", "\n".join(look)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 
 import numpy as np
@@ -12,14 +13,26 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from deitkit.analysis.draw.sheet import CHARACTERS_PER_INCH, WIDEST, colour, line, marker, name_ticks, numbers, sheet
-from deitkit.analysis.report import Bars, Curves, Points
+from deitkit.analysis.draw.sheet import (
+    CHARACTERS_PER_INCH,
+    GREY,
+    WIDEST,
+    colour,
+    line,
+    marker,
+    name_ticks,
+    numbers,
+    sheet,
+    wrapped,
+)
+from deitkit.analysis.report import Bars, Cloud, Curves, Points
 
 MOST_BELOW = 4  # entries of a legend that stands below the axes
 MOST_NAMED, PLAIN_WIDTH = 20, 9.0  # places of a curve that make it wider, and inches of one that has more
 MOST_MARKED = 40  # points of a curve that have markers
 MOST_WRITTEN = 16  # bars with their number on them
 NAMES_PER_INCH = 3
+LINE_STEP = 6  # dots between the places of a line that names keep off
 # Where a point's name may stand: points of 1/72 inch to the right and up, and which end of it.
 BESIDE = ((6, 0, "left"), (-6, 0, "right"), (0, 9, "center"), (0, -9, "center"), (6, 9, "left"), (-6, 9, "right"),
           (6, -9, "left"), (-6, -9, "right"), (0, 18, "center"), (0, -18, "center"))  # fmt: skip
@@ -33,8 +46,9 @@ def draw_curves(curves: Curves) -> Figure:
     for number, series in enumerate(curves.series):
         values, shape = numbers(series.values), marker(number) if len(places) <= MOST_MARKED else None
         axes.plot(
-            places, values, marker=shape, markersize=4, color=colour(number), linestyle=line(number), label=series.label
-        )
+            places, values, marker=shape, markersize=4, color=GREY if series.published else colour(number),
+            linestyle="dashed" if series.published else line(number), label=series.label,
+        )  # fmt: skip
         if series.spread:
             spread = numbers(series.spread)
             low, high = (np.clip(values + sign * spread, *(curves.bounds or (None, None))) for sign in (-1, 1))
@@ -78,12 +92,10 @@ def draw_points(points: Points) -> Figure:
     axes.grid(axis="x")
     if points.log_x:
         _log_axis(axes, [value for cloud in points.clouds for value in cloud.x])
+    elif all(float(value).is_integer() for cloud in points.clouds for value in cloud.x):
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     for number, cloud in enumerate(points.clouds):
-        axes.plot(
-            cloud.x, cloud.y, marker=marker(number), linestyle=line(number) if points.joined else "", linewidth=1.4,
-            color=colour(number), label=cloud.label, markersize=6 if len(cloud.x) <= 200 else 3,
-            alpha=1.0 if len(cloud.x) <= 200 else 0.6, markeredgewidth=0,
-        )  # fmt: skip
+        _plot_cloud(axes, cloud, number, joined=points.joined)
     axes.margins(0.08)
     if points.diagonal:
         _diagonal(axes)
@@ -93,10 +105,24 @@ def draw_points(points: Points) -> Figure:
     return figure
 
 
+def _plot_cloud(axes: Axes, cloud: Cloud, number: int, *, joined: bool) -> None:
+    """Marks, filled where they are ours, with whiskers; or a line alone."""
+    few, ink = len(cloud.x) <= 200, GREY if cloud.published or cloud.line else colour(number)
+    axes.plot(
+        cloud.x, cloud.y, marker="" if cloud.line else marker(number), linewidth=1.4, color=ink, label=cloud.label,
+        linestyle="dashed" if cloud.line else line(number) if joined else "", markersize=6 if few else 3,
+        alpha=1.0 if few else 0.6, markeredgewidth=1.2 if cloud.published else 0,
+        markerfacecolor="white" if cloud.published else ink, zorder=1.5 if cloud.line else 2,
+    )  # fmt: skip
+    if cloud.intervals:
+        low, high = zip(*cloud.intervals, strict=True)
+        axes.vlines(cloud.x, low, high, colors=ink, linewidth=1, alpha=0.6)
+
+
 def _axes(figure: Curves | Bars | Points, width: float, *, entries: int) -> tuple[Figure, Axes]:
     """Axes with their names; many entries of a legend need room beside them."""
     beside = entries > MOST_BELOW
-    page = sheet(figure.title, width + 2.4 * beside, max(4.9, (1.0 + 0.26 * entries) * beside))
+    page = sheet(wrapped(figure.title, width), width + 2.4 * beside, max(4.9, (1.0 + 0.26 * entries) * beside))
     axes = page.add_subplot()
     axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
     axes.grid(axis="y")
@@ -145,10 +171,15 @@ def _name_points(figure: Figure, axes: Axes, points: Points) -> None:
         return
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
-    taken = [_around(axes, x, y) for cloud in points.clouds for x, y in zip(cloud.x, cloud.y, strict=True)]
+    marked = [cloud for cloud in points.clouds if not cloud.line]
+    taken = [_around(axes, x, y, y) for cloud in marked for x, y in zip(cloud.x, cloud.y, strict=True)]
+    taken += [_around(axes, x, *ends) for cloud in marked for x, ends in zip(cloud.x, cloud.intervals, strict=False)]
+    taken += [box for cloud in points.clouds if points.joined or cloud.line for box in _along(axes, cloud)]
     inside = axes.get_window_extent(renderer)
     for cloud in points.clouds:
         for x, y, name in zip(cloud.x, cloud.y, cloud.names, strict=False):
+            if not name:
+                continue
             tried = [_written(axes, name, (x, y), where) for where in BESIDE]
             boxes = [text.get_window_extent(renderer) for text in tried]
             costs = [_covered(box, taken) + 2 * (_area(box) - _shared(box, inside)) for box in boxes]
@@ -165,9 +196,20 @@ def _written(axes: Axes, name: str, at: tuple[float, float], where: tuple[int, i
     )
 
 
-def _around(axes: Axes, x: float, y: float) -> Bbox:
-    across, up = axes.transData.transform((x, y))
-    return Bbox.from_bounds(across - 5, up - 5, 10, 10)
+def _around(axes: Axes, x: float, low: float, high: float) -> Bbox:
+    (across, bottom), (_, top) = axes.transData.transform([(x, low), (x, high)])
+    margin = 5 if low == high else 1  # a mark, or a whisker
+    return Bbox.from_extents(across - margin, bottom - margin, across + margin, top + margin)
+
+
+def _along(axes: Axes, cloud: Cloud) -> list[Bbox]:
+    """Small boxes on a cloud's line, so that names keep off it."""
+    places = axes.transData.transform(np.column_stack([cloud.x, cloud.y]))
+    found = []
+    for start, end in itertools.pairwise(places):
+        steps = max(2, int(np.abs(end - start).max() / LINE_STEP))
+        found += [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in np.linspace(start, end, steps)]
+    return found
 
 
 def _area(box: Bbox) -> float:

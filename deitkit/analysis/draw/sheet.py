@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 DOTS_PER_INCH = 150
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d1f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+GREY = "0.5"  # of what others published
 SHADES, DIVERGING_SHADES = "Blues", "RdBu_r"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere

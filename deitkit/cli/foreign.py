@@ -1,0 +1,113 @@
+"""Classifiers of another making, an ONNX file or a Python function: their names, and how they answer as any model does.
+
+They take and answer what they say of themselves, or what the recipe of a run that they taught says of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deitkit.cli import render
+from deitkit.errors import DeitkitError
+
+if TYPE_CHECKING:
+    from deitkit import schema
+    from deitkit.data.sources import Source
+    from deitkit.teachers import Classifier
+    from deitkit.weights import LoadedModel
+
+PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
+FILE = re.compile(r"(?P<place>[^?]+\.py)(?::(?P<function>\w+))?(?:\?(?P<arguments>.*))?")
+MODULE = re.compile(r"(?P<place>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)(?:\?(?P<arguments>.*))?")
+UNNAMED = (
+    "give what the function returns an attribute class_names, or an ONNX file that metadata; or name a run beside it"
+    " that it taught, whose recipe says teacher.classes"
+)
+
+
+def is_foreign(word: str) -> bool:
+    """Whether it names one, by its form alone; `RUN:HEAD` looks like a module's function, and a folder tells them
+    apart."""
+    if word.startswith(PUBLISHED):
+        return False
+    if word.endswith(".onnx") or FILE.fullmatch(word):
+        return True
+    module = MODULE.fullmatch(word)
+    return module is not None and not Path(module["place"]).exists()
+
+
+def parts_of(word: str) -> tuple[str, ...]:
+    """Its place, its arguments and, last, its name: the file's, or the function's."""
+    found = FILE.fullmatch(word) or MODULE.fullmatch(word)
+    if found is None:
+        return Path(word).absolute().with_suffix("").parts[1:]
+    values = (argument.partition("=")[2] for argument in (found["arguments"] or "").split("&"))
+    stems = (Path(value).stem for value in values if value)
+    return (*Path(found["place"]).with_suffix("").parts, *stems, found["function"] or Path(found["place"]).stem)
+
+
+def folder_of(word: str) -> Path:
+    """Where its predictions are kept: in the working folder, under its name and its arguments."""
+    parts, found = parts_of(word), FILE.fullmatch(word) or MODULE.fullmatch(word)
+    arguments = parts[len(Path(found["place"]).parts) : -1] if found else ()
+    return Path("-".join((parts[-1], *arguments)))
+
+
+def spec_of(word: str, teachers: Sequence[schema.Teacher]) -> schema.Teacher:
+    """What the first of these recipes that has it for its only teacher says of it."""
+    from deitkit import schema
+
+    return next((teacher for teacher in teachers if teacher.models == [word]), schema.Teacher(model=word))
+
+
+def open_foreign(word: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Classifier:
+    """Open it, and say what it assumes; `size` (height, width) px is shown to one that takes any.
+
+    Raises:
+        DeitkitError: it cannot be opened, or nobody says at which size it runs.
+    """
+    from dataclasses import replace
+
+    from deitkit.teachers import open_classifier
+
+    classifier = open_classifier(word, spec, size=size)
+    for note in classifier.notes:
+        render.say(f"{word}: {note}")
+    pixels = classifier.input.size or size
+    if pixels is None:
+        raise DeitkitError(
+            f"{word} does not say at which image size it runs",
+            value=word,
+            remedy="give what it returns an attribute image_size, or name a run beside it",
+        )
+    return replace(classifier, input=replace(classifier.input, size=pixels))
+
+
+def as_model(classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source) -> LoadedModel:
+    """The same as a model of the data's classes that is shown whole views of its own size, as the data are evaluated.
+
+    Raises:
+        DeitkitError: it has other classes.
+    """
+    from deitkit.model import Student
+    from deitkit.teachers import Answering
+    from deitkit.teachers.classes import match_classes
+    from deitkit.weights import LoadedModel, ModelInfo
+
+    try:
+        matched = match_classes(
+            classifier.class_names, source.class_names, outputs=classifier.outputs, reference=classifier.reference,
+            kind=classifier.kind, spec=spec, data=settings,
+        )  # fmt: skip
+    except DeitkitError as error:
+        if classifier.class_names is not None or classifier.outputs != len(source.class_names):
+            raise
+        raise DeitkitError(error.what, value=error.value, remedy=UNNAMED) from error
+    for note in matched.notes:
+        render.say(f"{classifier.reference}: {note}")
+    network = Answering(classifier, mean=settings.mean, std=settings.std, columns=matched.columns)
+    info = ModelInfo.of(settings, classifier.input.size or (0, 0), source.class_names)
+    return LoadedModel(Student(network, classifier.kind, {}), info, classifier.reference)

@@ -1,0 +1,245 @@
+"""Images, labels and answers as samples: written a chunk at a time, and only where the dataset says something else.
+
+So that building twice writes nothing, and what a user added to a sample or to a label (tags, attributes, other fields)
+is never touched. A label that is there is the user's to correct: it is written once, and answers are judged by it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deitkit.data.sources import LabelSets
+from deitkit.explore.agreement import ACCEPTED_PATH, Column, derive, described
+from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, Record
+from deitkit.predictions import HeadPredictions, Predictions
+
+CHUNK = 5_000  # images whose labels are held at once
+Columns = dict[str, Column]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one head of one classifier says, and the field that shows it."""
+
+    field: str
+    head: HeadPredictions
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """N images: ids, labels [N] and answers that index `class_names`; `file_of` gives the file of one by its place.
+
+    Without `file_of` only samples that are there are written.
+    """
+
+    ids: Sequence[str]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    answers: Sequence[Answer]
+    accepted: LabelSets | None = None
+    file_of: Callable[[int], Path] | None = None
+
+    @classmethod
+    def of(
+        cls, aligned: Sequence[Predictions], fields: Mapping[str, Mapping[str, str]], *,
+        file_of: Callable[[int], Path] | None = None,
+    ) -> Part:  # fmt: skip
+        """Aligned predictions; `fields` by classifier and head."""
+        first = aligned[0]
+        answers = [Answer(fields[each.classifier][name], head) for each in aligned for name, head in each.heads.items()]
+        return cls(first.ids, first.labels, first.class_names, answers, first.accepted, file_of)
+
+
+def write(
+    fiftyone: Any, dataset: Any, record: Record, part: Part, *, advance: Callable[[int], None] = lambda done: None
+) -> set[str]:
+    """Bring the samples of these images to what the predictions say; the answers' fields where something changed."""
+    changed: set[str] = set()
+    for start in range(0, len(part.ids), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(part.ids)))
+        rows, columns = _stored(fiftyone, dataset, record, part, rows)
+        if len(rows):
+            changed |= _write_chunk(fiftyone, dataset, record, part, rows, columns)
+        advance(min(start + CHUNK, len(part.ids)))
+    return changed
+
+
+def _write_chunk(
+    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp], columns: Columns
+) -> set[str]:
+    wanted: Columns = {}
+    if part.file_of is not None:
+        wanted["filepath"] = [os.path.abspath(part.file_of(row)) for row in rows.tolist()]  # noqa: PTH100 - no "..", too
+    stored = columns[f"{GROUND_TRUTH}.label"]
+    named = [part.class_names[label] for label in part.labels[rows].tolist()]
+    truth = [old if old is not None else new for old, new in zip(stored, named, strict=True)]
+    wanted[f"{GROUND_TRUTH}.label"] = truth
+    for answer in part.answers:
+        wanted |= _said(answer, part.class_names, rows, truth)
+    if part.accepted is not None:
+        _write_accepted(fiftyone, dataset, part, rows, columns)
+    wanted |= derive(columns | wanted, record)
+    for answer in part.answers:
+        if answer.field in record.logits and answer.head.logits is None:
+            _drop_logits(dataset, answer.field, columns, wanted)
+    changed = {
+        field
+        for field in [GROUND_TRUTH, *(answer.field for answer in part.answers)]
+        if _make_labels(fiftyone, dataset, field, columns, wanted)
+    }
+    touched = [path for path, column in wanted.items() if _update(dataset, path, column, columns)]
+    return changed | {path.partition(".")[0] for path in touched if "." in path}
+
+
+# What is there
+
+
+def _stored(
+    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], Columns]:
+    """The rows that have a sample, which is made for those that have none, and what these samples say now."""
+    row_of = {part.ids[row]: row for row in rows.tolist()}
+    paths = _paths(record, part)
+    view = dataset.select_by(KEY, list(row_of))
+    columns = dict(zip(paths, view.values(paths), strict=True))
+    found = [row_of[image_id] for image_id in columns[KEY]]
+    if part.file_of is not None and len(found) < len(rows):
+        new = sorted(set(rows.tolist()).difference(found))
+        files = [part.file_of(row) for row in new]
+        bare = [
+            fiftyone.Sample(filepath=str(file), image_id=part.ids[row]) for row, file in zip(new, files, strict=True)
+        ]
+        made = {
+            "id": dataset.add_samples(bare, progress=False),
+            "filepath": [sample.filepath for sample in bare],
+            KEY: [part.ids[row] for row in new],
+        }
+        columns = {path: [*column, *made.get(path, [None] * len(new))] for path, column in columns.items()}
+        found += new
+    return np.array(found, dtype=np.intp), columns
+
+
+def _paths(record: Record, part: Part) -> list[str]:
+    """Everything that is compared before it is written."""
+    paths = ["id", KEY, "filepath", f"{GROUND_TRUTH}.id", f"{GROUND_TRUTH}.label", *described(record)]
+    attributes = ["id", "label", "confidence", "label_probability", "right"]
+    if ACCEPTED in record.fields:
+        paths.append(ACCEPTED_PATH)
+        attributes.append("accepted")
+    paths += [f"{field}.{attribute}" for field in record.answers for attribute in attributes]
+    return [*paths, *(f"{answer.field}.logits" for answer in part.answers if answer.head.logits is not None)]
+
+
+# What is wanted
+
+
+def _said(answer: Answer, class_names: tuple[str, ...], rows: NDArray[np.intp], truth: Column) -> Columns:
+    head, field = answer.head, answer.field
+    number = {name: index for index, name in enumerate(class_names)}
+    labels = np.array([number.get(name, -1) for name in truth])
+    wanted = {
+        f"{field}.label": [class_names[index] for index in head.top[rows, 0].tolist()],
+        f"{field}.confidence": head.confidence[rows, 0].tolist(),
+        f"{field}.label_probability": label_probability(head, rows, labels),
+    }
+    if head.logits is not None:
+        wanted[f"{field}.logits"] = list(head.logits[rows])
+    return wanted
+
+
+def label_probability(head: HeadPredictions, rows: NDArray[np.intp], labels: NDArray[np.int64]) -> list[float | None]:
+    """The probability that the head gives to the labels [n] (-1: none) of its images `rows` [n].
+
+    It is known of the classes that predictions keep, the five most probable; of all by the logits; None elsewhere.
+    """
+    hit = head.top[rows] == labels[:, None]
+    kept = (head.confidence[rows] * hit).sum(axis=1)  # at most one hit a row
+    if head.logits is None:
+        return [value if known else None for value, known in zip(kept.tolist(), hit.any(axis=1).tolist(), strict=True)]
+    logits = head.logits[rows].astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    others = np.exp(logits[np.arange(len(rows)), labels]) / np.exp(logits).sum(axis=1)
+    chosen = np.where(hit.any(axis=1), kept, others)
+    return [value if label >= 0 else None for value, label in zip(chosen.tolist(), labels.tolist(), strict=True)]
+
+
+# Writing
+
+
+def _make_labels(fiftyone: Any, dataset: Any, field: str, columns: Columns, wanted: Columns) -> bool:
+    """A field's labels where there are none, with all that they say at once; `columns` then has it, too.
+
+    As the database's own documents, which are the same and several times as fast as objects.
+    """
+    from bson import ObjectId
+
+    ids, empty = columns["id"], [place for place, label in enumerate(columns[f"{field}.id"]) if label is None]
+    paths = [path for path in wanted if path.startswith(f"{field}.") and not path.endswith(".logits")]
+    template, start = fiftyone.Classification().to_dict(), len(field) + 1
+    documents = {
+        ids[place]: {
+            **template, "_id": ObjectId(), "tags": [], **{path[start:]: wanted[path][place] for path in paths}
+        }
+        for place in empty
+    }  # fmt: skip
+    if documents:
+        dataset.set_values(field, documents, key_field="id", validate=False, expand_schema=False)
+    for path in paths:
+        for place in empty:
+            columns[path][place] = wanted[path][place]
+    return bool(documents)
+
+
+def _update(dataset: Any, path: str, wanted: Column, columns: Columns) -> bool:
+    """Write a column where the samples say something else."""
+    stored = columns[path]
+    ids = columns["id"]
+    news = {ids[place]: new for place, new in enumerate(wanted) if not _same(stored[place], new)}
+    if news:
+        dataset.set_values(path, news, key_field="id", validate=False, expand_schema=False)
+    return bool(news)
+
+
+def _drop_logits(dataset: Any, field: str, columns: Columns, wanted: Columns) -> None:
+    """Take away the logits of answers that are others now."""
+    paths = [f"{field}.label", f"{field}.confidence"]
+    stale = {
+        sample_id: None
+        for place, sample_id in enumerate(columns["id"])
+        if any(columns[path][place] != wanted[path][place] for path in paths)
+        and columns[f"{field}.id"][place] is not None
+    }
+    if stale:
+        dataset.set_values(f"{field}.logits", stale, key_field="id", validate=False, expand_schema=False)
+
+
+def _same(stored: Any, new: Any) -> bool:
+    if isinstance(new, np.ndarray):
+        return stored is not None and np.array_equal(stored, new)
+    return bool(stored == new)
+
+
+def _write_accepted(fiftyone: Any, dataset: Any, part: Part, rows: NDArray[np.intp], columns: Columns) -> None:
+    """The classes that count as right, where they are several or none; labels that stay keep what a user added."""
+    accepted = part.accepted.rows if part.accepted is not None else []
+    wanted = [[part.class_names[label] for label in accepted[row].tolist()] for row in rows.tolist()]
+    ids = columns["id"]
+    news = {ids[place]: names for place, names in enumerate(wanted) if columns[ACCEPTED_PATH][place] != names}
+    columns[ACCEPTED_PATH] = wanted
+    if not news:
+        return
+    old = dataset.select(list(news))
+    kept = dict(zip(*old.values(["id", f"{ACCEPTED}.classifications"]), strict=True))
+    documents = {}
+    for sample_id, names in news.items():
+        by_name = {label.label: label for label in kept[sample_id] or ()}
+        labels = [by_name.get(name) or fiftyone.Classification(label=name) for name in names]
+        documents[sample_id] = fiftyone.Classifications(classifications=labels)
+    dataset.set_values(ACCEPTED, documents, key_field="id")

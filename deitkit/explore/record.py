@@ -1,0 +1,126 @@
+"""What deitkit wrote into a fiftyone dataset, noted in its `info`: all else there is the user's and is left alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from deitkit.errors import DeitkitError
+
+MARK = "deitkit"  # the key of `dataset.info` that says what is ours
+KEY = "image_id"
+GROUND_TRUTH = "ground_truth"
+ACCEPTED = "accepted_labels"
+FORMAT = 1
+OTHER_NAME = "choose another name with --name, or --overwrite to delete it with all its tags and views"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier, the run or file that it was, and the field of each head: (head, field)."""
+
+    name: str
+    place: str
+    heads: tuple[tuple[str, str], ...]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Head -> field."""
+        return dict(self.heads)
+
+    @property
+    def decisive(self) -> str:
+        """The field of its decision: of both heads fused, else of the class head, else of the only one there is."""
+        return next((self.fields[head] for head in ("fused", "class") if head in self.fields), self.heads[0][1])
+
+
+@dataclass
+class Record:
+    """`fields` names ours; `views` and `shown` are as we last set them.
+
+    The `subject` is looked at, the others are compared with it. `logits` names the fields that hold some. `unfinished`
+    while a build writes labels.
+    """
+
+    images: str
+    fingerprint: str
+    subject: str = ""
+    teacher: str = ""
+    command: str = ""
+    classifiers: tuple[Classifier, ...] = ()
+    fields: list[str] = field(default_factory=list)
+    views: list[dict[str, Any]] = field(default_factory=list)
+    shown: dict[str, Any] = field(default_factory=dict)
+    logits: list[str] = field(default_factory=list)
+    unfinished: bool = False
+
+    @classmethod
+    def load(cls, dataset: Any) -> Record:
+        """The record of a dataset that is ours.
+
+        Raises:
+            DeitkitError: it has none, or that of another version.
+        """
+        noted = dataset.info.get(MARK)
+        if noted is None:
+            raise DeitkitError(
+                f"the fiftyone dataset {dataset.name!r} was not made by deitkit, and is left alone",
+                value=dataset.name,
+                remedy=OTHER_NAME,
+            )
+        if noted.get("format") != FORMAT:
+            raise DeitkitError(
+                f"the fiftyone dataset {dataset.name!r} was made by another version of deitkit",
+                value=dataset.name,
+                remedy=OTHER_NAME,
+            )
+        plain = _plain(noted)
+        known = {name: plain[name] for name in cls.__dataclass_fields__}
+        known["classifiers"] = tuple(
+            Classifier(each["name"], each["place"], tuple((head, own) for head, own in each["heads"]))
+            for each in plain["classifiers"]
+        )
+        return cls(**known)
+
+    def save(self, dataset: Any) -> None:
+        """Write it, beside what other parts of deitkit note there; only where something changed."""
+        noted = {**_plain(dataset.info.get(MARK, {})), **_plain(asdict(self)), "format": FORMAT}
+        if noted != _plain(dataset.info.get(MARK, {})):
+            dataset.info[MARK] = noted
+            dataset.save()
+
+    @property
+    def answers(self) -> list[str]:
+        """The fields of all heads of all classifiers."""
+        return [own for each in self.classifiers for own in each.fields.values()]
+
+    @property
+    def first(self) -> Classifier:
+        """The subject itself."""
+        return next(each for each in self.classifiers if each.name == self.subject)
+
+    @property
+    def pairs(self) -> list[tuple[Classifier, Classifier, str]]:
+        """The subject with each other classifier, and the field that says how their decisions stand to the label."""
+        others = [each for each in self.classifiers if each.name != self.subject]
+        return [(self.first, other, identifier(f"{self.subject}_vs_{other.name}")) for other in others]
+
+
+def identifier(text: str) -> str:
+    """A field's name: letters, digits and underscores, a letter first."""
+    name = re.sub(r"\W+", "_", text).strip("_")
+    return name if name[:1].isalpha() else f"run_{name}"
+
+
+def eval_key(field: str) -> str:
+    """The key of a field's evaluation, and the field that says of each sample whether the answer is right."""
+    return f"eval_{field}"
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists as JSON has them, without the database's own kinds."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,38 @@
+"""The scripts in examples/, run as their first lines say: each in an empty folder, without arguments or a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ALONE = {
+    path.name: path for path in sorted(EXAMPLES.glob("*.py")) if f"\npython examples/{path.name}\n" in path.read_text()
+}
+MINUTES = 5
+
+
+def test_there_is_an_example_for_every_analysis() -> None:
+    from deitkit.cli.app import VERBS, Group
+
+    group = VERBS["analyze"]
+    assert isinstance(group, Group)
+    assert {f"analyze_{verb}.py" for verb in group.verbs} <= set(ALONE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALONE)
+def test_an_example_runs_in_an_empty_folder(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ALONE[name])], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=60 * MINUTES,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    named = re.findall(r"runs/examples/\S+\.(?:json|csv|png|svg)", done.stdout)
+    assert all((tmp_path / path).stat().st_size for path in named)
