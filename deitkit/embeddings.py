@@ -27,8 +27,9 @@ from deitkit.data.sources import Source, open_source
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.model import TOKEN_NAMES, Student
+from deitkit.places import local_folder
 from deitkit.predict import evaluation_loader
-from deitkit.predictions import local_folder, predictions_path
+from deitkit.predictions import predictions_path
 from deitkit.run import Run, write_atomic
 from deitkit.schema import Data
 from deitkit.weights import LoadedModel, load_model

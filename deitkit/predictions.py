@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from deitkit.data.sources import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.places import is_foreign, local_folder
 from deitkit.run import write_atomic
 
 TOP = 5  # classes kept for an image
@@ -188,16 +189,10 @@ def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
     )
 
 
-def local_folder(reference: str) -> Path:
-    """A model's own folder; for one from afar (timm:, hf-hub:) its name in the working folder."""
-    if ":" in reference:
-        return Path(reference.partition(":")[2].partition("@")[0].rpartition("/")[2])
-    return Path(reference)
-
-
 def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
     """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
-    root = Path(reference).parent if Path(reference).is_file() else local_folder(reference)
+    is_file = Path(reference).is_file() and not is_foreign(reference)
+    root = Path(reference).parent if is_file else local_folder(reference)
     stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
     return root / "predictions" / f"{stem}.parquet"
 

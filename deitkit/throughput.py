@@ -197,8 +197,7 @@ def _tried(candidate: Candidate, batch: int, protocol: Protocol) -> float | None
     except Exception as error:  # every library has an error of its own for it
         if not is_out_of_memory(error):
             raise
-    gc.collect()
-    if protocol.device.type == "cuda":
+    if protocol.device.type == "cuda":  # outside of the except clause, which holds what it failed with
         torch.cuda.empty_cache()
     return None
 

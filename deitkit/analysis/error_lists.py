@@ -29,6 +29,16 @@ class ImageList:
     total: int
 
 
+@dataclass(frozen=True)
+class Reassessed:
+    """Of the doubtful images, then of all: how many ImageNet's reassessment judged, and how many labels it rejects."""
+
+    doubtful_judged: int
+    doubtful_rejected: int
+    judged: int
+    rejected: int
+
+
 def image_lists(head: HeadErrors, *, top: int = TOP) -> list[ImageList]:
     """Those that the head can show, each of at most `top` images."""
     found = []
@@ -87,19 +97,16 @@ def _accepted(
     ]
 
 
-def reassessed(head: HeadErrors, images: LabelledImages) -> dict[str, int] | None:
-    """Of the doubtful images and of all: how many ImageNet's reassessment judged, and how many labels it rejects."""
+def reassessed(head: HeadErrors, images: LabelledImages) -> Reassessed | None:
+    """How the reassessed labels, where they are known, stand to the head's doubts."""
     if images.accepted is None or head.doubts is None:
         return None
     judged = images.accepted.counts > 0
     rejected = judged & ~images.accepted.hits(images.labels[:, None])
     rows = head.doubts.rows
-    return {
-        "doubtful judged": int(judged[rows].sum()),
-        "doubtful rejected": int(rejected[rows].sum()),
-        "all judged": int(judged.sum()),
-        "all rejected": int(rejected.sum()),
-    }
+    return Reassessed(
+        int(judged[rows].sum()), int(rejected[rows].sum()), judged=int(judged.sum()), rejected=int(rejected.sum())
+    )
 
 
 def list_panels(chosen: ImageList, head: HeadErrors, images: LabelledImages, picture: Picture) -> Panels | None:

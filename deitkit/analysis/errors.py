@@ -6,6 +6,7 @@ Beside it: `calibration`, `label_errors` and `confusion_clusters` (what is measu
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,7 +114,7 @@ def errors_report(
     matrix = confusions(own, clusters, images.class_names, images=images.title)
     sheets = [list_panels(each, own, images, picture) for each in lists] if picture is not None else []
     figures = (*curves(heads, own, images=images.title), matrix, *sheets)
-    notes = [*notes, *_notes(heads, own, clusters)]
+    notes = [*notes, *_notes(heads, own, clusters), *_reassessment(own, images)]
     return Report(
         name="errors",
         title=f"Errors on {len(images.labels):,} images of {images.title}",
@@ -160,6 +161,17 @@ def _notes(heads: Sequence[HeadErrors], own: HeadErrors, clusters: Clusters) -> 
         yield f"the clusters of {own.name} say nothing: shuffled errors gather as much ({clusters.shuffled:.0%} inside)"
 
 
+def _reassessment(own: HeadErrors, images: LabelledImages) -> Iterator[str]:
+    """Whether ImageNet's reassessment doubts the same labels."""
+    found = reassessed(own, images)
+    if found is not None and found.doubtful_judged:
+        share, everywhere = found.doubtful_rejected / found.doubtful_judged, found.rejected / found.judged
+        yield (
+            f"ReaL rejects {share:.0%} of the {found.doubtful_judged:,} labels that {own.name} doubts and ReaL judged,"
+            f" and {everywhere:.0%} of all {found.judged:,}"
+        )
+
+
 def _numbers(
     heads: Sequence[HeadErrors], own: HeadErrors, images: LabelledImages, clusters: Clusters
 ) -> dict[str, Any]:  # fmt: skip
@@ -174,7 +186,7 @@ def _numbers(
             head.name: float(head.doubts.joint.estimated_wrong.sum()) for head in heads if head.doubts is not None
         },
         "errors inside of clusters": {"share": clusters.inside, "shuffled": clusters.shuffled},
-    } | ({"ReaL": found} if (found := reassessed(own, images)) else {})
+    } | ({"ReaL": dataclasses.asdict(found)} if (found := reassessed(own, images)) else {})
 
 
 def _definitions(notes: Sequence[str], own: HeadErrors, options: Options) -> dict[str, str]:
@@ -190,7 +202,7 @@ DEFINITIONS = {
     "loss": "cross-entropy of the label, in nats: minus the logarithm of its probability; the mean is the NLL",
     "confidence": "the probability of the decision, the most probable class; label's: that of the label",
     "Brier": "squared distance of the probabilities from the label's, summed over the classes: 0 to 2",
-    "AURC": "error rate on the k most confident images, mean over all k: 0 where errors come last of all",
+    "AURC": "error rate on the k most confident images, mean over all k: less where unsure answers are the wrong ones",
     "gap": "mean confidence minus accuracy; chance: 95% of what a perfectly calibrated model with these confidences"
     " shows lies within plus and minus that (normal); beyond it a model is overconfident or underconfident",
     "ECE": "expected calibration error: |accuracy - confidence| of {bins} bins of equal width, weighted by images",

@@ -13,7 +13,7 @@ from deitkit.cli.classifiers import Reference
 if TYPE_CHECKING:
     from deitkit.analysis.report import Matrix, Report, Table
 
-LONG = 40  # rows: of a longer table a screen shows the first few, and the CSV has all
+LONG = 20  # rows: of a longer table a screen shows the first few, and the CSV has all
 FEW = 10
 
 Dataset = Annotated[str, typer.Option("--dataset", help="Another data set than the first run's.")]

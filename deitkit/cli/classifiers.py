@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
-from deitkit.cli.foreign import PUBLISHED, as_model, folder_of, is_foreign, open_foreign, parts_of, spec_of
+from deitkit.cli.foreign import as_model, open_foreign, spec_of
 from deitkit.errors import DeitkitError, did_you_mean, one_of
+from deitkit.places import PUBLISHED, foreign_parts, is_foreign, local_folder, published_parts
 
 if TYPE_CHECKING:
     from deitkit.data.sources import Source
@@ -76,10 +77,8 @@ class Reference:
     @property
     def folder(self) -> Path:
         """The run's or model's folder; one that has none keeps its own in the working folder, under its name."""
-        if self.is_foreign:
-            return folder_of(self.place)
-        if self.place.startswith(PUBLISHED):
-            return Path(self._parts[-1])
+        if self.is_foreign or self.place.startswith(PUBLISHED):
+            return local_folder(self.place)
         path = Path(self.place)
         if self.is_table:
             return path.parent.parent if path.parent.name == "predictions" else path.parent
@@ -98,9 +97,9 @@ class Reference:
     @property
     def _parts(self) -> tuple[str, ...]:
         if self.is_foreign:
-            return parts_of(self.place)
+            return foreign_parts(self.place)
         if self.place.startswith(PUBLISHED):
-            return tuple(self.place.partition(":")[2].partition("@")[0].split("/"))
+            return published_parts(self.place)
         alone = self.is_table and Path(self.place).parent.name != "predictions"
         path = Path(self.place).with_suffix("") if alone else self.folder
         return (path.resolve() if ".." in path.parts else path.absolute()).parts[1:]
@@ -179,7 +178,7 @@ def teacher_of(run: str) -> str:
         return ""
     model = teacher.models[0]
     if is_foreign(model):
-        return model if (folder_of(model) / "predictions").is_dir() else ""
+        return model if (local_folder(model) / "predictions").is_dir() else ""
     return model if model.startswith(PUBLISHED) or Path(model).exists() else ""
 
 
@@ -245,8 +244,7 @@ def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Pat
     """Where its predictions are kept."""
     from deitkit.predictions import predictions_path
 
-    place = str(reference.folder) if reference.is_foreign else reference.model
-    path = predictions_path(place, settings.dataset, split, data=data)
+    path = predictions_path(reference.model, settings.dataset, split, data=data)
     step = reference.checkpoint if reference.checkpoint != EMA else ""
     return path.with_name(f"{path.stem}@{step}.parquet") if step else path
 

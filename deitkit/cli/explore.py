@@ -16,10 +16,10 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.analyze import DataPath, Dataset, Split
 from deitkit.cli.classifiers import Reference, name_of, predictions_of, short_names, teacher_of
-from deitkit.cli.foreign import PUBLISHED
 from deitkit.cli.live import remaining
 from deitkit.cli.use import AsJson, Device, data_settings
 from deitkit.errors import DeitkitError
+from deitkit.places import PUBLISHED
 
 if TYPE_CHECKING:
     from deitkit.predictions import Predictions

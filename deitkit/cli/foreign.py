@@ -1,13 +1,11 @@
-"""Classifiers of another making, an ONNX file or a Python function: their names, and how they answer as any model does.
+"""Classifiers of another making, an ONNX file or a Python function: opened, and made to answer as any model does.
 
 They take and answer what they say of themselves, or what the recipe of a run that they taught says of them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.cli import render
@@ -19,41 +17,10 @@ if TYPE_CHECKING:
     from deitkit.teachers import Classifier
     from deitkit.weights import LoadedModel
 
-PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
-FILE = re.compile(r"(?P<place>[^?]+\.py)(?::(?P<function>\w+))?(?:\?(?P<arguments>.*))?")
-MODULE = re.compile(r"(?P<place>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)(?:\?(?P<arguments>.*))?")
 UNNAMED = (
     "give what the function returns an attribute class_names, or an ONNX file that metadata; or name a run beside it"
     " that it taught, whose recipe says teacher.classes"
 )
-
-
-def is_foreign(word: str) -> bool:
-    """Whether it names one, by its form alone; `RUN:HEAD` looks like a module's function, and a folder tells them
-    apart."""
-    if word.startswith(PUBLISHED):
-        return False
-    if word.endswith(".onnx") or FILE.fullmatch(word):
-        return True
-    module = MODULE.fullmatch(word)
-    return module is not None and not Path(module["place"]).exists()
-
-
-def parts_of(word: str) -> tuple[str, ...]:
-    """Its place, its arguments and, last, its name: the file's, or the function's."""
-    found = FILE.fullmatch(word) or MODULE.fullmatch(word)
-    if found is None:
-        return Path(word).absolute().with_suffix("").parts[1:]
-    values = (argument.partition("=")[2] for argument in (found["arguments"] or "").split("&"))
-    stems = (Path(value).stem for value in values if value)
-    return (*Path(found["place"]).with_suffix("").parts, *stems, found["function"] or Path(found["place"]).stem)
-
-
-def folder_of(word: str) -> Path:
-    """Where its predictions are kept: in the working folder, under its name and its arguments."""
-    parts, found = parts_of(word), FILE.fullmatch(word) or MODULE.fullmatch(word)
-    arguments = parts[len(Path(found["place"]).parts) : -1] if found else ()
-    return Path("-".join((parts[-1], *arguments)))
 
 
 def spec_of(word: str, teachers: Sequence[schema.Teacher]) -> schema.Teacher:

@@ -183,7 +183,7 @@ def _add_doubts(dataset: Any, view: Any, field: str, tell: Say) -> list[str]:
         compute_mistakenness(view, field, GROUND_TRUTH, made[0], use_logits=logits, progress=False)
         note(dataset, made[0], digest)
     if not logits:
-        tell(f"{made[0]} is by confidence, and {made[1]} left out: {field} holds no logits")
+        tell(f"{made[0]} is by confidence, and {made[1]} left out: {field} holds no logits (--logits stores them)")
         _withdraw(dataset, made[1])
         return made[:1]
     if _is_due(dataset, made[1], digest, f"Entropy of {field}, in nats"):

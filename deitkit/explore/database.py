@@ -21,6 +21,7 @@ MONGODB = {
     "Darwin": "brew tap mongodb/brew && brew install mongodb-community && brew services start mongodb-community",
     "Windows": "winget install MongoDB.Server",
 }
+OWN = "or start a MongoDB of your own and set FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:27017"
 
 
 def connect() -> Any:
@@ -40,17 +41,17 @@ def connect() -> Any:
             f"fiftyone's database, MongoDB, does not answer: {type(error).__name__}: {error}",
             value=fiftyone.config.database_uri,
             problems=[f"its log: {log}"] if log.is_file() else [],
-            remedy=_database_remedy(error, fiftyone.config.database_uri),
+            remedy=_database_remedy(error, fiftyone.config.database_uri, Path(fiftyone.constants.FIFTYONE_DB_BIN_DIR)),
         ) from error
     return fiftyone
 
 
-def _database_remedy(error: Exception, uri: str | None) -> str:
+def _database_remedy(error: Exception, uri: str | None, programs: Path) -> str:
     if uri:
         return f"start the MongoDB at {uri}, or unset FIFTYONE_DATABASE_URI"
     if isinstance(error, PermissionError):
         return "set FIFTYONE_DATABASE_DIR to a folder that you can write to"
-    return (
-        f"{MONGODB.get(platform.system(), 'install MongoDB')}; or start a MongoDB of your own and set"
-        " FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:27017"
-    )
+    install = f"{MONGODB.get(platform.system(), 'install MongoDB')}; {OWN}"
+    if any(programs.glob("mongod*")):
+        return f"repeat the command, if another program was just starting it; if it does not run here, {install}"
+    return install

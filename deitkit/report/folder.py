@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 from deitkit.analysis.report import Report
 from deitkit.errors import DeitkitError
+from deitkit.places import PUBLISHED, is_foreign, local_folder
 from deitkit.predictions import Predictions
 from deitkit.recipe import load_recipe
 from deitkit.run import Run
 from deitkit.schema import Recipe
 
 Part = TypeVar("Part")
-PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves
 ORDER = ("disagreement", "tokens", "positions", "resolutions", "tradeoff", "attention", "errors")  # of analyses
 BROKEN = (DeitkitError, OSError, ValueError, KeyError, TypeError)
@@ -209,16 +209,17 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         depths = longer
 
 
-def teacher_folders(folder: RunFolder) -> list[Path]:
-    """Where the recipe's teachers would keep their predictions: their folders, or one of a published model's name."""
+def teacher_folders(folder: RunFolder) -> dict[Path, str]:
+    """Where the recipe's teachers would keep their predictions -> what names them on a command line."""
     if folder.recipe is None or folder.recipe.teacher is None:
-        return []
-    found = []
+        return {}
+    found = {}
     for model in folder.recipe.teacher.models:
-        if model.startswith(PUBLISHED):
-            found.append(Path(model.partition(":")[2].partition("@")[0].rpartition("/")[2]))
+        if model.startswith(PUBLISHED) or is_foreign(model):
+            found[local_folder(model)] = model
             continue
         path = Path(model)
         beside = folder.run.path.parent / path.name  # the folder of runs may have been moved
-        found.append(beside if not path.exists() and beside.exists() else path)
+        place = beside if not path.exists() and beside.exists() else path
+        found[place] = str(place)
     return found

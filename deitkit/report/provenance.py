@@ -58,7 +58,7 @@ def commands(folder: RunFolder) -> list[Command]:
         found.append(Command("The same command, in the folder where it was given", shlex.join(folder.command)))
     if folder.recipe is not None:
         found.append(Command("The same from the resolved recipe alone", _from_recipe(folder)))
-    teachers = " ".join(f"--teacher {shlex.quote(str(place))}" for place in teacher_folders(folder)[:1])
+    teachers = " ".join(f"--teacher {shlex.quote(word)}" for word in [*teacher_folders(folder).values()][:1])
     distilled = folder.recipe is not None and folder.recipe.model.distilled
     look = [f"deitkit evaluate {path} --per-class"]
     look += [f"deitkit analyze disagreement {path} {teachers}".rstrip()] if teachers or distilled else []

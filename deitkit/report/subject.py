@@ -26,7 +26,7 @@ class Subject:
     @cached_property
     def teachers(self) -> dict[Path, Predictions]:
         """The teachers' predictions by their folder; what is missing is noted with its command."""
-        places, main = teacher_folders(self.folder), self.main
+        places, main = [*teacher_folders(self.folder)], self.main
         if main is None:
             return {}
         tables = {place: self._same_images(place, main) for place in places}
@@ -43,8 +43,8 @@ class Subject:
             table = self.folder.attempt(str(path), partial(Predictions.load, path, logits=False), None)
             if table is not None and table.fingerprint == main.fingerprint:
                 return table
-        data = self.folder.recipe.data.path if self.folder.recipe else None
-        words = ["deitkit", "evaluate", str(place), "--dataset", main.dataset, *(["--data", data] if data else [])]
+        words = ["deitkit", "analyze", "disagreement", str(self.folder.run.path), "--teacher"]
+        words.append(teacher_folders(self.folder)[place])
         self.folder.missing.append(Missing("the teacher's predictions on the same images", shlex.join(words)))
         return None
 

@@ -184,8 +184,13 @@ def test_reassessed_labels_say_which_doubts_they_share() -> None:
         kind = int(row["image"].removeprefix("image ")) % 3
         expected = [("not judged", "not judged"), ("no", "yes"), ("yes", "no")][kind]
         assert (row["label accepted"], row["said accepted"]) == expected
-    assert report.numbers["ReaL"]["all judged"] == 80
-    assert report.numbers["ReaL"]["all rejected"] == int((said != table.labels)[1::3].sum())
+    assert report.numbers["ReaL"]["judged"] == 80
+    assert report.numbers["ReaL"]["rejected"] == int((said != table.labels)[1::3].sum())
+    words = [row["label accepted"] for row in rows_of(report, "doubtful") if row["label accepted"] != "not judged"]
+    assert report.numbers["ReaL"]["doubtful_judged"] == len(words)
+    assert (
+        f"ReaL rejects {words.count('no') / len(words):.0%} of the {len(words)} labels" in report.numbers["notes"][-1]
+    )
     assert "label accepted" not in rows_of(find_errors([table], options=FAST), "doubtful")[0]
 
 

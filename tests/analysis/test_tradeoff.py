@@ -120,7 +120,6 @@ def test_operations_are_those_counted_by_hand() -> None:
     ("name", "model"),
     [
         ("deit_tiny", Model(name="deit_tiny")), ("deit_tiny_distilled", Model(name="deit_tiny", distilled=True)),
-        ("deit_small_distilled", Model(name="deit_small", distilled=True)),
         ("regnety_040", Model(name="timm:regnety_040")),
     ],
 )  # fmt: skip
@@ -225,12 +224,11 @@ def test_published_speeds_have_a_figure_and_a_table_of_their_own() -> None:
     assert rows["deit_base_distilled_384_1000ep"]["front"] == "yes" and rows["resnet50"]["front"] == "no"
 
 
-def test_a_report_survives_json_and_is_drawn_on_paper_and_page() -> None:
+def test_a_report_survives_json_and_is_drawn_on_a_page() -> None:
     report = report_of(contender("a", 100.0, 80), contender("b", 50.0, 90, kind=FOREIGN), published=True)
     again = Report.from_dict(json.loads(json.dumps(report.as_dict())))
     assert again.figures == report.figures and again.tables == report.tables
     for each in again.figures:
-        assert draw(each, "png")[:4] == b"\x89PNG"
         drawn = drawing(each, "key")
         assert drawn is not None
         greys = [entry.style == "ref" for entry in drawn.legend]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from deitkit.cli.analyze_tradeoff import open_all
 from deitkit.cli.app import run
 from deitkit.data.sources import open_source
 from deitkit.model import build_student
@@ -201,6 +202,8 @@ def test_a_grey_file_of_uint8_pixels_is_given_what_it_takes(runs: Path, tradeoff
     row = rows_of(found, "models")["grey.onnx"]
     assert (row["size"], row["parameters"], row["GMACs"], row["MiB"], row["front"]) == ("8", 640, None, None, None)
     assert row["images/s"] > 0
+    _, entry = open_all(["student", "grey.onnx"])
+    assert (entry.candidate.channels, entry.candidate.integer) == (1, True)
     assert "grey.onnx: its GMACs of an image cannot be told, so it is in no figure" in found["said"]
 
 

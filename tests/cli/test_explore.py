@@ -55,14 +55,15 @@ def model(folder: Path, names: tuple[str, ...] = DIGITS, *, distilled: bool = Tr
     return folder
 
 
-@pytest.fixture
-def student(tmp_path: Path) -> Path:
-    return model(tmp_path / "student")
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model(tmp_path_factory.mktemp("models") / "student")
 
 
-@pytest.fixture
-def teacher(tmp_path: Path) -> Path:
-    return model(tmp_path / "teacher", distilled=False)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one head."""
+    return model(tmp_path_factory.mktemp("models") / "plain", distilled=False)
 
 
 @pytest.fixture
@@ -78,18 +79,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_digits_are_shown_with_what_two_models_say_of_them(
-    student: Path, teacher: Path, explore: Explore, fiftyone: ModuleType
+    student: Path, plain: Path, explore: Explore, fiftyone: ModuleType
 ) -> None:
-    words = (student, "--teacher", teacher, "--name", "two models", "--json")
+    words = (student, "--teacher", plain, "--name", "two models", "--json")
     code, found, err = explore(*words)
     assert code == 0, err
-    tables = {path: Predictions.load(path / "predictions" / "digits-val.parquet") for path in (student, teacher)}
+    tables = {path: Predictions.load(path / "predictions" / "digits-val.parquet") for path in (student, plain)}
     heads = [("student_class", student, "class"), ("student_distillation", student, "distillation"),
-             ("student_fused", student, "fused"), ("teacher", teacher, "class")]  # fmt: skip
+             ("student_fused", student, "fused"), ("plain", plain, "class")]  # fmt: skip
     assert {field: each["right"] / each["images"] for field, each in found["answers"].items()} == {
         field: pytest.approx(tables[path].accuracy(head)) for field, path, head in heads
     }
-    decided, taught, labels = tables[student].top1("fused"), tables[teacher].top1("class"), tables[student].labels
+    decided, taught, labels = tables[student].top1("fused"), tables[plain].top1("class"), tables[student].labels
     assert found["views"]["teacher right, student wrong"] == ((taught == labels) & (decided != labels)).sum()
     assert (found["dataset"], found["images"], found["samples"]) == ("two models", "digits/val", 360)
 
@@ -98,7 +99,7 @@ def test_digits_are_shown_with_what_two_models_say_of_them(
     assert Path(shown.filepath).read_bytes() == source.read(7)
     assert "explore" in dataset.info["deitkit"]["command"] and "--teacher" in dataset.description
 
-    assert "making them" in err and "writing labels: 360" in err
+    assert "writing labels: 360" in err
     again = explore(*words)
     assert again[:2] == (0, found)
     assert "making them" not in again[2]
@@ -112,13 +113,13 @@ def test_the_table_names_every_answer_and_view_and_says_how_to_look(student: Pat
     assert f"to look at it: deitkit explore {student}:fused --name 'one head' --launch" in err
 
 
-def test_logits_are_stored_on_request_alone(student: Path, explore: Explore, fiftyone: ModuleType) -> None:
-    assert explore(student, "--name", "plain")[0] == 0
-    assert fiftyone.load_dataset("plain").exists("student_class.logits").count() == 0
-    code, _, err = explore(student, "--name", "plain", "--logits")
+def test_logits_are_stored_on_request_alone(plain: Path, explore: Explore, fiftyone: ModuleType) -> None:
+    assert explore(plain, "--name", "logits")[0] == 0
+    assert fiftyone.load_dataset("logits").exists("plain.logits").count() == 0
+    code, _, err = explore(plain, "--name", "logits", "--logits")
     assert code == 0, err
-    kept = Predictions.load(student / "predictions" / "digits-val.parquet").head("class").logits
-    stored = np.stack(fiftyone.load_dataset("plain").values("student_class.logits"))
+    kept = Predictions.load(plain / "predictions" / "digits-val.parquet").head("class").logits
+    stored = np.stack(fiftyone.load_dataset("logits").values("plain.logits"))
     np.testing.assert_array_equal(stored, kept)
 
 
@@ -140,9 +141,9 @@ def test_images_that_have_moved_are_named_and_found_again_with_data(
     assert len(files) == 8 and all(Path(file).is_relative_to(moved) for file in files)
 
 
-def test_answers_alone_need_to_be_told_where_images_without_files_are(student: Path, explore: Explore) -> None:
-    assert explore(student, "--name", "first")[0] == 0
-    table = student / "predictions" / "digits-val.parquet"
+def test_answers_alone_need_to_be_told_where_images_without_files_are(plain: Path, explore: Explore) -> None:
+    assert explore(plain, "--name", "first")[0] == 0
+    table = plain / "predictions" / "digits-val.parquet"
     code, _, err = explore(table, "--name", "alone")
     assert code == 2 and "does not say where its images are" in err and "--data" in err
     code, found, err = explore(table, "--dataset", "digits", "--name", "alone", "--json")
@@ -165,18 +166,19 @@ def test_a_view_that_is_not_there_and_a_port_in_use_are_refused(student: Path, e
 
 
 def test_a_dataset_of_somebody_else_is_refused_without_overwrite(
-    student: Path, explore: Explore, fiftyone: ModuleType
+    plain: Path, explore: Explore, fiftyone: ModuleType
 ) -> None:
     fiftyone.Dataset("theirs", persistent=True)
-    code, _, err = explore(student, "--name", "theirs")
+    code, _, err = explore(plain, "--name", "theirs")
     assert code == 2 and "was not made by deitkit" in err and "--overwrite" in err
-    assert explore(student, "--name", "theirs", "--overwrite")[0] == 0
+    assert explore(plain, "--name", "theirs", "--overwrite")[0] == 0
 
 
-def test_a_database_that_does_not_answer_is_said_with_a_remedy_and_without_a_traceback(student: Path) -> None:
+@pytest.mark.slow
+def test_a_database_that_does_not_answer_is_said_with_a_remedy_and_without_a_traceback(plain: Path) -> None:
     environment = {**os.environ, "FIFTYONE_DATABASE_URI": "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=300"}
     done = subprocess.run(
-        [sys.executable, "-m", "deitkit", "explore", str(student), "--device", "cpu", "--json"],
+        [sys.executable, "-m", "deitkit", "explore", str(plain), "--device", "cpu", "--json"],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
@@ -234,7 +236,21 @@ def test_a_classifier_is_known_by_its_place_and_checkpoint(tmp_path: Path, monke
     }
 
 
-# The App
+# The App, and Python
+
+
+@pytest.mark.slow
+def test_the_example_from_python_prints_what_scikit_learns_classifiers_get_wrong(fiftyone: ModuleType) -> None:
+    example = Path(__file__).parents[2] / "examples" / "explore_predictions.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "deitkit-example: 897 images" in done.stdout and "labelled" in done.stdout
+    counts = {
+        name.strip(): int(count)
+        for count, _, name in (row.strip().partition("  ") for row in done.stdout.splitlines()[1:8])
+    }
+    wrong = counts["student wrong"] - counts["teacher wrong"]
+    assert wrong == counts["teacher right, student wrong"] - counts["student fixes teacher"]
 
 
 @pytest.mark.slow

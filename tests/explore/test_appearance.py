@@ -97,29 +97,30 @@ def test_what_the_user_arranged_stays_and_new_fields_find_their_group(build: Bui
 
 
 def test_what_nobody_arranged_follows_the_classifiers_and_stays_folded_as_it_was(build: Build) -> None:
-    dataset = build(student())
+    dataset = build(twin())
     for group in dataset.app_config.sidebar_groups:
         group.expanded = group.name == "evaluation"
     dataset.save()
-    rebuilt = build(student(), teacher(), teacher="teacher")
+    rebuilt = build(twin(), teacher(), teacher="teacher")
     assert "teacher" in groups(rebuilt)["classifiers"]
-    assert [group.name for group in rebuilt.app_config.sidebar_groups if group.expanded] == ["evaluation"]
-    assert list(rebuilt.app_config.active_fields.paths) == ["ground_truth", "student_fused", "teacher"]
+    opened = [group.name for group in rebuilt.app_config.sidebar_groups if group.expanded]
+    assert opened == ["agreement", "evaluation"]  # one classifier alone has no agreement
+    assert list(rebuilt.app_config.active_fields.paths) == ["ground_truth", "twin", "teacher"]
     assert "teacher" in rebuilt.description
 
 
 def test_a_new_evaluation_takes_its_field_nowhere_else(build: Build, fiftyone: ModuleType) -> None:
-    dataset = build(student())
+    dataset = build(twin())
     odm = fiftyone.core.odm.dataset
-    mine = odm.SidebarGroupDocument(name="mine", paths=["eval_student_fused"])
+    mine = odm.SidebarGroupDocument(name="mine", paths=["eval_twin"])
     others = [group for group in dataset.app_config.sidebar_groups if group.name != "evaluation"]
     dataset.app_config.sidebar_groups = [mine, *others]
-    dataset.app_config.active_fields = odm.ActiveFields(paths=["eval_student_fused"])
+    dataset.app_config.active_fields = odm.ActiveFields(paths=["eval_twin"])
     dataset.save()
-    found = groups(build(student(seed=7)))
-    assert found["mine"] == ["eval_student_fused"]
-    assert [name for name, paths in found.items() if "eval_student_fused" in paths] == ["mine"]
-    assert list(dataset.app_config.active_fields.paths) == ["eval_student_fused"]
+    found = groups(build(twin(seed=7)))
+    assert found["mine"] == ["eval_twin"]
+    assert [name for name, paths in found.items() if "eval_twin" in paths] == ["mine"]
+    assert list(dataset.app_config.active_fields.paths) == ["eval_twin"]
 
 
 def test_what_is_added_on_request_gets_a_group_and_nothing_else_moves(build: Build, fiftyone: ModuleType) -> None:

@@ -64,28 +64,28 @@ def test_building_again_changes_nothing_in_the_database(build: Build, fiftyone: 
     assert everything(fiftyone, build(tables[0], command="deitkit explore student")) == before
 
 
-def test_what_a_user_added_survives_new_predictions(build: Build, fiftyone: ModuleType) -> None:
-    dataset = build(student())
+def test_what_a_user_added_survives_new_predictions(build: Build) -> None:
+    dataset = build(twin())
     sample = dataset.first()
     sample.tags.append("look again")
     sample["note"] = "smudged"
-    sample["student_fused"].tags.append("surprising")
+    sample["twin"].tags.append("surprising")
     sample.save()
     dataset.save_view("mine", dataset.match_tags("look again"))
 
-    rebuilt = build(student(seed=7), teacher())
+    rebuilt = build(twin(seed=7), teacher())
     sample = rebuilt.first()
-    assert (sample.tags, sample["note"], sample["student_fused"].tags) == (["look again"], "smudged", ["surprising"])
+    assert (sample.tags, sample["note"], sample["twin"].tags) == (["look again"], "smudged", ["surprising"])
     assert len(rebuilt.load_saved_view("mine")) == 1
-    new = student(seed=7)
-    assert rebuilt.values("student_fused.label") == [new.class_names[index] for index in new.top1("fused")]
+    new = twin(seed=7)
+    assert rebuilt.values("twin.label") == [new.class_names[index] for index in new.top1("class")]
 
 
 def test_classifiers_seen_earlier_stay(build: Build) -> None:
-    build(student(), teacher())
-    dataset = build(student())
+    build(twin(), teacher())
+    dataset = build(twin())
     assert None not in dataset.values("teacher.label")
-    assert "teacher right, student wrong" in dataset.list_saved_views()
+    assert "teacher right, twin wrong" in dataset.list_saved_views()
 
 
 def test_who_is_looked_at_may_change_and_the_teacher_is_its_own(build: Build) -> None:
@@ -98,11 +98,11 @@ def test_who_is_looked_at_may_change_and_the_teacher_is_its_own(build: Build) ->
 
 
 def test_a_classifier_whose_field_the_user_deleted_is_gone(build: Build) -> None:
-    dataset = build(student(), teacher())
+    dataset = build(twin(), teacher())
     dataset.delete_sample_field("teacher")
-    dataset = build(student())
+    dataset = build(twin())
     assert not [view for view in dataset.list_saved_views() if "teacher" in view]
-    assert set(dataset.values("agreement")) <= {"all right", "some right", "all wrong alike", "all wrong differently"}
+    assert "eval_twin" in dataset.list_evaluations()
 
 
 class Interrupted(Exception):
@@ -248,11 +248,11 @@ def test_a_dataset_of_other_images_is_left_alone(build: Build) -> None:
 
 
 def test_a_field_of_the_users_is_not_taken(build: Build, fiftyone: ModuleType) -> None:
-    dataset = build(student())
+    dataset = build(twin())
     dataset.add_sample_field("teacher", fiftyone.StringField)
     dataset.set_values("teacher", ["Ms. Frizzle"] * IMAGES)
     with pytest.raises(DeitkitError, match="the field 'teacher'"):
-        build(student(), teacher())
+        build(twin(), teacher())
     assert set(dataset.values("teacher")) == {"Ms. Frizzle"}
 
 
@@ -273,11 +273,11 @@ def test_a_run_named_like_a_field_that_is_there_is_refused(
 
 
 def test_an_evaluation_of_the_users_is_not_taken(build: Build, fiftyone: ModuleType) -> None:
-    dataset = build(student())
-    dataset.evaluate_classifications("student_class", gt_field="ground_truth", eval_key="eval_teacher")
+    dataset = build(twin())
+    dataset.evaluate_classifications("twin", gt_field="ground_truth", eval_key="eval_teacher")
     with pytest.raises(DeitkitError, match="the field 'eval_teacher'"):
-        build(student(), teacher())
-    assert dataset.get_evaluation_info("eval_teacher").config.pred_field == "student_class"
+        build(twin(), teacher())
+    assert dataset.get_evaluation_info("eval_teacher").config.pred_field == "twin"
 
 
 def test_runs_whose_fields_would_be_one_are_refused(build: Build) -> None:

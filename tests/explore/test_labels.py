@@ -14,7 +14,7 @@ from deitkit.data.sources import LabelSets
 from deitkit.explore import labels as labels_module
 from deitkit.explore.labels import label_probability
 from deitkit.predictions import head_predictions
-from tests.explore.conftest import IMAGES, Build, student, teacher
+from tests.explore.conftest import IMAGES, Build, student, teacher, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ROWS = np.arange(200)
@@ -83,32 +83,32 @@ def test_a_fused_decision_gets_logits_whose_softmax_are_its_probabilities(build:
 
 
 def test_new_answers_are_written_into_the_labels_that_are_there(build: Build) -> None:
-    dataset = build(student(), teacher())
-    before = dataset.values(["student_fused.id", "teacher.id", "ground_truth.id"])
+    dataset = build(twin(), teacher())
+    before = dataset.values(["twin.id", "teacher.id", "ground_truth.id"])
     sample = dataset.first()
-    sample["student_fused"]["doubt"] = 0.4
+    sample["twin"]["doubt"] = 0.4
     sample["teacher"].tags.append("look again")
     sample.save()
-    dataset = build(student(seed=5), teacher(seed=6))
-    assert dataset.values(["student_fused.id", "teacher.id", "ground_truth.id"]) == before
-    assert dataset.first()["student_fused"]["doubt"] == 0.4
+    dataset = build(twin(seed=5), teacher(seed=6))
+    assert dataset.values(["twin.id", "teacher.id", "ground_truth.id"]) == before
+    assert dataset.first()["twin"]["doubt"] == 0.4
     assert dataset.first()["teacher"].tags == ["look again"]
     assert dataset.values("teacher.label") == [teacher().class_names[index] for index in teacher(seed=6).top1("class")]
 
 
 def test_a_label_that_the_user_corrected_stays_and_answers_are_judged_by_it(build: Build) -> None:
-    dataset, table = build(student(), teacher()), student()
-    said = table.class_names[table.top1("fused")[0]]
-    others = [name for name in table.class_names if name != said]
-    for label, is_right in ((said, True), (others[0], False)):
+    dataset, table = build(twin()), twin()
+    said = table.class_names[table.top1("class")[0]]
+    other = next(name for name in table.class_names if name != said)
+    for label, is_right in ((said, True), (other, False)):
         dataset.set_values("ground_truth.label", {dataset.first().id: label}, key_field="id")
-        dataset = build(student(), teacher())
+        dataset = build(twin())
         assert dataset.values("ground_truth.label")[0] == label
-        assert dataset.values("student_fused.right")[0] is is_right
-        assert dataset.values("eval_student_fused")[0] is is_right
-    head = table.heads["fused"]
-    expected = head.confidence[0, head.top[0].tolist().index(table.class_names.index(others[0]))]
-    assert dataset.values("student_fused.label_probability")[0] == pytest.approx(float(expected))
+        assert dataset.values("twin.right")[0] is is_right
+        assert dataset.values("eval_twin")[0] is is_right
+    head = table.heads["class"]
+    expected = head.confidence[0, head.top[0].tolist().index(table.class_names.index(other))]
+    assert dataset.values("twin.label_probability")[0] == pytest.approx(float(expected))
 
 
 def accepted(rows: list[list[int]]) -> LabelSets:
@@ -130,15 +130,15 @@ def test_accepted_labels_are_stored_and_what_is_among_them_is_known(build: Build
 
 
 def test_accepted_labels_that_come_later_are_added_and_those_that_stay_keep_their_tags(build: Build) -> None:
-    build(student())
-    dataset = build(replace(student(), accepted=accepted([[0, 2]])))
+    build(twin())
+    dataset = build(replace(twin(), accepted=accepted([[0, 2]])))
     sample = dataset.first()
     sample["accepted_labels"].classifications[1].tags.append("sure?")
     sample.save()
-    dataset = build(replace(student(), accepted=accepted([[1, 2]])))
+    dataset = build(replace(twin(), accepted=accepted([[1, 2]])))
     kept = dataset.first()["accepted_labels"].classifications
     assert [(label.label, list(label.tags)) for label in kept] == [("grey", []), ("light", ["sure?"])]
-    assert build(student()).values("student_fused.accepted")[0] is not None
+    assert build(twin()).values("twin.accepted")[0] is not None
 
 
 def test_the_documents_are_those_that_fiftyone_itself_would_write(shown: Any, fiftyone: ModuleType) -> None:
@@ -151,12 +151,8 @@ def test_the_documents_are_those_that_fiftyone_itself_would_write(shown: Any, fi
     assert type(shown.first()["teacher"]) is fiftyone.Classification
 
 
-def test_chunks_do_not_show(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    def state(dataset: Any) -> Any:
-        return dataset.values(
-            ["image_id", "student_fused.label", "student_fused.confidence", "agreement", "teacher.right"]
-        )
-
-    whole = state(build(student(), teacher()))
+def test_chunks_do_not_show(build: Build, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels_module, "CHUNK", 7)
-    assert state(build(student(), teacher(), overwrite=True)) == whole
+    dataset = build(twin(), teacher())
+    paths = ["image_id", "filepath", "twin.label", "twin.confidence", "twin.label_probability", "teacher.right"]
+    assert dataset.values(paths) == shown.values(paths)

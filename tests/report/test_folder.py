@@ -57,13 +57,15 @@ def test_folders_have_the_shortest_names_that_tell_them_apart(paths: list[str], 
         ("/data/runs/teacher", "/data/runs/teacher"),
         ("timm:regnety_160.deit_in1k", "regnety_160.deit_in1k"),
         ("hf-hub:owner/name@main", "name"),
+        ("nets/mine.py:make?weights=files/a.pt", "make-a"),
+        ("nets/teacher.onnx", "teacher"),
     ],
 )
 def test_a_teachers_predictions_are_looked_for_where_evaluate_keeps_them(
     make_run: MakeRun, model: str, place: str
 ) -> None:
     run = make_run("student", teacher=model, finished=False)
-    assert teacher_folders(RunFolder(run, "student")) == [Path(place)]
+    assert teacher_folders(RunFolder(run, "student")) == {Path(place): model}
 
 
 def test_every_teacher_of_a_mixture_is_looked_for(make_run: MakeRun) -> None:
@@ -76,7 +78,7 @@ def test_every_teacher_of_a_mixture_is_looked_for(make_run: MakeRun) -> None:
     )
     folder = RunFolder(Run(run.path), "student")
     folder.recipe = mixed
-    assert teacher_folders(folder) == [Path("/a"), Path("/b")]
+    assert teacher_folders(folder) == {Path("/a"): "/a", Path("/b"): "/b"}
 
 
 def test_seconds_are_spelt() -> None:

@@ -49,7 +49,7 @@ def test_missing_predictions_of_the_teacher_are_named_with_their_command(make_ru
     run = make_run("student")
     (lacking, tokens) = build_page([run.path]).missing[str(run.path)]
     assert lacking.what == "the teacher's predictions on the same images"
-    assert lacking.command.startswith(f"deitkit evaluate {run.path.parent}/teacher --dataset folder")
+    assert lacking.command == f"deitkit analyze disagreement {run.path} --teacher {run.path.parent}/teacher"
     assert tokens.command == f"deitkit analyze tokens {run.path}"
 
 
