@@ -71,7 +71,7 @@ def find_errors(
         (each for table in aligned for each in answers_of(table, named.get(table.classifier, ()))),
         replace(images, title=f"{images.title} (in-sample)") if trained_on else images,
         listed=[head for head in first.heads if head in own].index(own[0]) if own[0] in first.heads else 0,
-        notes=list(_in_sample(first, trained_on)),
+        notes=[*_in_sample(first, trained_on), *_fitted_here(aligned)],
         picture=picture,
         options=options,
     )
@@ -86,6 +86,17 @@ def _in_sample(first: Predictions, trained_on: Sequence[str]) -> Iterator[str]:
             " wrong labels that were learned by heart look right, and confidence and calibration say nothing of new"
             " images; doubt labels by a model that was trained without them"
         )
+
+
+def _fitted_here(aligned: Sequence[Predictions]) -> Iterator[str]:
+    """Whose fused head was fitted to the images that it is judged on."""
+    for table in aligned:
+        fusion = table.settings.get("fusion")
+        if isinstance(fusion, dict) and fusion.get("fingerprint") == table.fingerprint and "fused" in table.heads:
+            yield (
+                f"the fusion of {table.classifier} was fitted to these very images, so its fused head's calibration and"
+                " loss look better than on others; `deitkit evaluate --fit-fusion` judges it fairly"
+            )
 
 
 def errors_report(

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from deitkit.analysis.alignment import align
+from deitkit.places import foreign_parts, is_foreign
 from deitkit.predictions import Predictions
 from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
 
@@ -26,11 +27,12 @@ class Subject:
     @cached_property
     def teachers(self) -> dict[Path, Predictions]:
         """The teachers' predictions by their folder; what is missing is noted with its command."""
-        places, main = [*teacher_folders(self.folder)], self.main
+        places, main = teacher_folders(self.folder), self.main
         if main is None:
             return {}
         tables = {place: self._same_images(place, main) for place in places}
-        names = short_names([*places, self.folder.run.path])
+        named = [Path(*foreign_parts(word)) if is_foreign(word) else place for place, word in places.items()]
+        names = short_names([*named, self.folder.run.path])
         return {
             place: replace(table, classifier=name)
             for (place, table), name in zip(tables.items(), names, strict=False)

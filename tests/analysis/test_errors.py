@@ -231,6 +231,13 @@ def test_images_that_a_model_learned_from_are_said_to_be_in_sample() -> None:
     assert report.title.endswith("(in-sample)")
 
 
+def test_a_fusion_that_was_fitted_to_these_images_is_said_to_be() -> None:
+    for fingerprint, count in (("f00d", 1), ("beef", 0)):
+        fusion = FittedFusion("weighted_logits", 0.2, (1.4, 0.8), fitted_on="pets/val", fingerprint=fingerprint)
+        notes = find_errors([predicted(fusion=fusion)], options=FAST).numbers["notes"]
+        assert sum("was fitted to these very images" in note for note in notes) == count
+
+
 def test_a_model_without_errors_is_still_calibrated_and_said_to_have_none() -> None:
     labels = np.arange(40) % 4
     logits = (3 * np.eye(4)[labels]).astype(np.float32)

@@ -97,6 +97,7 @@ def test_accuracy_as_it_is_is_that_of_upscaling_and_evaluating(runs: Path, call:
     assert run(["upscale", str(runs / "student"), "--to", size, "-o", str(runs / "larger"), "--mode", mode]) == 0
     assert accuracies(found, "as it is", size) == evaluated(runs / "larger")
     assert accuracies(found, "as trained", "16") == evaluated(runs / "student")
+    assert tuple(accuracies(found, "as trained", "16")) == HEADS
     assert accuracies(found, "tuned", "24") == evaluated(runs / "tuned")
 
 
@@ -280,11 +281,6 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(
     error = call("analyze", "resolutions", "student", *options, fails=True)
     assert words in json.dumps(error, ensure_ascii=False)
     assert error.get("remedy") or error.get("choices")
-
-
-def test_heads_of_one_model_are_named_as_they_are(runs: Path, call: Call) -> None:
-    found = call("analyze", "resolutions", runs / "student", "--sizes", "16", "--limit", 10, "--no-speed")
-    assert tuple(accuracies(found, "as trained", "16")) == HEADS
 
 
 def test_a_checkpoint_is_measured_as_the_run_is(runs: Path, call: Call) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from deitkit.explore.record import Classifier, Record
 from deitkit.explore.views import most_disputed, views_of
-from tests.explore.conftest import Build, student, teacher, twin
+from tests.explore.conftest import Build, predictions, student, teacher, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -104,15 +104,25 @@ def test_a_users_view_of_the_same_name_is_not_replaced(build: Build) -> None:
 
 
 def test_what_the_user_made_of_a_view_of_ours_is_the_users(build: Build) -> None:
-    dataset = build(student(), teacher())
-    dataset.save_view("heads disagree", dataset.limit(2), description="mine", overwrite=True)
-    dataset.update_saved_view_info("student wrong", {"name": "hard ones"})
+    dataset = build(twin(), teacher())
+    dataset.save_view("not all agree", dataset.limit(2), description="mine", overwrite=True)
+    dataset.update_saved_view_info("twin wrong", {"name": "hard ones"})
     dataset.update_saved_view_info("teacher wrong", {"description": "ask Ada"})
-    rebuilt = build(student(seed=9), teacher(), twin())
-    assert len(rebuilt.load_saved_view("heads disagree")) == 2
-    assert rebuilt.get_saved_view_info("heads disagree")["description"] == "mine"
-    assert {"hard ones", "student wrong"} <= set(rebuilt.list_saved_views())
+    rebuilt = build(twin(seed=9), teacher(), predictions("other", "class", seed=4))  # ours would be another, too
+    assert len(rebuilt.load_saved_view("not all agree")) == 2
+    assert rebuilt.get_saved_view_info("not all agree")["description"] == "mine"
+    assert {"hard ones", "twin wrong"} <= set(rebuilt.list_saved_views())
     assert rebuilt.get_saved_view_info("teacher wrong")["description"] == "ask Ada"
+
+
+def test_a_view_of_all_answers_follows_the_classifiers(build: Build) -> None:
+    build(twin(), teacher())
+    tables = [twin(), teacher(), predictions("other", "class", seed=4)]
+    dataset = build(*tables)
+    said = np.stack([table.top1("class") for table in tables])
+    sure = np.stack([table.heads["class"].confidence[:, 0] for table in tables]).astype(np.float64)
+    expected = ids((said != said[0]).any(axis=0), sure.sum(axis=0))
+    assert dataset.load_saved_view("not all agree").values("image_id") == expected
 
 
 def test_views_of_ours_that_make_no_sense_any_more_go(build: Build) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from deitkit.model import build_student
 from deitkit.report.folder import RunFolder, count_parameters, short_names, teacher_folders
 from deitkit.report.one_run import spell_seconds
+from deitkit.report.subject import Subject
 from deitkit.run import Run
 from deitkit.schema import Model
 from deitkit.weights import ModelInfo, save_model
@@ -94,3 +96,15 @@ def test_no_model_is_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(torch.nn.Module, "__call__", refuse)
     build_page([make_run("student").path])
+
+
+def test_a_python_teachers_answers_are_shown_under_its_functions_name(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taught = make_run("student", teacher="nets/mine.py:make?weights=a.pt")
+    teacher = make_run("teacher", heads=("class",), seed=1)
+    shutil.copytree(teacher.path / "predictions", tmp_path / "make-a" / "predictions")
+    subject = Subject(RunFolder(taught, "student"))
+    assert subject.teacher is not None
+    assert subject.teacher.classifier == "make"
