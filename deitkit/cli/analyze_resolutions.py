@@ -153,6 +153,9 @@ def load(reference: str) -> LoadedModel:
     from deitkit.weights import load_model
 
     parsed = Reference.parse(reference)
+    if parsed.is_table or parsed.is_foreign:
+        remedy = "`deitkit analyze tradeoff` takes ONNX files and Python functions, at their own size"
+        raise DeitkitError(f"{reference} is no run, model folder or published model", value=reference, remedy=remedy)
     is_step = parsed.checkpoint not in ("", EMA)
     return load_checkpointed(Run(parsed.folder), parsed.checkpoint) if is_step else load_model(parsed.model)
 

@@ -319,7 +319,8 @@ def _open(
         source = open_source(settings, split)
         spec = spec_of(reference.place, [recipe.teacher for recipe in recipes if recipe.teacher is not None])
         size = next((recipe.model.size for recipe in recipes), None)
-        return as_model(open_foreign(reference.place, spec, size=size), spec, settings, source), source, None
+        model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
+        return model, source, classes
     if reference.checkpoint not in ("", EMA):
         model = load_checkpointed(Run(reference.folder), reference.checkpoint)
     else:

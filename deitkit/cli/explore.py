@@ -236,14 +236,14 @@ def show(built: Any, *, as_json: bool) -> None:
     render.print_table(title, ["answers", "right", "top-1"], rows)
     if len(built) > MOST:
         render.say(f"more than {MOST:,} images: without evaluations, which would not fit into memory")
-    width = len(f"{len(built):,}")
+    width = max(len("images"), len(f"{len(built):,}"))
     counts = [[name, f"{count:,}".rjust(width)] for name, count in views.items()]
     render.print_table("Saved views", ["view", "images"], counts)
 
 
 def share(right: int, images: int) -> str:
     """A percentage, or nothing of nothing."""
-    return f"{right / images:.2%}" if images else ""
+    return f"{right / images:.2%}".rjust(len("100.00%")) if images else ""
 
 
 def look(built: Any, port: int, *, view: str) -> None:

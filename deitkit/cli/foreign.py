@@ -14,6 +14,7 @@ from deitkit.errors import DeitkitError
 if TYPE_CHECKING:
     from deitkit import schema
     from deitkit.data.sources import Source
+    from deitkit.predict import ClassMap
     from deitkit.teachers import Classifier
     from deitkit.weights import LoadedModel
 
@@ -53,28 +54,40 @@ def open_foreign(word: str, spec: schema.Teacher, *, size: tuple[int, int] | Non
     return replace(classifier, input=replace(classifier.input, size=pixels))
 
 
-def as_model(classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source) -> LoadedModel:
-    """The same as a model of the data's classes that is shown whole views of its own size, as the data are evaluated.
+def as_model(
+    classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source
+) -> tuple[LoadedModel, ClassMap | None]:  # fmt: skip
+    """The same as a model, which is shown whole views of its own size as the data are evaluated, and how its classes
+    are the data's: it may know more.
 
     Raises:
-        DeitkitError: it has other classes.
+        DeitkitError: it does not know all classes of the data, or does not say which it knows.
     """
     from deitkit.model import Student
+    from deitkit.predict import map_classes
     from deitkit.teachers import Answering
-    from deitkit.teachers.classes import match_classes
     from deitkit.weights import LoadedModel, ModelInfo
+
+    names = classifier.class_names or _taken_for(classifier, spec, settings, source)
+    info = ModelInfo.of(settings, classifier.input.size or (0, 0), names)
+    student = Student(Answering(classifier, mean=settings.mean, std=settings.std), classifier.kind, {})
+    model = LoadedModel(student, info, classifier.reference)
+    return model, map_classes(names, source.class_names, origin=classifier.reference)
+
+
+def _taken_for(
+    classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source
+) -> tuple[str, ...]:  # fmt: skip
+    """The classes of one that does not name them, where they can be told."""
+    from deitkit.teachers.classes import match_classes
 
     try:
         matched = match_classes(
-            classifier.class_names, source.class_names, outputs=classifier.outputs, reference=classifier.reference,
+            None, source.class_names, outputs=classifier.outputs, reference=classifier.reference,
             kind=classifier.kind, spec=spec, data=settings,
         )  # fmt: skip
     except DeitkitError as error:
-        if classifier.class_names is not None or classifier.outputs != len(source.class_names):
-            raise
         raise DeitkitError(error.what, value=error.value, remedy=UNNAMED) from error
     for note in matched.notes:
         render.say(f"{classifier.reference}: {note}")
-    network = Answering(classifier, mean=settings.mean, std=settings.std, columns=matched.columns)
-    info = ModelInfo.of(settings, classifier.input.size or (0, 0), source.class_names)
-    return LoadedModel(Student(network, classifier.kind, {}), info, classifier.reference)
+    return matched.names

@@ -51,8 +51,8 @@ def described(record: Record) -> dict[str, str]:
             f"How many of the {len(record.classifiers)} classifiers' decisions are the label; of a distilled model it"
             " is the fused one"
         )
-    for subject, other, field in record.pairs:
-        fields[field] = f"How the decisions of {subject.name} and {other.name} stand to the label and to each other"
+    for a, b, field in record.pairs:
+        fields[field] = f"How the decisions of {a.name} and {b.name} stand to the label and to each other"
     for each in record.classifiers:
         if each.fields.keys() >= {*HEADS}:
             fields[heads_field(each.name)] = f"How both heads of {each.name} stand to the label and to each other"
@@ -75,13 +75,12 @@ def derive(columns: Mapping[str, Column], record: Record) -> dict[str, Column]:
         derived[AGREEMENT] = agreement(answers, truth)
     if CLASSIFIERS_RIGHT in fields:
         derived[CLASSIFIERS_RIGHT] = count_right([said[each.decisive] for each in record.classifiers], truth)
-    for subject, other, field in record.pairs:
-        names = (subject.name, other.name)
-        derived[field] = pair_kinds(said[subject.decisive], said[other.decisive], truth, names=names)
+    for a, b, field in record.pairs:
+        derived[field] = pair_kinds(said[a.decisive], said[b.decisive], truth, names=(a.name, b.name))
     for each in record.classifiers:
         if heads_field(each.name) in fields:
-            a, b = (said[each.fields[head]] for head in HEADS)
-            derived[heads_field(each.name)] = pair_kinds(a, b, truth, names=HEADS)
+            first, second = (said[each.fields[head]] for head in HEADS)
+            derived[heads_field(each.name)] = pair_kinds(first, second, truth, names=HEADS)
     return derived
 
 

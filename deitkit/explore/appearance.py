@@ -125,7 +125,7 @@ def colors(record: Record) -> list[dict[str, Any]]:
             found.append({"path": field, "fieldColor": own, "colorByAttribute": "right", "valueColors": yes_no})
             found.append({"path": eval_key(field), "fieldColor": own, "valueColors": yes_no})
     kinds = {agreement.BOTH_RIGHT: RIGHT, agreement.BOTH_ALIKE: ALIKE, agreement.BOTH_DIFFERENTLY: WRONG}
-    pairs = {field: (subject.name, other.name) for subject, other, field in record.pairs}
+    pairs = {field: (a.name, b.name) for a, b, field in record.pairs}
     pairs |= {heads_field(each.name): agreement.HEADS for each in record.classifiers}
     for field in described(record):
         if field in pairs:

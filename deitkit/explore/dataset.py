@@ -197,6 +197,7 @@ def _enter(dataset: Any, record: Record, named: Sequence[Predictions], places: M
     record.classifiers = tuple(each for each in found.values() if each.heads)
     if record.subject != named[0].classifier:
         record.subject, record.teacher = named[0].classifier, ""
+    record.compare()
 
 
 def _field(predictions: Predictions, head: str) -> str:
@@ -220,14 +221,19 @@ def _write(
     record.unfinished = True
     record.save(dataset)
     progress("writing labels", 0, len(whole.ids))
-    changed |= write(
+    written = write(
         fiftyone, dataset, record, whole, advance=lambda done: progress("writing labels", done, len(whole.ids))
     )
+    changed |= written.changed
+    corrected = [list(pair) for pair in sorted(written.corrected)]
+    if corrected != record.corrected:
+        changed.add(GROUND_TRUTH)
+        record.corrected = corrected
     if len(dataset) > len(whole.ids):  # images of earlier builds, that not all of these classifiers have seen
         for own, each in zip(predictions, aligned, strict=True):
             rest = _others(replace(own, classifier=each.classifier), whole.ids)
             if rest is not None:
-                changed |= write(fiftyone, dataset, record, Part.of([rest], fields))
+                changed |= write(fiftyone, dataset, record, Part.of([rest], fields)).changed
     return changed
 
 

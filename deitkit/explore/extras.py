@@ -68,8 +68,7 @@ def add_extras(dataset: Any, wish: Wish, model: Model | None, *, say: Say, progr
         if wish.scores:
             say(f"scores: {', '.join(add_scores(dataset, tokens, field=record.first.decisive, say=say))}")
         if wish.heatmaps and model is not None:
-            fields = _attention(dataset, record, model, wish)
-            say(f"attention on at most {wish.heatmaps:,} images: {', '.join(fields)}")
+            say(_attention(dataset, record, model, wish))
 
 
 def _embeddings(dataset: Any, record: Record, model: Model, progress: Progress) -> Embeddings:
@@ -80,11 +79,13 @@ def _embeddings(dataset: Any, record: Record, model: Model, progress: Progress) 
     return replace(tokens, classifier=record.subject)
 
 
-def _attention(dataset: Any, record: Record, model: Model, wish: Wish) -> list[str]:
+def _attention(dataset: Any, record: Record, model: Model, wish: Wish) -> str:
+    """Draw it; on how many images, and in which fields."""
     chosen = dataset.load_saved_view(wish.view) if wish.view else most_disputed(dataset, record, wish.heatmaps)
     file_of = dict(zip(*chosen.limit(wish.heatmaps).values([KEY, "filepath"]), strict=True))
-    return add_heatmaps(
+    fields = add_heatmaps(
         dataset, model.reference, image_ids=list(file_of), folder=model.folder / "predictions" / "attention",
         read=lambda image_id: Path(file_of[image_id]).read_bytes(), device=model.device, name=record.subject,
         reading=Reading.of(model.settings),
     )  # fmt: skip
+    return f"attention on {len(file_of):,} images: {', '.join(fields)}"

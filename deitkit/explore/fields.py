@@ -24,8 +24,9 @@ def declare(fiftyone: Any, dataset: Any, record: Record, *, accepted: bool) -> N
     answers = [own for _, _, own in heads]
     fields = [GROUND_TRUTH, *answers, *lists, *texts, *map(eval_key, answers)]
     _refuse_taken(dataset, record, fields)
+    _delete_stale(dataset, [field for field in record.fields if field not in fields])
     # Noted before they are made, so that an interrupted build knows them as its own.
-    record.fields = sorted({*record.fields, *fields})
+    record.fields = sorted(fields)
     record.save(dataset)
     add = partial(_add_field, dataset)
     add(KEY, "The image's id in its data set", fiftyone.StringField)
@@ -42,6 +43,15 @@ def declare(fiftyone: Any, dataset: Any, record: Record, *, accepted: bool) -> N
             add(f"{own}.{name}", field.description, type(field))
     for field, text in texts.items():
         add(field, text, fiftyone.IntField if field == CLASSIFIERS_RIGHT else fiftyone.StringField)
+
+
+def _delete_stale(dataset: Any, fields: Sequence[str]) -> None:
+    """Take away what said something of answers that the user has deleted."""
+    for field in fields:
+        if field in dataset.list_evaluations():
+            dataset.delete_evaluation(field)
+        elif dataset.has_field(field):
+            dataset.delete_sample_field(field)
 
 
 def _attributes(fiftyone: Any, own: str, *, accepted: bool) -> dict[str, Any]:

@@ -25,6 +25,6 @@ def with_fused_logits(predictions: Predictions) -> Predictions:
     logits = np.empty_like(a, dtype=np.float32)
     for start in range(0, len(a), ROWS):
         rows = slice(start, start + ROWS)
-        heads = Heads(torch.from_numpy(a[rows]), torch.from_numpy(b[rows]))
+        heads = Heads(torch.tensor(a[rows]), torch.tensor(b[rows]))
         logits[rows] = heads.fused(fusion).clamp_min(torch.finfo(torch.float32).tiny).log().numpy()
     return replace(predictions, heads={**predictions.heads, "fused": replace(fused, logits=logits)})

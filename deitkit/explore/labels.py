@@ -57,23 +57,31 @@ class Part:
         return cls(first.ids, first.labels, first.class_names, answers, first.accepted, file_of)
 
 
+@dataclass(frozen=True)
+class Written:
+    """The fields of which labels or confidences changed, and the labels that the user corrected: (image id, label)."""
+
+    changed: set[str]
+    corrected: list[tuple[str, str]]
+
+
 def write(
     fiftyone: Any, dataset: Any, record: Record, part: Part, *, advance: Callable[[int], None] = lambda done: None
-) -> set[str]:
-    """Bring the samples of these images to what the predictions say; the answers' fields where something changed."""
-    changed: set[str] = set()
+) -> Written:
+    """Bring the samples of these images to what the predictions say."""
+    written = Written(set(), [])
     for start in range(0, len(part.ids), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(part.ids)))
         rows, columns = _stored(fiftyone, dataset, record, part, rows)
         if len(rows):
-            changed |= _write_chunk(fiftyone, dataset, record, part, rows, columns)
+            _write_chunk(fiftyone, dataset, record, part, rows, columns, written)
         advance(min(start + CHUNK, len(part.ids)))
-    return changed
+    return written
 
 
 def _write_chunk(
-    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp], columns: Columns
-) -> set[str]:
+    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp], columns: Columns, written: Written
+) -> None:
     wanted: Columns = {}
     if part.file_of is not None:
         wanted["filepath"] = [os.path.abspath(part.file_of(row)) for row in rows.tolist()]  # noqa: PTH100 - no "..", too
@@ -81,6 +89,8 @@ def _write_chunk(
     named = [part.class_names[label] for label in part.labels[rows].tolist()]
     truth = [old if old is not None else new for old, new in zip(stored, named, strict=True)]
     wanted[f"{GROUND_TRUTH}.label"] = truth
+    both = zip(columns[KEY], truth, named, strict=True)
+    written.corrected.extend((image_id, label) for image_id, label, given in both if label != given)
     for answer in part.answers:
         wanted |= _said(answer, part.class_names, rows, truth)
     if part.accepted is not None:
@@ -89,13 +99,13 @@ def _write_chunk(
     for answer in part.answers:
         if answer.field in record.logits and answer.head.logits is None:
             _drop_logits(dataset, answer.field, columns, wanted)
-    changed = {
-        field
-        for field in [GROUND_TRUTH, *(answer.field for answer in part.answers)]
-        if _make_labels(fiftyone, dataset, field, columns, wanted)
-    }
-    touched = [path for path, column in wanted.items() if _update(dataset, path, column, columns)]
-    return changed | {path.partition(".")[0] for path in touched if "." in path}
+    for field in [GROUND_TRUTH, *(answer.field for answer in part.answers)]:
+        if _make_labels(fiftyone, dataset, field, columns, wanted):
+            written.changed.add(field)
+    for path, column in wanted.items():
+        field, _, attribute = path.partition(".")
+        if _update(dataset, path, column, columns) and attribute in ("label", "confidence", "right"):
+            written.changed.add(field)
 
 
 # What is there

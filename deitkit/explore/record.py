@@ -40,8 +40,8 @@ class Classifier:
 class Record:
     """`fields` names ours; `views` and `shown` are as we last set them.
 
-    The `subject` is looked at, the others are compared with it. `logits` names the fields that hold some. `unfinished`
-    while a build writes labels.
+    The `subject` is looked at, the others are compared with it. `logits` names the fields that hold some;
+    `corrected` are the labels that the user changed, by image id. `unfinished` while a build writes labels.
     """
 
     images: str
@@ -50,10 +50,12 @@ class Record:
     teacher: str = ""
     command: str = ""
     classifiers: tuple[Classifier, ...] = ()
+    compared: list[list[str]] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
     shown: dict[str, Any] = field(default_factory=dict)
     logits: list[str] = field(default_factory=list)
+    corrected: list[list[str]] = field(default_factory=list)
     unfinished: bool = False
 
     @classmethod
@@ -103,9 +105,17 @@ class Record:
 
     @property
     def pairs(self) -> list[tuple[Classifier, Classifier, str]]:
-        """The subject with each other classifier, and the field that says how their decisions stand to the label."""
-        others = [each for each in self.classifiers if each.name != self.subject]
-        return [(self.first, other, identifier(f"{self.subject}_vs_{other.name}")) for other in others]
+        """Those that are compared, and the field that says how their decisions stand to the label."""
+        by_name = {each.name: each for each in self.classifiers}
+        return [(by_name[a], by_name[b], identifier(f"{a}_vs_{b}")) for a, b in self.compared]
+
+    def compare(self) -> None:
+        """The subject is compared with each other; pairs of an earlier subject stay while both are there."""
+        names = [each.name for each in self.classifiers]
+        self.compared = [pair for pair in self.compared if {*pair} <= {*names}]
+        known = {frozenset(pair) for pair in self.compared}
+        new = [[self.subject, name] for name in names if name != self.subject]
+        self.compared += [pair for pair in new if frozenset(pair) not in known]
 
 
 def identifier(text: str) -> str:

@@ -64,7 +64,12 @@ def words(record: Record) -> dict[str, str]:
 def views_of(record: Record) -> list[View]:
     """Every view that these classifiers have, in the order in which they are shown."""
     word = words(record)
-    views = [view for subject, other, field in record.pairs for view in _pair(record, subject, other, field)]
+    views = [
+        view
+        for a, b, field in record.pairs
+        if record.subject in (a.name, b.name)
+        for view in _pair(record, b if a.name == record.subject else a, field)
+    ]
     views += [view for each in record.classifiers for view in _heads(record, each, word[each.name])]
     views += _everyone(record)
     for each in record.classifiers:
@@ -72,8 +77,8 @@ def views_of(record: Record) -> list[View]:
     return views
 
 
-def _pair(record: Record, subject: Classifier, other: Classifier, field: str) -> list[View]:
-    word = words(record)
+def _pair(record: Record, other: Classifier, field: str) -> list[View]:
+    word, subject = words(record), record.first
     a, b = word[subject.name], word[other.name]
     fixes = f"{a} fixes {b}" if other.name == record.teacher else f"{a} right, {b} wrong"
     most = f"; the most confident of {subject.name} first"

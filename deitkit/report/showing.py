@@ -31,7 +31,9 @@ def show_report(
         elif saved is not None:
             embedded.append(_embed(saved, figure.name, figure.title, budget))
     if saved is not None:
-        embedded += [_embed(saved, name, f"{report.title}: {name}", budget) for name in saved.pictures]
+        embedded += [
+            _embed(saved, name, f"{report.title}: {name.replace('_', ' ')}", budget) for name in saved.pictures
+        ]
     return ReportView(
         anchor=report.name,
         title=report.title,

@@ -283,6 +283,12 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(
     assert error.get("remedy") or error.get("choices")
 
 
+@pytest.mark.parametrize("word", ["gone.onnx", "teacher.py:make", "student/predictions/digits-val.parquet"])
+def test_what_has_one_size_is_refused(word: str, call: Call) -> None:
+    error = call("analyze", "resolutions", word, fails=True)
+    assert "is no run, model folder or published model" in error["error"] and "tradeoff" in error["remedy"]
+
+
 def test_a_checkpoint_is_measured_as_the_run_is(runs: Path, call: Call) -> None:
     best = call("analyze", "resolutions", f"{runs / 'student'}@best", "--sizes", "16", "--no-speed")
     assert rows_of(best, "accuracy")[0]["images"] == 360

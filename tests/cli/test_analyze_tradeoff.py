@@ -47,6 +47,10 @@ def make():
     return classify
 
 
+def named(weights):
+    return make()
+
+
 def turned():
     straight = make()
 
@@ -114,12 +118,12 @@ def test_models_of_every_kind_stand_beside_each_other(runs: Path, tradeoff: Trad
     accuracy, models = rows_of(found, "accuracy"), rows_of(found, "models")
     assert {name: (row["kind"], row["head"]) for name, row in accuracy.items()} == {
         "teacher": ("convnet or other", "class"), "student": ("transformer, distilled", "fused"),
-        "nearest.py:make": ("ONNX file or Python function", "class"),
+        "make": ("ONNX file or Python function", "class"),
     }  # fmt: skip
     assert accuracy["student"]["right"] == right("student", "fused")
     assert accuracy["teacher"]["right"] == right("teacher", "class")
     assert models["student"]["parameters"] == sum(each.numel() for each in load_model("student").student.parameters())
-    assert models["nearest.py:make"]["size"] == "8" and models["nearest.py:make"]["MiB"] is None
+    assert models["make"]["size"] == "8" and models["make"]["MiB"] is None
     assert all(row["images/s"] > 0 and row["front"] in ("yes", "no") for row in models.values())
     best = max(models.values(), key=lambda row: row["top1"])
     assert best["front"] == "yes"
@@ -132,23 +136,24 @@ def test_models_of_every_kind_stand_beside_each_other(runs: Path, tradeoff: Trad
 
 
 def test_a_functions_accuracy_is_that_of_its_rule_on_the_same_images(runs: Path, tradeoff: Tradeoff) -> None:
-    found = tradeoff("nearest.py:make", "nearest.py:turned", "teacher")
+    found = tradeoff(f"{runs}/nearest.py:make", "nearest.py:turned", "teacher")
     source, digits = open_source(Data(dataset="digits"), "val"), load_digits()
     images, target = digits.images / 16, digits.target
     means = np.stack([images[target == digit].mean(axis=0) for digit in range(10)])
     rows = [int(image_id.rpartition("/")[2].removesuffix(".png")) for image_id in source.ids]
     distances = ((images[rows][:, None] - means) ** 2).sum(axis=(2, 3))
     by_hand = int((distances.argmin(axis=1) == np.asarray(source.labels)).sum())
-    assert rows_of(found, "accuracy")["nearest.py:make"]["right"] == pytest.approx(by_hand, abs=1)
+    assert rows_of(found, "accuracy")["make"]["right"] == pytest.approx(by_hand, abs=1)
     assert found["numbers"]["images"] == len(rows)
-    turned = rows_of(found, "accuracy")["nearest.py:turned"]
-    assert turned["right"] == rows_of(found, "accuracy")["nearest.py:make"]["right"], "classes go by their names"
+    accuracy = rows_of(found, "accuracy")
+    assert accuracy["turned"]["right"] == accuracy["make"]["right"], "classes go by their names"
 
 
 def test_a_function_alone_is_told_on_which_images(runs: Path, tradeoff: Tradeoff) -> None:
-    found = tradeoff("nearest.py:make", "--dataset", "digits")
+    found = tradeoff("nearest.py:named?weights=a/b.pt", "nearest.py:named?weights=a/c.pt", "--dataset", "digits")
+    assert set(rows_of(found, "models")) == {"b/named", "c/named"}
     assert found["numbers"]["images"] == 360
-    assert Path("reports/tradeoff.json").is_file(), "no run's folder was named"
+    assert Path("named-b/reports/tradeoff.json").is_file(), "no run's folder was named"
 
 
 def test_heads_and_checkpoints_are_models_of_their_own(runs: Path, tradeoff: Tradeoff) -> None:
@@ -199,12 +204,12 @@ def test_a_grey_file_of_uint8_pixels_is_given_what_it_takes(runs: Path, tradeoff
     model.metadata_props.add(key="class_names", value=json.dumps(NAMES))
     onnx.save(model, "grey.onnx")
     found = tradeoff("student", "grey.onnx", "--x", "macs")
-    row = rows_of(found, "models")["grey.onnx"]
+    row = rows_of(found, "models")["grey"]
     assert (row["size"], row["parameters"], row["GMACs"], row["MiB"], row["front"]) == ("8", 640, None, None, None)
     assert row["images/s"] > 0
     _, entry = open_all(["student", "grey.onnx"])
     assert (entry.candidate.channels, entry.candidate.integer) == (1, True)
-    assert "grey.onnx: its GMACs of an image cannot be told, so it is in no figure" in found["said"]
+    assert "grey: its GMACs of an image cannot be told, so it is in no figure" in found["said"]
 
 
 # What is refused

@@ -187,6 +187,31 @@ def test_a_database_that_does_not_answer_is_said_with_a_remedy_and_without_a_tra
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_maps_scores_and_attention_are_made_on_request_and_shown_in_groups_of_their_own(
+    student: Path, plain: Path, explore: Explore, fiftyone: ModuleType
+) -> None:
+    words = (student, "--with", plain, "--name", "extras", "--logits", "--embeddings", "--brain", "--heatmaps", 3)
+    code, out, err = explore(*words)
+    assert code == 0, err
+    assert "attention on 3 images" in err and "hardness_student_fused" in err
+    dataset = fiftyone.load_dataset("extras")
+    groups = {group.name: list(group.paths) for group in dataset.app_config.sidebar_groups}
+    assert {"student_class_attention", "student_attention_difference"} <= set(groups["attention"])
+    assert {"uniqueness_student", "mistakenness_student_fused", "hardness_student_fused"} <= set(groups["scores"])
+    assert {"student_class_token", "student_distillation_token"} <= set(dataset.list_brain_runs())
+    disputed = dataset.load_saved_view("not all agree").limit(3).values("image_id")
+    assert set(dataset.exists("student_class_attention").values("image_id")) == set(disputed)
+
+    code, _, err = explore(student, "--name", "extras", "--heatmaps", 2, "--view", "no such view")
+    assert code == 2 and "has no saved view" in err
+    again = explore(*words)
+    assert again[:2] == (0, out)
+    assert {
+        group.name: list(group.paths) for group in fiftyone.load_dataset("extras").app_config.sidebar_groups
+    } == groups
+
+
 # Whose teacher
 
 

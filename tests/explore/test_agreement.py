@@ -56,7 +56,9 @@ def test_a_pair_with_one_answer_missing_has_no_kind_and_who_is_missing_is_not_ri
 def record() -> Record:
     heads = tuple((head, f"s_{head}") for head in ("class", "distillation", "fused"))
     classifiers = (Classifier("s", "", heads), Classifier("t", "", (("class", "t"),)))
-    return Record("pets/val", "f00d", subject="s", teacher="t", classifiers=classifiers)
+    own = Record("pets/val", "f00d", subject="s", teacher="t", classifiers=classifiers)
+    own.compare()
+    return own
 
 
 def test_everything_that_follows_from_labels_follows_from_their_words(record: Record) -> None:

@@ -14,6 +14,7 @@ import pytest
 from deitkit import explore
 from deitkit.errors import DeitkitError
 from deitkit.explore import dataset as dataset_module
+from deitkit.explore.agreement import pair_kinds
 from deitkit.predictions import HeadPredictions, head_predictions
 from tests.explore.conftest import CLASSES, IMAGES, Build, predictions, student, teacher, twin
 
@@ -92,9 +93,17 @@ def test_who_is_looked_at_may_change_and_the_teacher_is_its_own(build: Build) ->
     dataset = build(student(), teacher(), teacher="teacher")
     assert "student fixes teacher" in dataset.list_saved_views()
     dataset = build(twin(), student())
-    assert dataset.has_field("twin_vs_student") and dataset.has_field("twin_vs_teacher")
+    assert {"student_vs_teacher", "twin_vs_student", "twin_vs_teacher"} <= set(dataset.get_field_schema())
     assert "teacher right, twin wrong" in dataset.list_saved_views()
     assert "student fixes teacher" not in dataset.list_saved_views()
+    dataset = build(teacher(seed=6), twin())  # an earlier comparison follows the answers, too
+    assert not dataset.has_field("teacher_vs_twin")
+    expected = pair_kinds(
+        student().top1("fused"), teacher(seed=6).top1("class"), student().labels, names=("student", "teacher")
+    )
+    assert dataset.values("student_vs_teacher") == expected
+    decided = twin().top1("class") == twin().labels, teacher(seed=6).top1("class") == twin().labels
+    assert len(dataset.load_saved_view("twin right, teacher wrong")) == (decided[0] & ~decided[1]).sum()
 
 
 def test_a_classifier_whose_field_the_user_deleted_is_gone(build: Build) -> None:
@@ -102,7 +111,9 @@ def test_a_classifier_whose_field_the_user_deleted_is_gone(build: Build) -> None
     dataset.delete_sample_field("teacher")
     dataset = build(twin())
     assert not [view for view in dataset.list_saved_views() if "teacher" in view]
-    assert "eval_twin" in dataset.list_evaluations()
+    assert dataset.list_evaluations() == ["eval_twin"]
+    left = {"eval_teacher", "twin_vs_teacher", "agreement", "classifiers_right"} & set(dataset.get_field_schema())
+    assert not left
 
 
 class Interrupted(Exception):

@@ -166,18 +166,23 @@ def test_tokens_that_read_the_same_differ_nowhere() -> None:
     assert set(maps_of(np.zeros((1, 3, 3)))[0].patches.ravel()) == {1}
 
 
+@pytest.mark.parametrize("upright", [False, True], ids=["as it lies", "by its tag"])
 @pytest.mark.parametrize("kind", ["last_layer", "rollout"])
-def test_weights_are_the_attention_on_the_models_own_view(kind: str) -> None:
+def test_weights_are_the_attention_on_the_models_own_view(kind: str, upright: bool) -> None:
     built, pixels = tiny(), np.random.default_rng(1).integers(0, 256, (20, 31, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    seen = look(LoadedModel(built, INFO, "student"), {"a": file.getvalue()}, kind=kind)["a"]
-    view = evaluation_view(Image.fromarray(pixels), (16, 16), INFO.crop_ratio, INFO.interpolation)
+    file, exif, image = io.BytesIO(), Image.Exif(), Image.fromarray(pixels)
+    exif[ORIENTATION] = 6
+    image.save(file, "PNG", exif=exif)
+    info = replace(INFO, exif_orientation=upright)
+    seen = look(LoadedModel(built, info, "student"), {"a": file.getvalue()}, kind=kind)["a"]
+    if upright:
+        image = image.transpose(Image.Transpose.ROTATE_270)
+    view = evaluation_view(image, (16, 16), INFO.crop_ratio, INFO.interpolation)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (INFO.mean, INFO.std))
     maps = attention_maps(built, (torch.from_numpy(view)[None] / 255 - mean) / std)
     expected = rollout(maps)[0] if kind == "rollout" else maps.weights[-1, :, 0].mean(dim=0)
     np.testing.assert_allclose(seen.weights, expected.reshape(2, 4, 4), atol=1e-5)
-    assert seen.size == (20, 31)
+    assert (seen.size, seen.tag) == (((31, 20), 6) if upright else ((20, 31), 1))
 
 
 # In the dataset

@@ -106,6 +106,12 @@ def test_a_label_that_the_user_corrected_stays_and_answers_are_judged_by_it(buil
         assert dataset.values("ground_truth.label")[0] == label
         assert dataset.values("twin.right")[0] is is_right
         assert dataset.values("eval_twin")[0] is is_right
+    third = next(name for name in table.class_names if name not in (said, other))
+    for label in (other, third):  # as wrong as before, so that only the evaluation can tell
+        dataset.set_values("ground_truth.label", {dataset.first().id: label}, key_field="id")
+        results = build(twin()).load_evaluation_results("eval_twin")
+        assert list(results.ytrue) == dataset.values("ground_truth.label")
+    other = third
     head = table.heads["class"]
     expected = head.confidence[0, head.top[0].tolist().index(table.class_names.index(other))]
     assert dataset.values("twin.label_probability")[0] == pytest.approx(float(expected))

@@ -76,7 +76,9 @@ def test_a_lone_plain_classifier_has_only_its_mistakes_to_show(build: Build) -> 
 
 def record(subject: str, *others: str, teacher: str = "") -> Record:
     classifiers = tuple(Classifier(name, "", (("class", name),)) for name in (subject, *others))
-    return Record("pets/val", "f00d", subject=subject, teacher=teacher, classifiers=classifiers)
+    own = Record("pets/val", "f00d", subject=subject, teacher=teacher, classifiers=classifiers)
+    own.compare()
+    return own
 
 
 def test_student_and_teacher_are_words_for_roles_unless_another_run_is_called_so() -> None:
