@@ -17,6 +17,8 @@ from deitkit.cli.foreign import open_foreign, spec_of
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from deitkit.analysis.report import Report
     from deitkit.analysis.tradeoff import Contender
     from deitkit.predictions import Predictions
@@ -174,7 +176,9 @@ def costs_of(entries: Sequence[Entry], protocol: Protocol | None) -> list[Conten
     from deitkit.analysis.tradeoff import Contender, count_macs
     from deitkit.throughput import measure_speed
 
-    single = {entry.candidate.network: entry.candidate for entry in reversed(entries)}
+    single: dict[nn.Module, Candidate] = {}
+    for entry in entries:
+        single.setdefault(entry.candidate.network, entry.candidate)
     macs = {network: count_macs(candidate) for network, candidate in single.items()}
     speeds = measure_speed(list(single.values()), protocol, say=render.say) if protocol else []
     timed = dict(zip(single, speeds, strict=True)) if protocol else {}
