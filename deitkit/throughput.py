@@ -207,11 +207,11 @@ def _timed(candidate: Candidate, images: Tensor, protocol: Protocol, *, passes: 
     """Seconds of so many passes over images [B, C, H, W], the device's work included."""
     dtype = DTYPES.get(protocol.precision)
     with torch.autocast(protocol.device.type, dtype=dtype, enabled=dtype is not None):
-        _wait(protocol.device)
+        wait(protocol.device)
         began = time.perf_counter()
         for _ in range(passes):
             candidate.network(images)
-        _wait(protocol.device)
+        wait(protocol.device)
     return max(time.perf_counter() - began, 1e-9)
 
 
@@ -228,7 +228,8 @@ def _on(network: nn.Module, device: torch.device) -> Iterator[None]:
             network.to("cpu")
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

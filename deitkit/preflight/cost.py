@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from deitkit.model import build_student
 from deitkit.schema import Recipe
+from deitkit.throughput import MEMORY, device_name, peak_rise, wait
 
 RUNS = 3  # timed, after one that is not
 Classify = Callable[[Tensor], Tensor]  # images [B, 3, H, W], normalised as the recipe's data -> logits [B, K]
@@ -55,14 +55,14 @@ def measure_cost(
 
         student_s, student_mb = _measured(step, device)
     return Cost(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        device=device_name(device),
         batch=len(images),
         teacher_images_per_s=len(images) / teacher_s,
         student_images_per_s=len(images) / student_s,
         ratio=teacher_s / student_s,
         teacher_memory_mb=teacher_mb,
         student_memory_mb=student_mb,
-        memory_kind="peak of the CUDA allocator" if device.type == "cuda" else "peak of the process's resident memory",
+        memory_kind=MEMORY.get(device.type, "not measured on this device"),
         teacher_parameters=parameters,
         student_parameters=sum(parameter.numel() for parameter in student.parameters()),
     )
@@ -88,43 +88,15 @@ def _answer(classify: Classify, images: Tensor, recipe: Recipe) -> None:
 
 def _measured(call: Callable[[], None], device: torch.device) -> tuple[float, float | None]:
     """Seconds of the fastest call, and by how many MiB it raised the peak of memory."""
-    before = _reset_peak(device)
-    call()
-    _wait(device)
-    after = _peak(device)
+
+    def finished() -> None:
+        call()
+        wait(device)
+
+    grown = peak_rise(finished, device)
     seconds = []
     for _ in range(RUNS):
         began = time.perf_counter()
-        call()
-        _wait(device)
+        finished()
         seconds.append(time.perf_counter() - began)
-    grown = None if before is None or after is None else max(0.0, after - before)
     return min(seconds), grown
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> float | None:
-    """Forget the peak so far; memory in use now, in MiB. None where the peak cannot be forgotten."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device) / 2**20
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes what is resident now
-    except OSError:
-        return None
-    return _peak(device)
-
-
-def _peak(device: torch.device) -> float | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(found[0]) / 2**10 if found else None
