@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.classifiers import Reference, load_reference
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def attention_of(
     from deitkit.analysis.attention import look_at
     from deitkit.analysis.attention_report import attention_report
     from deitkit.distributed import pick_device
-    from deitkit.weights import load_model
 
     if not reference:
         raise DeitkitError("no model is named", remedy="deitkit analyze attention IMAGE... --model RUN")
@@ -73,14 +72,15 @@ def attention_of(
         raise DeitkitError(
             "both image files and a data set are named", value=images[0], remedy="leave out --dataset and --data"
         )
-    loaded, picked = load_model(reference), pick_device(device)
+    loaded, picked = load_reference(reference), pick_device(device)
     views = (
         file_views(loaded, images, limit)
         if images
         else split_views(loaded, reference, limit, dataset=dataset, data=data, split=split)
     )
     looks = [look_at(loaded, view, device=picked, name=name, label=label) for name, label, view in views]
-    return attention_report(looks, classifier=Path(reference).name, grids=grids_of(loaded, layer, head, token))
+    name = Reference.parse(reference).short(1)
+    return attention_report(looks, classifier=name, grids=grids_of(loaded, layer, head, token))
 
 
 def grids_of(model: LoadedModel, layer: str, head: str, token: str) -> Grids:
@@ -119,12 +119,11 @@ def split_views(
     model: LoadedModel, reference: str, limit: int | None, *, dataset: str, data: str, split: str
 ) -> Iterator[tuple[str, str, Pixels]]:
     """Id, class name and the model's view of images from the whole of a split."""
-    from deitkit.cli.analyze_tokens import spread_over
     from deitkit.cli.use import data_settings
     from deitkit.data.augment import Reading
-    from deitkit.data.sources import open_source
+    from deitkit.data.sources import open_source, spread_over
 
-    settings = data_settings(reference, dataset=dataset, data=data)
+    settings = data_settings(Reference.parse(reference).home, dataset=dataset, data=data)
     source = spread_over(open_source(settings, split), limit or LIMIT)
     for index, name in enumerate(source.ids):
         label = source.class_names[int(source.labels[index])]

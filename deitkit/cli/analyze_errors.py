@@ -81,7 +81,7 @@ def errors_of(
 
     parsed = [Reference.parse(text) for text in references]
     names = short_names(parsed)
-    words = [f"{model.place}@{model.checkpoint}" if model.checkpoint else model.place for model in names]
+    words = [model.word for model in names]
     tables = align(predictions_of(words, dataset=dataset, data=data, split=split, device=device, keep_logits=True))
     heads = {
         name: list(dict.fromkeys(each.head for each in parsed if replace(each, head="") == model))

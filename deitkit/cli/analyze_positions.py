@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.classifiers import Reference, load_reference
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
@@ -54,22 +54,22 @@ def positions_of(
 
     from deitkit.analysis.position_report import positions_report
     from deitkit.analysis.positions import measure_accuracy, measure_positions
-    from deitkit.cli.analyze_tokens import spread_over
     from deitkit.cli.upscale import parse_size
     from deitkit.cli.use import data_settings, open_for
     from deitkit.data.augment import Reading
+    from deitkit.data.sources import spread_over
     from deitkit.distributed import pick_device
     from deitkit.errors import one_of
     from deitkit.positions import POSITION_MODES
-    from deitkit.weights import load_model
 
-    model, picked = load_model(reference), pick_device(device)
+    parsed = Reference.parse(reference)
+    model, picked = load_reference(reference), pick_device(device)
     asked = [parse_size(text.strip()) for text in sizes.split(",")] if sizes else []
     chosen = [one_of(text.strip(), POSITION_MODES, what="mode") for text in modes.split(",")] if modes else []
-    measures = measure_positions(model, asked, modes=chosen or POSITION_MODES, name=Path(reference).name)
+    measures = measure_positions(model, asked, modes=chosen or POSITION_MODES, name=parsed.short(1))
     if not accuracy:
         return positions_report(measures)
-    settings = data_settings(reference, dataset=dataset, data=data)
+    settings = data_settings(parsed.home, dataset=dataset, data=data)
     source, classes = open_for(model, settings, split)
     found = []
     for one in measure_accuracy(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import EMA, Reference, predictions_of, short_names
+from deitkit.cli.classifiers import Reference, load_reference, predictions_of, short_names
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def resolutions_of(
 
     chosen, picked = one_of(mode, POSITION_MODES, what="mode"), pick_device(device)
     protocol = timing.protocol(picked) if timing else None
-    model = load(reference)
+    model = load_reference(reference)
     wanted = choose_sizes(model, parse_sizes(sizes))
     later = finetuned_sizes(reference, model, finetuned)
     resized = {size: at_size(model, size, mode=chosen) for size in sorted({*wanted, *later.values()})}
@@ -144,20 +145,6 @@ def parse_sizes(text: str) -> list[Size]:
             value=error.value,
             remedy="for example --sizes 160,224,384 or --sizes 224x160 (height x width)",
         ) from error
-
-
-def load(reference: str) -> LoadedModel:
-    """The model of any reference, that of a run's checkpoint or moving average, too."""
-    from deitkit.checkpoint import load_checkpointed
-    from deitkit.run import Run
-    from deitkit.weights import load_model
-
-    parsed = Reference.parse(reference)
-    if parsed.is_table or parsed.is_foreign:
-        remedy = "`deitkit analyze tradeoff` takes ONNX files and Python functions, at their own size"
-        raise DeitkitError(f"{reference} is no run, model folder or published model", value=reference, remedy=remedy)
-    is_step = parsed.checkpoint not in ("", EMA)
-    return load_checkpointed(Run(parsed.folder), parsed.checkpoint) if is_step else load_model(parsed.model)
 
 
 def finetuned_sizes(reference: str, model: LoadedModel, named: Sequence[str] | None) -> dict[str, Size]:
@@ -212,14 +199,13 @@ def open_sets(
     reference: str, model: LoadedModel, *, dataset: str, data: str, split: str, limit: int | None
 ) -> list[ImageSet]:
     """The model's own data or those named, and ImageNet-V2 behind ImageNet, where it is here."""
-    from deitkit.cli.analyze_tokens import spread_over
     from deitkit.cli.use import data_settings, open_for
-    from deitkit.data.sources import find_data, is_available
+    from deitkit.data.sources import find_data, is_available, spread_over
     from deitkit.run import Run
 
-    folder = Reference.parse(reference).folder
-    is_run = Run.is_run(folder)
-    settings = data_settings(str(folder) if is_run else reference, dataset=dataset, data=data)
+    home = Reference.parse(reference).home
+    is_run = Run.is_run(Path(home))
+    settings = data_settings(home, dataset=dataset, data=data)
     wanted = [(settings, (dataset or ("" if is_run else settings.dataset), data, split))]
     if settings.dataset in IMAGENETS and split == "val":
         second = settings.model_copy(update={"dataset": V2, "path": None})
@@ -288,7 +274,7 @@ def finetuned_answers(reference: str, images: ImageSet, *, like: str, device: st
     place = predictions_path(reference, images.settings.dataset, split, data=data)
     is_part = images.source.fingerprint != images.fingerprint
     if is_part and not place.is_file():
-        return answers(load(reference), images, name=reference, device=pick_device(device), own_classes=True)
+        return answers(load_reference(reference), images, name=reference, device=pick_device(device), own_classes=True)
     (table,) = predictions_of([reference], dataset=dataset, data=data, split=split, device=device, like=like)
     if table.fingerprint != images.fingerprint:
         raise DeitkitError(

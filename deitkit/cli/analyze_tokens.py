@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.classifiers import Reference, load_reference, short_names
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
-    from deitkit.data.sources import Source
 
 
 def tokens(
@@ -63,15 +62,16 @@ def tokens_of(
     from deitkit.analysis.tokens import compare_tokens
     from deitkit.cli.use import data_settings
     from deitkit.data.augment import Reading
-    from deitkit.data.sources import open_source
+    from deitkit.data.sources import open_source, spread_over
     from deitkit.distributed import pick_device
-    from deitkit.weights import load_model
 
-    settings, picked = data_settings(references[0], dataset=dataset, data=data), pick_device(device)
-    source = spread_over(open_source(settings, split), limit)
+    parsed = [Reference.parse(each) for each in (*references, *controls)]
+    settings, picked = data_settings(parsed[0].home, dataset=dataset, data=data), pick_device(device)
+    source, names = spread_over(open_source(settings, split), limit), short_names(parsed)
     measured = []
-    for reference, named in [*((each, False) for each in references), *((each, True) for each in controls)]:
-        found = second_token(reference)
+    for model in names:
+        reference, named = model.word, model in parsed[len(references) :]
+        found = second_token(model)
         if named and found not in ("label", None):
             raise DeitkitError(
                 f"{reference} is no control: its second token learns from the {found}",
@@ -80,29 +80,18 @@ def tokens_of(
             )
         measured.append(
             measure_tokens(
-                load_model(reference), source, device=picked, reading=Reading.of(settings),
-                name=Path(reference).name, control=named or found == "label",
+                load_reference(reference), source, device=picked, reading=Reading.of(settings),
+                name=names[model], control=named or found == "label",
             )
         )  # fmt: skip
     return compare_tokens(measured, images=f"{source.dataset}/{split}")
 
 
-def second_token(reference: str) -> str | None:
+def second_token(reference: Reference) -> str | None:
     """What a run's second token learned from: "teacher" or "label"; None without one, or where no recipe says."""
     from deitkit.run import Run
 
-    if not Run.is_run(Path(reference)):
+    if not Run.is_run(reference.folder):
         return None
-    recipe = Run(Path(reference)).recipe()
+    recipe = Run(reference.folder).recipe()
     return recipe.loss.second_token if recipe.model.distilled else None
-
-
-def spread_over(source: Source, limit: int | None) -> Source:
-    """At most `limit` images, evenly from the whole source: the first ones of a folder would all be of one class."""
-    import numpy as np
-
-    from deitkit.data.sources import subset
-
-    if limit is None or limit >= len(source):
-        return source
-    return subset(source, np.linspace(0, len(source) - 1, limit).round().astype(np.int64), source.split)

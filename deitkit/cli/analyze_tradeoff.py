@@ -11,8 +11,8 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, show
-from deitkit.cli.analyze_resolutions import Amp, BatchSize, Seconds, Timing, WithSpeed, load
-from deitkit.cli.classifiers import Reference, predictions_of, short_names
+from deitkit.cli.analyze_resolutions import Amp, BatchSize, Seconds, Timing, WithSpeed
+from deitkit.cli.classifiers import Reference, load_reference, predictions_of, short_names
 from deitkit.cli.foreign import open_foreign, spec_of
 from deitkit.errors import DeitkitError, one_of
 
@@ -123,7 +123,7 @@ def model_entry(reference: Reference, name: str) -> Entry:
     from deitkit.analysis.tradeoff import kind_name
     from deitkit.throughput import Candidate
 
-    model, recipe = load(word_of(reference)), recipe_of(reference)
+    model, recipe = load_reference(word_of(reference)), recipe_of(reference)
     taught = recipe is not None and recipe.teacher is not None
     kind = kind_name(
         transformer=isinstance(model.student.network, VisionTransformer), distilled=model.student.distilled or taught

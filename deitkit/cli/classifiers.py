@@ -65,6 +65,18 @@ class Reference:
         return cls(place, checkpoint, head)
 
     @property
+    def word(self) -> str:
+        """How its model is written, without a head."""
+        return f"{self.place}@{self.checkpoint}" if self.checkpoint else self.place
+
+    @property
+    def home(self) -> str:
+        """What says on which data it was trained: its run, or the model itself."""
+        from deitkit.run import Run
+
+        return str(self.folder) if Run.is_run(self.folder) else self.place
+
+    @property
     def is_table(self) -> bool:
         """Whether it is a file of predictions, and no model."""
         return self.place.endswith(".parquet")
@@ -180,6 +192,27 @@ def teacher_of(run: str) -> str:
     if is_foreign(model):
         return model if (local_folder(model) / "predictions").is_dir() else ""
     return model if model.startswith(PUBLISHED) or Path(model).exists() else ""
+
+
+def load_reference(text: str) -> LoadedModel:
+    """The model of a word, that of a run's checkpoint or moving average, too.
+
+    Raises:
+        DeitkitError: there is none, or it is of another making or predictions alone.
+    """
+    from deitkit.checkpoint import load_checkpointed
+    from deitkit.run import Run
+    from deitkit.weights import load_model
+
+    reference = Reference.parse(text)
+    if reference.is_table or reference.is_foreign:
+        raise DeitkitError(
+            f"{text} is no run, model folder or published model",
+            value=text,
+            remedy="`deitkit analyze` disagreement, errors and tradeoff take ONNX files and Python functions",
+        )
+    is_step = reference.checkpoint not in ("", EMA)
+    return load_checkpointed(Run(reference.folder), reference.checkpoint) if is_step else load_model(reference.model)
 
 
 # Predictions
@@ -309,11 +342,8 @@ def _open(
     reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe]
 ) -> tuple[LoadedModel, Source, ClassMap | None]:
     """The model, the split, and how its classes are matched; the recipes are of the runs that are named beside it."""
-    from deitkit.checkpoint import load_checkpointed
     from deitkit.cli.use import open_for
     from deitkit.data.sources import open_source
-    from deitkit.run import Run
-    from deitkit.weights import load_model
 
     if reference.is_foreign:
         source = open_source(settings, split)
@@ -321,10 +351,7 @@ def _open(
         size = next((recipe.model.size for recipe in recipes), None)
         model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
         return model, source, classes
-    if reference.checkpoint not in ("", EMA):
-        model = load_checkpointed(Run(reference.folder), reference.checkpoint)
-    else:
-        model = load_model(reference.model)
+    model = load_reference(reference.word)
     return model, *open_for(model, settings, split)
 
 

@@ -182,8 +182,7 @@ def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings
 
     model = None
     if not run.is_table and settings is not None:
-        word = f"{run.place}@{run.checkpoint}" if run.checkpoint else run.place
-        model = Model(word, run.folder, settings, **options)
+        model = Model(run.word, run.folder, settings, **options)
     add_extras(built, Wish(**wish), model, say=lambda text: render.say(f"  {text}"), progress=Steps())
 
 

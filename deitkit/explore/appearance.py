@@ -26,9 +26,11 @@ EXTRAS = "brain"  # where `brain` and `heatmaps` note what they made
 Groups = list[dict[str, Any]]
 
 
-def arrange(fiftyone: Any, dataset: Any, record: Record) -> None:
+def arrange(dataset: Any, record: Record) -> None:
     """Set what the App shows, each thing where nobody has set it since we did; a new field always gets its place."""
-    odm, config = fiftyone.core.odm.dataset, dataset.app_config
+    import fiftyone
+
+    config = dataset.app_config
     now = _shown(dataset)
     wanted: dict[str, Any] = {
         "description": description(record),
@@ -41,13 +43,13 @@ def arrange(fiftyone: Any, dataset: Any, record: Record) -> None:
     if "description" in due:
         dataset.description = wanted["description"]
     if "sidebar" in due:
-        config.sidebar_groups = _as_groups(odm, wanted["sidebar"], config.sidebar_groups or [])
+        config.sidebar_groups = _as_groups(wanted["sidebar"], config.sidebar_groups or [])
     if "colors" in due:
         scales = config.color_scheme.colorscales if config.color_scheme else None
         config.color_scheme = fiftyone.ColorScheme(color_by="value", fields=colors(record), colorscales=scales)
     if "active" in due:
-        config.active_fields = odm.ActiveFields(paths=wanted["active"])
-    added = "sidebar" not in ours and _add_new(odm, config, wanted["sidebar"])
+        config.active_fields = fiftyone.core.odm.dataset.ActiveFields(paths=wanted["active"])
+    added = "sidebar" not in ours and _add_new(config, wanted["sidebar"])
     record.shown = {name: wanted[name] if name in ours else record.shown.get(name) for name in wanted}
     if due or added:
         dataset.save()
@@ -69,11 +71,11 @@ def arrangement_kept(dataset: Any) -> Iterator[None]:
 
 
 @contextmanager
-def additions_arranged(fiftyone: Any, dataset: Any) -> Iterator[Record]:
+def additions_arranged(dataset: Any) -> Iterator[Record]:
     """What is added meanwhile gets its place in the sidebar afterwards, and nothing else of it changes."""
     with arrangement_kept(dataset):
         yield Record.load(dataset)
-    arrange(fiftyone, dataset, Record.load(dataset))
+    arrange(dataset, Record.load(dataset))
 
 
 # What is wanted
@@ -169,17 +171,21 @@ def _plain_colors(scheme: Any) -> dict[str, Any]:
     return {name: value for name, value in scheme.to_dict(extended=True).items() if name not in ("_id", "colorscales")}
 
 
-def _as_groups(odm: Any, wanted: Groups, there: list[Any]) -> list[Any]:
+def _as_groups(wanted: Groups, there: list[Any]) -> list[Any]:
     """Groups as fiftyone has them, folded as they are now."""
+    from fiftyone.core.odm.dataset import SidebarGroupDocument
+
     opened = {group.name: group.expanded for group in there}
     return [
-        odm.SidebarGroupDocument(**group, expanded=opened.get(group["name"], group["name"] not in CLOSED))
+        SidebarGroupDocument(**group, expanded=opened.get(group["name"], group["name"] not in CLOSED))
         for group in wanted
     ]
 
 
-def _add_new(odm: Any, config: Any, wanted: Groups) -> bool:
+def _add_new(config: Any, wanted: Groups) -> bool:
     """Put fields that have no place yet into the group that they belong to, in a sidebar that the user arranged."""
+    from fiftyone.core.odm.dataset import SidebarGroupDocument
+
     placed = {path for group in config.sidebar_groups for path in group.paths}
     by_name, added = {group.name: group for group in config.sidebar_groups}, False
     for group in wanted:
@@ -187,6 +193,6 @@ def _add_new(odm: Any, config: Any, wanted: Groups) -> bool:
         if new and group["name"] in by_name:
             by_name[group["name"]].paths.extend(new)
         elif new:
-            config.sidebar_groups.append(odm.SidebarGroupDocument(name=group["name"], paths=new, expanded=True))
+            config.sidebar_groups.append(SidebarGroupDocument(name=group["name"], paths=new, expanded=True))
         added = added or bool(new)
     return added

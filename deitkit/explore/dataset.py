@@ -60,25 +60,16 @@ def build_dataset(
     fiftyone = connect()
     # What is overwritten is deleted when what takes its place is there.
     replaces = overwrite and fiftyone.dataset_exists(name)
-    dataset = _new(fiftyone, f"{name}-unfinished", aligned[0]) if replaces else _open(fiftyone, name, aligned[0])
+    dataset = _new(f"{name}-unfinished", aligned[0]) if replaces else _open(name, aligned[0])
     record = Record.load(dataset)
-    names = _names(record, aligned, places or {})
-    named = [replace(each, classifier=names[each.classifier]) for each in aligned]
-    _enter(dataset, record, named, {names[key]: place for key, place in (places or {}).items() if key in names})
-    record.teacher = names.get(teacher, record.teacher)
+    named = _enter(dataset, record, aligned=aligned, teacher=teacher, places=places or {})
     record.command = command or record.command
-    is_new = not record.fields
-    try:
-        declare(fiftyone, dataset, record, accepted=aligned[0].accepted is not None)
-    except DeitkitError:
-        if is_new:
-            fiftyone.delete_dataset(dataset.name)
-        raise
-    changed = _write(fiftyone, dataset, record, named, predictions, files=files, progress=progress)
-    evaluate(fiftyone, dataset, record, changed, advance=partial(progress, "evaluating answers"))
+    declare(dataset, record, accepted=aligned[0].accepted is not None)
+    changed = _write(dataset, record, named=named, predictions=predictions, files=files, progress=progress)
+    evaluate(dataset, record, changed=changed, advance=partial(progress, "evaluating answers"))
     record.unfinished = False
-    save_views(fiftyone, dataset, record)
-    arrange(fiftyone, dataset, record)
+    save_views(dataset, record)
+    arrange(dataset, record)
     if replaces:
         fiftyone.delete_dataset(name)
         dataset.name = name
@@ -124,10 +115,12 @@ def _refuse_missing(files: ImageOf, images: int, progress: Progress) -> None:
 # The dataset
 
 
-def _open(fiftyone: Any, name: str, predictions: Predictions) -> Any:
+def _open(name: str, predictions: Predictions) -> Any:
     """The dataset of that name if it is ours and of the same data, or a new one."""
+    import fiftyone
+
     if not fiftyone.dataset_exists(name):
-        return _new(fiftyone, name, predictions)
+        return _new(name, predictions)
     dataset = fiftyone.load_dataset(name)
     record = Record.load(dataset)
     if record.fingerprint != predictions.fingerprint:
@@ -140,8 +133,10 @@ def _open(fiftyone: Any, name: str, predictions: Predictions) -> Any:
     return dataset
 
 
-def _new(fiftyone: Any, name: str, predictions: Predictions) -> Any:
+def _new(name: str, predictions: Predictions) -> Any:
     """An empty dataset of ours, in the place of one of ours that was never finished."""
+    import fiftyone
+
     if fiftyone.dataset_exists(name):
         Record.load(fiftyone.load_dataset(name))
         fiftyone.delete_dataset(name)
@@ -183,9 +178,16 @@ def _is_there(place: str) -> bool:
     return Path(place).exists() or Path(place.rpartition("@")[0] or place).exists()
 
 
-def _enter(dataset: Any, record: Record, named: Sequence[Predictions], places: Mapping[str, str]) -> None:
-    """Note these classifiers, beside those of earlier builds whose fields are still there; the first is the subject."""
-    schema = dataset.get_field_schema()
+def _enter(
+    dataset: Any, record: Record, *, aligned: Sequence[Predictions], teacher: str, places: Mapping[str, str]
+) -> list[Predictions]:
+    """Note these classifiers, beside those of earlier builds whose fields are still there; the first is the subject.
+
+    Gives the predictions under the names that the dataset has for them.
+    """
+    names, schema = _names(record, aligned, places), dataset.get_field_schema()
+    named = [replace(each, classifier=names[each.classifier]) for each in aligned]
+    place_of = {names[own]: place for own, place in places.items() if own in names}
     found = {
         each.name: replace(each, heads=tuple((head, own) for head, own in each.heads if own in schema))
         for each in record.classifiers
@@ -193,11 +195,13 @@ def _enter(dataset: Any, record: Record, named: Sequence[Predictions], places: M
     for each in named:
         old = found.get(each.classifier, Classifier(each.classifier, "", ()))
         heads = {**old.fields, **{head: _field(each, head) for head in each.heads}}
-        found[each.classifier] = Classifier(old.name, places.get(old.name, old.place), tuple(heads.items()))
+        found[each.classifier] = Classifier(old.name, place_of.get(old.name, old.place), tuple(heads.items()))
     record.classifiers = tuple(each for each in found.values() if each.heads)
     if record.subject != named[0].classifier:
         record.subject, record.teacher = named[0].classifier, ""
+    record.teacher = names.get(teacher, record.teacher)
     record.compare()
+    return named
 
 
 def _field(predictions: Predictions, head: str) -> str:
@@ -210,30 +214,27 @@ def _field(predictions: Predictions, head: str) -> str:
 
 
 def _write(
-    fiftyone: Any, dataset: Any, record: Record, aligned: Sequence[Predictions], predictions: Sequence[Predictions], *,
-    files: ImageOf, progress: Progress,
+    dataset: Any, record: Record, *, named: Sequence[Predictions], predictions: Sequence[Predictions], files: ImageOf,
+    progress: Progress,
 ) -> set[str]:  # fmt: skip
     """Bring every sample up to date; the fields of which something changed."""
     fields = {each.name: each.fields for each in record.classifiers}
-    whole = Part.of(aligned, fields, file_of=files)
+    whole = Part.of(named, fields, file_of=files)
     changed = {GROUND_TRUTH} if record.unfinished else set()
     record.logits = sorted({*record.logits, *(each.field for each in whole.answers if each.head.logits is not None)})
     record.unfinished = True
     record.save(dataset)
-    progress("writing labels", 0, len(whole.ids))
-    written = write(
-        fiftyone, dataset, record, whole, advance=lambda done: progress("writing labels", done, len(whole.ids))
-    )
+    written = write(dataset, whole, record=record, advance=partial(progress, "writing labels"))
     changed |= written.changed
     corrected = [list(pair) for pair in sorted(written.corrected)]
     if corrected != record.corrected:
         changed.add(GROUND_TRUTH)
         record.corrected = corrected
     if len(dataset) > len(whole.ids):  # images of earlier builds, that not all of these classifiers have seen
-        for own, each in zip(predictions, aligned, strict=True):
+        for own, each in zip(predictions, named, strict=True):
             rest = _others(replace(own, classifier=each.classifier), whole.ids)
             if rest is not None:
-                changed |= write(fiftyone, dataset, record, Part.of([rest], fields)).changed
+                changed |= write(dataset, Part.of([rest], fields), record=record).changed
     return changed
 
 

@@ -16,12 +16,7 @@ MOST = 500_000  # images: 0.6 GB
 
 
 def evaluate(
-    fiftyone: Any,
-    dataset: Any,
-    record: Record,
-    changed: set[str],
-    *,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    dataset: Any, record: Record, *, changed: set[str], advance: Callable[[int, int], None] = lambda done, total: None
 ) -> list[str]:
     """Evaluate the answers that changed, and those that have no evaluation; the keys of what was made."""
     there: set[str] = set(dataset.list_evaluations())
@@ -33,12 +28,15 @@ def evaluate(
         for number, field in enumerate(fields, 1):
             if eval_key(field) in there:
                 dataset.delete_evaluation(eval_key(field))
-            _evaluate(fiftyone, dataset, field, eval_key(field))
+            _evaluate(dataset, field)
             advance(number, len(fields))
     return [eval_key(field) for field in fields]
 
 
-def _evaluate(fiftyone: Any, dataset: Any, field: str, key: str) -> None:
+def _evaluate(dataset: Any, field: str) -> None:
+    import fiftyone
+
+    key = eval_key(field)
     answered = dataset.exists(f"{field}.label")
     view = dataset if len(answered) == len(dataset) else answered
     if not dataset.has_field(key):

@@ -12,7 +12,6 @@ from deitkit.embeddings import Embeddings, token_embeddings
 from deitkit.errors import DeitkitError
 from deitkit.explore.appearance import additions_arranged
 from deitkit.explore.brain import add_embeddings, add_scores
-from deitkit.explore.database import connect
 from deitkit.explore.heatmaps import add_heatmaps
 from deitkit.explore.record import KEY, Record
 from deitkit.explore.views import most_disputed
@@ -60,7 +59,7 @@ def add_extras(dataset: Any, wish: Wish, model: Model | None, *, say: Say, progr
             "there are answers and no model to look into",
             remedy="name the run itself, or leave --embeddings and --heatmaps out",
         )
-    with additions_arranged(connect(), dataset) as record:
+    with additions_arranged(dataset) as record:
         tokens = None
         if wish.embeddings and model is not None:
             tokens = _embeddings(dataset, record, model, progress)
@@ -81,7 +80,7 @@ def _embeddings(dataset: Any, record: Record, model: Model, progress: Progress) 
 
 def _attention(dataset: Any, record: Record, model: Model, wish: Wish) -> str:
     """Draw it; on how many images, and in which fields."""
-    chosen = dataset.load_saved_view(wish.view) if wish.view else most_disputed(dataset, record, wish.heatmaps)
+    chosen = dataset.load_saved_view(wish.view) if wish.view else most_disputed(dataset, record, count=wish.heatmaps)
     file_of = dict(zip(*chosen.limit(wish.heatmaps).values([KEY, "filepath"]), strict=True))
     fields = add_heatmaps(
         dataset, model.reference, image_ids=list(file_of), folder=model.folder / "predictions" / "attention",

@@ -65,75 +65,81 @@ class Written:
     corrected: list[tuple[str, str]]
 
 
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some rows [n] of a part that have a sample, and what these samples say now: columns [n] by path."""
+
+    rows: NDArray[np.intp]
+    columns: Columns
+
+    @property
+    def ids(self) -> Column:
+        """The samples' ids."""
+        return self.columns["id"]
+
+
 def write(
-    fiftyone: Any, dataset: Any, record: Record, part: Part, *, advance: Callable[[int], None] = lambda done: None
+    dataset: Any, part: Part, *, record: Record, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Written:
     """Bring the samples of these images to what the predictions say."""
-    written = Written(set(), [])
-    for start in range(0, len(part.ids), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(part.ids)))
-        rows, columns = _stored(fiftyone, dataset, record, part, rows)
-        if len(rows):
-            _write_chunk(fiftyone, dataset, record, part, rows, columns, written)
-        advance(min(start + CHUNK, len(part.ids)))
+    written, total = Written(set(), []), len(part.ids)
+    advance(0, total)
+    for start in range(0, total, CHUNK):
+        rows = np.arange(start, min(start + CHUNK, total))
+        chunk = _stored(dataset, part, record=record, rows=rows)
+        if len(chunk.rows):
+            _write_chunk(dataset, chunk, part=part, record=record, written=written)
+        advance(int(rows[-1]) + 1, total)
     return written
 
 
-def _write_chunk(
-    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp], columns: Columns, written: Written
-) -> None:
-    wanted: Columns = {}
+def _write_chunk(dataset: Any, chunk: Chunk, *, part: Part, record: Record, written: Written) -> None:
+    wanted, rows, columns = Columns(), chunk.rows, chunk.columns
     if part.file_of is not None:
         wanted["filepath"] = [os.path.abspath(part.file_of(row)) for row in rows.tolist()]  # noqa: PTH100 - no "..", too
-    stored = columns[f"{GROUND_TRUTH}.label"]
-    named = [part.class_names[label] for label in part.labels[rows].tolist()]
-    truth = [old if old is not None else new for old, new in zip(stored, named, strict=True)]
+    given = [part.class_names[label] for label in part.labels[rows].tolist()]
+    truth = [old if old is not None else new for old, new in zip(columns[f"{GROUND_TRUTH}.label"], given, strict=True)]
     wanted[f"{GROUND_TRUTH}.label"] = truth
-    both = zip(columns[KEY], truth, named, strict=True)
-    written.corrected.extend((image_id, label) for image_id, label, given in both if label != given)
+    both = zip(columns[KEY], truth, given, strict=True)
+    written.corrected.extend((image_id, label) for image_id, label, own in both if label != own)
     for answer in part.answers:
-        wanted |= _said(answer, part.class_names, rows, truth)
+        wanted |= _said(answer, part.class_names, rows=rows, truth=truth)
     if part.accepted is not None:
-        _write_accepted(fiftyone, dataset, part, rows, columns)
+        _write_accepted(dataset, chunk, part=part, accepted=part.accepted)
     wanted |= derive(columns | wanted, record)
     for answer in part.answers:
         if answer.field in record.logits and answer.head.logits is None:
-            _drop_logits(dataset, answer.field, columns, wanted)
+            _drop_logits(dataset, chunk, field=answer.field, wanted=wanted)
     for field in [GROUND_TRUTH, *(answer.field for answer in part.answers)]:
-        if _make_labels(fiftyone, dataset, field, columns, wanted):
+        if _make_labels(dataset, chunk, field=field, wanted=wanted):
             written.changed.add(field)
     for path, column in wanted.items():
         field, _, attribute = path.partition(".")
-        if _update(dataset, path, column, columns) and attribute in ("label", "confidence", "right"):
+        if _update(dataset, chunk, path=path, wanted=column) and attribute in ("label", "confidence"):
             written.changed.add(field)
 
 
 # What is there
 
 
-def _stored(
-    fiftyone: Any, dataset: Any, record: Record, part: Part, rows: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], Columns]:
-    """The rows that have a sample, which is made for those that have none, and what these samples say now."""
-    row_of = {part.ids[row]: row for row in rows.tolist()}
-    paths = _paths(record, part)
-    view = dataset.select_by(KEY, list(row_of))
-    columns = dict(zip(paths, view.values(paths), strict=True))
+def _stored(dataset: Any, part: Part, *, record: Record, rows: NDArray[np.intp]) -> Chunk:
+    """The rows that have a sample, which is made for those that have none, where the part has files."""
+    import fiftyone
+
+    row_of, paths = {part.ids[row]: row for row in rows.tolist()}, _paths(record, part)
+    columns = dict(zip(paths, dataset.select_by(KEY, list(row_of)).values(paths), strict=True))
     found = [row_of[image_id] for image_id in columns[KEY]]
     if part.file_of is not None and len(found) < len(rows):
         new = sorted(set(rows.tolist()).difference(found))
-        files = [part.file_of(row) for row in new]
-        bare = [
-            fiftyone.Sample(filepath=str(file), image_id=part.ids[row]) for row, file in zip(new, files, strict=True)
-        ]
+        bare = [fiftyone.Sample(filepath=str(part.file_of(row)), image_id=part.ids[row]) for row in new]
         made = {
             "id": dataset.add_samples(bare, progress=False),
             "filepath": [sample.filepath for sample in bare],
-            KEY: [part.ids[row] for row in new],
+            KEY: [sample.image_id for sample in bare],
         }
         columns = {path: [*column, *made.get(path, [None] * len(new))] for path, column in columns.items()}
         found += new
-    return np.array(found, dtype=np.intp), columns
+    return Chunk(np.array(found, dtype=np.intp), columns)
 
 
 def _paths(record: Record, part: Part) -> list[str]:
@@ -150,21 +156,23 @@ def _paths(record: Record, part: Part) -> list[str]:
 # What is wanted
 
 
-def _said(answer: Answer, class_names: tuple[str, ...], rows: NDArray[np.intp], truth: Column) -> Columns:
+def _said(answer: Answer, class_names: tuple[str, ...], *, rows: NDArray[np.intp], truth: Column) -> Columns:
     head, field = answer.head, answer.field
     number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number.get(name, -1) for name in truth])
     wanted = {
         f"{field}.label": [class_names[index] for index in head.top[rows, 0].tolist()],
         f"{field}.confidence": head.confidence[rows, 0].tolist(),
-        f"{field}.label_probability": label_probability(head, rows, labels),
+        f"{field}.label_probability": label_probability(head, rows=rows, labels=labels),
     }
     if head.logits is not None:
         wanted[f"{field}.logits"] = list(head.logits[rows])
     return wanted
 
 
-def label_probability(head: HeadPredictions, rows: NDArray[np.intp], labels: NDArray[np.int64]) -> list[float | None]:
+def label_probability(
+    head: HeadPredictions, *, rows: NDArray[np.intp], labels: NDArray[np.int64]
+) -> list[float | None]:
     """The probability that the head gives to the labels [n] (-1: none) of its images `rows` [n].
 
     It is known of the classes that predictions keep, the five most probable; of all by the logits; None elsewhere.
@@ -183,51 +191,41 @@ def label_probability(head: HeadPredictions, rows: NDArray[np.intp], labels: NDA
 # Writing
 
 
-def _make_labels(fiftyone: Any, dataset: Any, field: str, columns: Columns, wanted: Columns) -> bool:
-    """A field's labels where there are none, with all that they say at once; `columns` then has it, too.
+def _set(dataset: Any, path: str, values: dict[str, Any]) -> bool:
+    """Sample id -> value; whether there was any."""
+    if values:
+        dataset.set_values(path, values, key_field="id", validate=False, expand_schema=False)
+    return bool(values)
+
+
+def _make_labels(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> bool:
+    """A field's labels where there are none, with all that they say at once; the chunk then has it, too.
 
     As the database's own documents, which are the same and several times as fast as objects.
     """
+    import fiftyone
     from bson import ObjectId
 
-    ids, empty = columns["id"], [place for place, label in enumerate(columns[f"{field}.id"]) if label is None]
+    empty = [place for place, label in enumerate(chunk.columns[f"{field}.id"]) if label is None]
     paths = [path for path in wanted if path.startswith(f"{field}.") and not path.endswith(".logits")]
     template, start = fiftyone.Classification().to_dict(), len(field) + 1
     documents = {
-        ids[place]: {
+        chunk.ids[place]: {
             **template, "_id": ObjectId(), "tags": [], **{path[start:]: wanted[path][place] for path in paths}
         }
         for place in empty
     }  # fmt: skip
-    if documents:
-        dataset.set_values(field, documents, key_field="id", validate=False, expand_schema=False)
     for path in paths:
         for place in empty:
-            columns[path][place] = wanted[path][place]
-    return bool(documents)
+            chunk.columns[path][place] = wanted[path][place]
+    return _set(dataset, field, documents)
 
 
-def _update(dataset: Any, path: str, wanted: Column, columns: Columns) -> bool:
+def _update(dataset: Any, chunk: Chunk, *, path: str, wanted: Column) -> bool:
     """Write a column where the samples say something else."""
-    stored = columns[path]
-    ids = columns["id"]
-    news = {ids[place]: new for place, new in enumerate(wanted) if not _same(stored[place], new)}
-    if news:
-        dataset.set_values(path, news, key_field="id", validate=False, expand_schema=False)
-    return bool(news)
-
-
-def _drop_logits(dataset: Any, field: str, columns: Columns, wanted: Columns) -> None:
-    """Take away the logits of answers that are others now."""
-    paths = [f"{field}.label", f"{field}.confidence"]
-    stale = {
-        sample_id: None
-        for place, sample_id in enumerate(columns["id"])
-        if any(columns[path][place] != wanted[path][place] for path in paths)
-        and columns[f"{field}.id"][place] is not None
-    }
-    if stale:
-        dataset.set_values(f"{field}.logits", stale, key_field="id", validate=False, expand_schema=False)
+    stored = chunk.columns[path]
+    news = {chunk.ids[place]: new for place, new in enumerate(wanted) if not _same(stored[place], new)}
+    return _set(dataset, path, news)
 
 
 def _same(stored: Any, new: Any) -> bool:
@@ -236,17 +234,28 @@ def _same(stored: Any, new: Any) -> bool:
     return bool(stored == new)
 
 
-def _write_accepted(fiftyone: Any, dataset: Any, part: Part, rows: NDArray[np.intp], columns: Columns) -> None:
+def _drop_logits(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> None:
+    """Take away the logits of answers that are others now."""
+    paths, there = [f"{field}.label", f"{field}.confidence"], chunk.columns[f"{field}.id"]
+    stale = {
+        sample_id: None
+        for place, sample_id in enumerate(chunk.ids)
+        if there[place] is not None and any(chunk.columns[path][place] != wanted[path][place] for path in paths)
+    }
+    _set(dataset, f"{field}.logits", stale)
+
+
+def _write_accepted(dataset: Any, chunk: Chunk, *, part: Part, accepted: LabelSets) -> None:
     """The classes that count as right, where they are several or none; labels that stay keep what a user added."""
-    accepted = part.accepted.rows if part.accepted is not None else []
-    wanted = [[part.class_names[label] for label in accepted[row].tolist()] for row in rows.tolist()]
-    ids = columns["id"]
-    news = {ids[place]: names for place, names in enumerate(wanted) if columns[ACCEPTED_PATH][place] != names}
-    columns[ACCEPTED_PATH] = wanted
+    import fiftyone
+
+    wanted = [[part.class_names[label] for label in accepted.rows[row].tolist()] for row in chunk.rows.tolist()]
+    stored = chunk.columns[ACCEPTED_PATH]
+    news = {chunk.ids[place]: names for place, names in enumerate(wanted) if stored[place] != names}
+    chunk.columns[ACCEPTED_PATH] = wanted
     if not news:
         return
-    old = dataset.select(list(news))
-    kept = dict(zip(*old.values(["id", f"{ACCEPTED}.classifications"]), strict=True))
+    kept = dict(zip(*dataset.select(list(news)).values(["id", f"{ACCEPTED}.classifications"]), strict=True))
     documents = {}
     for sample_id, names in news.items():
         by_name = {label.label: label for label in kept[sample_id] or ()}

@@ -12,7 +12,6 @@ from typing import Any
 
 from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, described, heads_field, only
-from deitkit.explore.database import connect
 from deitkit.explore.record import ACCEPTED, Classifier, Record
 
 # The App knows these eight, and shows no other colour of the view that is open.
@@ -129,15 +128,17 @@ def _mistakes(record: Record, each: Classifier, word: str) -> list[View]:
     return views
 
 
-def save_views(fiftyone: Any, dataset: Any, record: Record) -> list[str]:
+def save_views(dataset: Any, record: Record) -> list[str]:
     """Make our views what they should be; the names of those that are ours, in order.
 
     One that the user has under such a name, or made of ours, is the user's from now on. One of ours that is no longer
     wanted goes.
     """
+    import fiftyone
+
     F, noted = fiftyone.ViewField, {each["name"]: View.of(each) for each in record.views}
     there = set(dataset.list_saved_views())
-    ours = {name for name in there & noted.keys() if _is_as_made(dataset, noted[name], F)}
+    ours = {name for name in there & noted.keys() if _is_as_made(dataset, noted[name])}
     taken = {fiftyone.core.utils.to_slug(name) for name in there - ours}
     wanted = [view for view in views_of(record) if fiftyone.core.utils.to_slug(view.name) not in taken]
     stay = {view.name for view in wanted if view.name in ours and view == noted[view.name]}
@@ -152,17 +153,21 @@ def save_views(fiftyone: Any, dataset: Any, record: Record) -> list[str]:
     return [view.name for view in wanted]
 
 
-def _is_as_made(dataset: Any, view: View, F: Any) -> bool:
+def _is_as_made(dataset: Any, view: View) -> bool:
     """Whether a saved view picks what ours picked when we saved it."""
+    import fiftyone
+
     try:
-        return bool(dataset.load_saved_view(view.name) == view.samples(dataset, F))
+        return bool(dataset.load_saved_view(view.name) == view.samples(dataset, fiftyone.ViewField))
     except ValueError:  # a field of it is gone
         return True
 
 
-def most_disputed(dataset: Any, record: Record, count: int) -> Any:
+def most_disputed(dataset: Any, record: Record, *, count: int) -> Any:
     """The view of so many images at which to look first: answers of several classes, then all of them wrong."""
-    names, F = ("not all agree", f"{words(record)[record.subject]} wrong"), connect().ViewField
+    import fiftyone
+
+    names, F = ("not all agree", f"{words(record)[record.subject]} wrong"), fiftyone.ViewField
     ids: list[str] = []
     for view in views_of(record):
         if view.name in names and len(ids) < count:

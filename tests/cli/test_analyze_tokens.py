@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from deitkit.cli.analyze_tokens import spread_over
 from deitkit.cli.app import run
-from deitkit.data.sources import open_source
+from deitkit.data.sources import open_source, spread_over
 from deitkit.model import build_student, rebuild_student
 from deitkit.recipe import load_recipe
 from deitkit.run import Run

@@ -19,6 +19,7 @@ from PIL import Image
 
 from deitkit import explore
 from deitkit.errors import DeitkitError
+from deitkit.explore import app
 from deitkit.explore.app import find_view, tunnel
 from tests.explore.conftest import IMAGES, Build, student, teacher
 
@@ -62,6 +63,22 @@ def test_over_ssh_the_way_to_the_port_is_told_and_elsewhere_nothing() -> None:
     del connection["USER"]
     assert tunnel(5151, connection).endswith(f" {getpass.getuser()}@192.0.2.7")
     assert tunnel(5151, {"USER": "ada"}) == ""
+
+
+def test_the_app_listens_on_this_machine_alone_and_counts_values_where_that_takes_no_time(
+    shown: Any, fiftyone: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(fiftyone, "launch_app", lambda dataset, **options: given.append(options))
+    port = free_port()
+    explore.launch(shown, port, view="heads disagree", open_browser=False)
+    monkeypatch.setattr(app, "FEW", IMAGES - 1)
+    explore.launch(shown, port)
+    small, large = given
+    assert (small["address"], small["port"], small["remote"]) == ("127.0.0.1", port, True)
+    assert small["view"] == shown.load_saved_view("heads disagree")
+    assert (large["remote"], large["view"]) == (False, None)
+    assert not small["config"].default_query_performance and large["config"].default_query_performance
 
 
 # In a browser

@@ -126,7 +126,7 @@ def test_a_new_evaluation_takes_its_field_nowhere_else(build: Build, fiftyone: M
 def test_what_is_added_on_request_gets_a_group_and_nothing_else_moves(build: Build, fiftyone: ModuleType) -> None:
     dataset = build(twin())
     before = groups(dataset)
-    with additions_arranged(fiftyone, dataset):
+    with additions_arranged(dataset):
         dataset.add_sample_field("uniqueness", fiftyone.FloatField)
         dataset.add_sample_field("attention", fiftyone.EmbeddedDocumentField, embedded_doc_type=fiftyone.Heatmap)
         dataset.info["deitkit"]["brain"] = {"uniqueness": "1", "attention": "2", "a_brain_key": "3"}
@@ -147,11 +147,11 @@ def test_scales_of_heatmaps_are_not_taken_for_the_users_colours(build: Build, fi
     assert [dict(each) for each in scheme.colorscales] == [scale]
 
 
-def test_arranging_again_writes_nothing(build: Build, fiftyone: ModuleType) -> None:
+def test_arranging_again_writes_nothing(build: Build) -> None:
     dataset = build(twin())
     dataset.reload()  # the database keeps milliseconds
     stamp, scheme = dataset.last_modified_at, dataset.app_config.color_scheme.id
-    arrange(fiftyone, dataset, Record.load(dataset))
+    arrange(dataset, Record.load(dataset))
     dataset.reload()
     assert (dataset.last_modified_at, dataset.app_config.color_scheme.id) == (stamp, scheme)
     assert len(dataset) == IMAGES

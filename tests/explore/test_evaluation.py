@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from deitkit.explore import evaluation
-from tests.explore.conftest import CLASSES, Build, student, teacher, twin
+from deitkit.predictions import HeadPredictions, Predictions
+from tests.explore.conftest import CLASSES, IMAGES, Build, student, teacher, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 HEADS = ("class", "distillation", "fused")
@@ -38,6 +40,22 @@ def test_only_answers_that_changed_are_evaluated_anew(build: Build) -> None:
     assert {key for key in after if after[key] != before[key]} == {"eval_teacher"}
     found = dataset.load_evaluation_results("eval_teacher").metrics()["accuracy"]
     assert found == pytest.approx(accuracy_score(student().labels, teacher(seed=8).top1("class")))
+
+
+def test_an_evaluation_follows_confidences_and_images_that_came_later(build: Build) -> None:
+    table, few = twin(), teacher()
+    few = replace(few, ids=few.ids[:5], labels=few.labels[:5], heads={"class": first_rows(few, 5)})
+    assert build(table, few).load_evaluation_results("eval_twin").metrics()["support"] == 5
+    results = build(table).load_evaluation_results("eval_twin")
+    assert results.metrics()["support"] == IMAGES
+    table.heads["class"].confidence[:, 0] = 0.5  # the same decisions
+    results = build(table).load_evaluation_results("eval_twin")
+    assert set(results.confs) == {0.5}
+
+
+def first_rows(table: Predictions, count: int) -> HeadPredictions:
+    head = table.heads["class"]
+    return replace(head, top=head.top[:count], confidence=head.confidence[:count])
 
 
 def test_an_evaluation_that_was_deleted_is_made_again_and_a_users_own_stays(build: Build) -> None:

@@ -25,7 +25,7 @@ def test_the_labels_probability_is_that_of_the_softmax_also_beyond_the_classes_t
     logits, labels = random.normal(0, 3, (200, 12)).astype(np.float32), random.integers(0, 12, 200)
     probabilities = softmax(logits.astype(np.float64), axis=1)
     head = head_predictions("class", probabilities, logits)
-    found = label_probability(head, ROWS, labels)
+    found = label_probability(head, rows=ROWS, labels=labels)
     assert (head.top != labels[:, None]).all(axis=1).any()
     np.testing.assert_allclose(np.array(found, dtype=float), probabilities[ROWS, labels], rtol=1e-5)
 
@@ -33,7 +33,7 @@ def test_the_labels_probability_is_that_of_the_softmax_also_beyond_the_classes_t
 def test_without_logits_the_labels_probability_is_known_of_the_five_best_classes_alone() -> None:
     random = np.random.default_rng(1)
     probabilities, labels = random.dirichlet(np.ones(12), 200), random.integers(0, 12, 200)
-    found = label_probability(head_predictions("class", probabilities), ROWS, labels)
+    found = label_probability(head_predictions("class", probabilities), rows=ROWS, labels=labels)
     best = np.argsort(-probabilities, axis=1)[:, :5]
     for row in ROWS:
         if labels[row] in best[row]:
@@ -46,7 +46,7 @@ def test_without_logits_the_labels_probability_is_known_of_the_five_best_classes
 def test_a_label_that_is_no_class_has_no_probability(logits: bool) -> None:
     probabilities = np.full((2, 3), 1 / 3)
     head = head_predictions("class", probabilities, np.log(probabilities) if logits else None)
-    assert label_probability(head, np.arange(2), np.array([-1, 1]))[0] is None
+    assert label_probability(head, rows=np.arange(2), labels=np.array([-1, 1]))[0] is None
 
 
 def test_answers_are_stored_with_the_probability_of_the_label_and_whether_they_are_right(shown: Any) -> None:

@@ -154,6 +154,6 @@ def test_the_most_disputed_images_come_from_both_views_in_turn_and_none_twice(bu
     split, wrong = (dataset.load_saved_view(name).values("id") for name in ("not all agree", "student wrong"))
     expected = list(dict.fromkeys([*split, *wrong]))
     assert len(split) < len(expected)
-    assert most_disputed(dataset, own, 3).values("id") == split[:3]
-    assert most_disputed(dataset, own, len(expected)).values("id") == expected
-    assert most_disputed(dataset, own, 1_000).values("id") == expected
+    assert most_disputed(dataset, own, count=3).values("id") == split[:3]
+    assert most_disputed(dataset, own, count=len(expected)).values("id") == expected
+    assert most_disputed(dataset, own, count=1_000).values("id") == expected

@@ -16,6 +16,7 @@ from deitkit.data.sources.base import (
     counted,
     fingerprint,
     image_name,
+    spread_over,
     subset,
 )
 from deitkit.data.sources.cars import CARS_FORMS
@@ -35,7 +36,8 @@ from deitkit.errors import DeitkitError
 
 __all__ = [
     "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "NoValidation", "Source", "Subset", "counted",
-    "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "stratified_split", "subset",
+    "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "spread_over",
+    "stratified_split", "subset",
 ]  # fmt: skip
 
 SPLITS = ("train", "val")

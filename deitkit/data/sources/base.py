@@ -241,6 +241,13 @@ def subset(source: Source, indices: Sequence[int] | Indices, split: str) -> Sour
     return Subset(source, np.asarray(indices, dtype=np.int64), split)
 
 
+def spread_over(source: Source, limit: int | None) -> Source:
+    """At most `limit` images, evenly from the whole source: the first ones of a folder would all be of one class."""
+    if limit is None or limit >= len(source):
+        return source
+    return subset(source, np.linspace(0, len(source) - 1, limit).round().astype(np.int64), source.split)
+
+
 def counted(what: str, names: Sequence[str], *, limit: int = 10) -> str:
     """`3 images without annotation: a.jpg, b.jpg, c.jpg`; the first ten are named."""
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
