@@ -38,7 +38,7 @@ def arrange(dataset: Any, record: Record) -> None:
         "colors": _plain_colors(fiftyone.ColorScheme(color_by="value", fields=colors(record))),
         "active": [GROUND_TRUTH, *(each.decisive for each in looked_at(record))],
     }
-    ours = [name for name in wanted if now[name] is None or now[name] == record.shown.get(name)]
+    ours = [name for name in wanted if now[name] == record.shown.get(name)]
     due = {name for name in ours if now[name] != wanted[name]}
     if "description" in due:
         dataset.description = wanted["description"]
@@ -183,9 +183,14 @@ def _as_groups(wanted: Groups, there: list[Any]) -> list[Any]:
 
 
 def _add_new(config: Any, wanted: Groups) -> bool:
-    """Put fields that have no place yet into the group that they belong to, in a sidebar that the user arranged."""
+    """Put fields that have no place yet into the group that they belong to, in a sidebar that the user arranged.
+
+    One that the user reset to the App's own has a place for all.
+    """
     from fiftyone.core.odm.dataset import SidebarGroupDocument
 
+    if config.sidebar_groups is None:
+        return False
     placed = {path for group in config.sidebar_groups for path in group.paths}
     by_name, added = {group.name: group for group in config.sidebar_groups}, False
     for group in wanted:

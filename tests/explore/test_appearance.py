@@ -96,6 +96,15 @@ def test_what_the_user_arranged_stays_and_new_fields_find_their_group(build: Bui
     assert rebuilt.description == "for the talk"
 
 
+def test_what_the_user_reset_to_the_apps_own_stays_so(build: Build) -> None:
+    dataset = build(twin())
+    config = dataset.app_config
+    config.sidebar_groups, config.color_scheme, config.active_fields = None, None, None
+    dataset.save()
+    config = build(twin(seed=7), teacher()).app_config
+    assert (config.sidebar_groups, config.color_scheme, config.active_fields) == (None, None, None)
+
+
 def test_what_nobody_arranged_follows_the_classifiers_and_stays_folded_as_it_was(build: Build) -> None:
     dataset = build(twin())
     for group in dataset.app_config.sidebar_groups:
