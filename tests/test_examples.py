@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ALONE = {
-    path.name: path for path in sorted(EXAMPLES.glob("*.py")) if f"\npython examples/{path.name}\n" in path.read_text()
-}
+
+
+def runs_alone(path: Path) -> bool:
+    """Whether its docstring says that it runs without arguments; what stands behind two spaces is a remark."""
+    return bool(re.search(rf"^ *python examples/{path.name}(?:  .*)?$", path.read_text(), re.MULTILINE))
+
+
+ALONE = {path.name: path for path in sorted(EXAMPLES.glob("*.py")) if runs_alone(path)}
 MINUTES = 5
 
 
@@ -22,16 +27,18 @@ def test_there_is_an_example_for_every_analysis() -> None:
 
     group = VERBS["analyze"]
     assert isinstance(group, Group)
-    assert {f"analyze_{verb}.py" for verb in group.verbs} <= set(ALONE)
+    assert {f"analyze_{verb}.py" for verb in group.verbs} | {"explore_predictions.py"} <= set(ALONE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
 def test_an_example_runs_in_an_empty_folder(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(ALONE[name])], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=60 * MINUTES,
+        [sys.executable, str(ALONE[name])], cwd=tmp_path, capture_output=True, text=True, timeout=60 * MINUTES,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "FIFTYONE_DATABASE_DIR": str(tmp_path / "mongodb")},
     )  # fmt: skip
+    if done.returncode and "MongoDB, does not answer" in done.stderr:
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     named = re.findall(r"runs/examples/\S+\.(?:json|csv|png|svg)", done.stdout)

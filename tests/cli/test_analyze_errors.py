@@ -91,7 +91,7 @@ def test_a_run_is_measured_kept_and_shown_on_its_page(twin: Path, errors: Analyz
     assert run(["report", str(twin), "-o", str(twin / "page.html")]) == 0
     page = (twin / "page.html").read_text()
     assert "Errors on 360 images of digits/val" in page
-    assert "top_losses" in page
+    assert "top losses" in page
     assert page.count("data:image/svg+xml") >= 3
 
 
