@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deitkit.classifiers import EMA, Reference
 from deitkit.data.sources import open_source
 from deitkit.errors import DeitkitError
 from deitkit.model import build_student
@@ -132,6 +133,23 @@ def load_checkpointed(run: Run, checkpoint: str) -> LoadedModel:
         info = ModelInfo.of(recipe.data, recipe.model.size, names, recipe=recipe.name)
     student.network.load_state_dict(weights)
     return LoadedModel(student.eval(), info, f"{run.path}@{checkpoint}")
+
+
+def load_reference(text: str) -> LoadedModel:
+    """The model of a word, that of a run's checkpoint or moving average, too.
+
+    Raises:
+        DeitkitError: there is none, or it is of another making or predictions alone.
+    """
+    reference = Reference.parse(text)
+    if reference.is_table or reference.is_foreign:
+        raise DeitkitError(
+            f"{text} is no run, model folder or published model",
+            value=text,
+            remedy="`deitkit analyze` disagreement, errors and tradeoff take ONNX files and Python functions",
+        )
+    is_step = reference.checkpoint not in ("", EMA)
+    return load_checkpointed(Run(reference.folder), reference.checkpoint) if is_step else load_model(reference.model)
 
 
 def _sha256(path: Path, *, sync: bool = False) -> str:

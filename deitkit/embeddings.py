@@ -21,23 +21,22 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from deitkit.checkpoint import load_checkpointed
+from deitkit.checkpoint import load_reference
+from deitkit.classifiers import EMA, Reference
 from deitkit.data.augment import Reading
 from deitkit.data.sources import Source, open_source
 from deitkit.distributed import pick_device
-from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.errors import DeitkitError
 from deitkit.model import TOKEN_NAMES, Student
-from deitkit.places import local_folder
 from deitkit.predict import evaluation_loader
 from deitkit.predictions import predictions_path
-from deitkit.run import Run, write_atomic
+from deitkit.run import write_atomic
 from deitkit.schema import Data
-from deitkit.weights import LoadedModel, load_model
+from deitkit.weights import LoadedModel
 
 FEATURES = "features"  # of a model without a class token: pooled, as its one head reads them
 FORMAT = 1
 SUFFIX = ".embeddings.json"
-EMA = "ema"
 
 Arrays = dict[str, NDArray[np.float32]]
 Kept = tuple[Arrays, set[int]]  # arrays of the images that could be read; the rows of the source that they leave out
@@ -95,14 +94,14 @@ def token_embeddings(
 ) -> Embeddings:
     """A model's embeddings of a split: found where they are kept, or made, batch by batch, and kept.
 
-    `reference` is what `load_classifier` reads; `data` the folder that a user named in place of the run's own.
+    `reference` is what `load_reference` reads; `data` the folder that a user named in place of the run's own.
     Unreadable images are an error, or left out where `settings` say so. `progress` is called after each batch, and not
     where they are found.
 
     Raises:
         DeitkitError: there is no such model, an image cannot be read, or the weights have diverged.
     """
-    model, source = load_classifier(reference), open_source(settings, split)
+    model, source = load_reference(reference), open_source(settings, split)
     path = embeddings_path(reference, settings.dataset, split, data=data)
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -117,41 +116,15 @@ def token_embeddings(
         found = _keep(path, about, batches, images=len(source))
     tokens, left_out = found
     ids = [image_id for index, image_id in enumerate(source.ids) if index not in left_out]
-    return Embeddings(
-        classifier_name(reference), ids, tokens, source.dataset, source.split, source.fingerprint, about["weights"]
-    )
-
-
-# What is referred to
-
-
-def load_classifier(reference: str) -> LoadedModel:
-    """The model of a reference, a run's checkpoint (RUN@best, RUN@STEP) and moving average (RUN@ema) among them.
-
-    Raises:
-        DeitkitError: there is no such model, checkpoint or moving average.
-    """
-    place, checkpoint = _parted(reference)
-    if checkpoint in ("", EMA):
-        return load_model(place)
-    return load_checkpointed(Run(Path(place)), checkpoint)
-
-
-def classifier_name(reference: str) -> str:
-    """What predictions call it: the last part of its place, and its checkpoint, the step without zeros."""
-    place, checkpoint = _parted(reference)
-    folder = local_folder(place)
-    folder = folder.resolve() if ".." in folder.parts else folder.absolute()
-    is_inside = folder.is_file() or checkpoint == EMA
-    name = folder.parent.name if is_inside else folder.name
-    return f"{name}@{checkpoint.removeprefix('step-').lstrip('0') or '0'}" if checkpoint else name
+    name = Reference.parse(reference).short(1)
+    return Embeddings(name, ids, tokens, source.dataset, source.split, source.fingerprint, about["weights"])
 
 
 def embeddings_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
     """The header's place, beside the predictions of the same images; the arrays lie beside it."""
-    place, checkpoint = _parted(reference)
-    stem = predictions_path(place, dataset, split, data=data).with_suffix("")
-    step = f"@{checkpoint}" if checkpoint not in ("", EMA) else ""
+    parsed = Reference.parse(reference)
+    stem = predictions_path(parsed.model, dataset, split, data=data).with_suffix("")
+    step = f"@{parsed.checkpoint}" if parsed.checkpoint not in ("", EMA) else ""
     return stem.with_name(f"{stem.name}{step}{SUFFIX}")
 
 
@@ -165,24 +138,6 @@ def weights_identity(model: LoadedModel) -> str:
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         digest.update(array.view(-1).view(torch.uint8).numpy().data if array.numel() else b"")
     return digest.hexdigest()
-
-
-def _parted(reference: str) -> tuple[str, str]:
-    """What `load_model` reads, or the run of a checkpoint; and the checkpoint's name, `ema` or nothing."""
-    front, at, word = reference.rpartition("@")
-    if not at or Path(reference).exists() or not Run.is_run(Path(front)):
-        return reference, ""
-    run = Run(Path(front))
-    average = run.path / "model_ema"
-    if word == EMA and average.is_dir():
-        return str(average), EMA
-    name = f"step-{int(word):09d}" if word.isdecimal() else word
-    kept = sorted(path.parent.name for path in run.checkpoints.glob("*/manifest.json"))
-    if name not in kept:
-        what = f"{run.path} keeps no checkpoint {word!r}.{did_you_mean(name, kept)}"
-        choices = [*kept, EMA] if average.is_dir() else kept
-        raise DeitkitError(what, value=reference, choices=choices, remedy="checkpoint.keep says how many a run keeps")
-    return front, name
 
 
 # Making and keeping

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from deitkit.classifiers import is_foreign, local_folder
 from deitkit.data.sources import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.places import is_foreign, local_folder
 from deitkit.run import write_atomic
 
 TOP = 5  # classes kept for an image

@@ -16,14 +16,13 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from deitkit.checkpoint import save_checkpoint
+from deitkit.checkpoint import load_reference, save_checkpoint
+from deitkit.classifiers import Reference
 from deitkit.data.sources import Files, open_source
 from deitkit.embeddings import (
     Embeddings,
-    classifier_name,
     embed,
     embeddings_path,
-    load_classifier,
     token_embeddings,
     weights_identity,
 )
@@ -99,7 +98,7 @@ def test_embeddings_are_the_tokens_after_the_final_norm_of_the_evaluation_view(r
     rows = [0, 63, 64, IMAGES - 1]  # within and across batches
     views = torch.from_numpy(np.stack([normalised_digit(source.read(row)) for row in rows]))
     with torch.inference_mode():
-        normed = load_classifier(str(run.path)).student.tokens(views).normed
+        normed = load_reference(str(run.path)).student.tokens(views).normed
     for place, token in enumerate(("class", "distillation")):
         np.testing.assert_allclose(found.tokens[token][rows], normed[place].numpy(), atol=2e-5)
     assert (found.classifier, found.dataset, found.split) == ("student", "folder", "val")
@@ -108,7 +107,7 @@ def test_embeddings_are_the_tokens_after_the_final_norm_of_the_evaluation_view(r
 
 def test_each_head_reads_its_own_token(run: Run) -> None:
     images = torch.randn(3, 3, 16, 16)
-    loaded = load_classifier(str(run.path)).student
+    loaded = load_reference(str(run.path)).student
     with torch.inference_mode():
         tokens, logits = embed(loaded, images), loaded(images)
     network = loaded.network
@@ -194,7 +193,7 @@ def test_embeddings_of_something_else_or_not_whole_are_made_anew(
     found, embedded = made(run.path, digits)
     assert embedded == IMAGES
     source = open_source(digits, "val")
-    loaded = load_classifier(str(run.path))
+    loaded = load_reference(str(run.path))
     view = normalised_digit(source.read(7), loaded.info.crop_ratio)
     with torch.inference_mode():
         expected = loaded.student.tokens(torch.from_numpy(view)[None]).normed[:, 0]
@@ -309,10 +308,10 @@ def test_a_checkpoint_and_the_moving_average_have_embeddings_of_their_own(
     checkpointed: Run, word: str, seed: int, name: str, header: str, digits: Data
 ) -> None:
     reference = f"{checkpointed.path}{word}"
-    loaded = load_classifier(reference)
+    loaded = load_reference(reference)
     for key, value in student(seed=seed).network.state_dict().items():
         assert torch.equal(loaded.student.network.state_dict()[key], value)
-    assert classifier_name(reference) == name
+    assert Reference.parse(reference).short(1) == name
     assert embeddings_path(reference, "folder", "val") == checkpointed.path / header
     found, embedded = made(reference, digits)
     assert (found.classifier, embedded) == (name, IMAGES)
@@ -333,7 +332,7 @@ def test_a_checkpoint_that_is_not_kept_is_refused_with_those_that_are(checkpoint
     ],
 )
 def test_a_published_model_is_named_and_kept_under_its_own_name(reference: str, name: str, header: str) -> None:
-    assert classifier_name(reference) == name
+    assert Reference.parse(reference).short(1) == name
     assert embeddings_path(reference, "folder", "val") == Path(header)
 
 

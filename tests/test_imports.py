@@ -18,7 +18,7 @@ from deitkit.cli.app import VERBS, WIZARD, Group, Verb
 PACKAGE = Path(deitkit.__file__).parent
 # A module imports only from its left. `data`, `analysis` and `cli` are one place each.
 ORDER = (
-    "errors", "catalog", "schema", "recipe", "choose", "run", "places", "data", "losses", "model", "positions",
+    "errors", "catalog", "schema", "recipe", "choose", "run", "classifiers", "data", "losses", "model", "positions",
     "weight_files", "hub", "model_folder", "known", "references", "adopt", "transfer", "weights", "teachers", "tape",
     "predictions", "fusion", "checkpoint", "distributed", "metrics", "freeze", "optim", "predict", "embeddings",
     "throughput", "step", "watch", "preflight", "record", "dry_run", "suggest", "train", "analysis", "explore",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference
 from deitkit.cli import render
-from deitkit.cli.classifiers import Reference
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Matrix, Report, Table

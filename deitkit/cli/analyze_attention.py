@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import Reference, load_reference
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def attention_of(
     """One model's attention on the files named, or on images from the whole of a split."""
     from deitkit.analysis.attention import look_at
     from deitkit.analysis.attention_report import attention_report
+    from deitkit.checkpoint import load_reference
     from deitkit.distributed import pick_device
 
     if not reference:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deitkit.classifiers import EMA, Reference, checkpoints, name_of, step_of, teacher_of
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import EMA, Reference, checkpoints, name_of, predictions_of, step_of, teacher_of
+from deitkit.cli.answers import predictions_of
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:

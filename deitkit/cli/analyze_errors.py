@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference, short_names
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, print_report, reports_folder
-from deitkit.cli.classifiers import Reference, predictions_of, short_names
+from deitkit.cli.answers import predictions_of
 
 if TYPE_CHECKING:
     from deitkit.analysis.error_pictures import PictureReader

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import Reference, load_reference
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
@@ -54,6 +54,7 @@ def positions_of(
 
     from deitkit.analysis.position_report import positions_report
     from deitkit.analysis.positions import measure_accuracy, measure_positions
+    from deitkit.checkpoint import load_reference
     from deitkit.cli.upscale import parse_size
     from deitkit.cli.use import data_settings, open_for
     from deitkit.data.augment import Reading

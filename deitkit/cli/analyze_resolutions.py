@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference, short_names
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import Reference, load_reference, predictions_of, short_names
+from deitkit.cli.answers import predictions_of
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def resolutions_of(
     `timing` is."""
     from deitkit.analysis.resolution_report import resolutions_report
     from deitkit.analysis.resolutions import at_size, choose_sizes, patch_of
+    from deitkit.checkpoint import load_reference
     from deitkit.distributed import pick_device
     from deitkit.positions import POSITION_MODES
 
@@ -267,6 +269,7 @@ def finetuned_answers(reference: str, images: ImageSet, *, like: str, device: st
     Raises:
         DeitkitError: the kept ones are of other images.
     """
+    from deitkit.checkpoint import load_reference
     from deitkit.distributed import pick_device
     from deitkit.predictions import predictions_path
 

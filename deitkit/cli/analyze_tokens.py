@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference, short_names
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
-from deitkit.cli.classifiers import Reference, load_reference, short_names
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def tokens_of(
     """The models' tokens on the first one's data (or the data named), the controls marked."""
     from deitkit.analysis.token_sums import measure_tokens
     from deitkit.analysis.tokens import compare_tokens
+    from deitkit.checkpoint import load_reference
     from deitkit.cli.use import data_settings
     from deitkit.data.augment import Reading
     from deitkit.data.sources import open_source, spread_over

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.classifiers import Reference, short_names
 from deitkit.cli import render
 from deitkit.cli.analyze import AsJson, DataPath, Dataset, Device, Output, Split, show
 from deitkit.cli.analyze_resolutions import Amp, BatchSize, Seconds, Timing, WithSpeed
-from deitkit.cli.classifiers import Reference, load_reference, predictions_of, short_names
+from deitkit.cli.answers import predictions_of
 from deitkit.cli.foreign import open_foreign, spec_of
 from deitkit.errors import DeitkitError, one_of
 
@@ -121,9 +122,10 @@ def model_entry(reference: Reference, name: str) -> Entry:
     from timm.models.vision_transformer import VisionTransformer
 
     from deitkit.analysis.tradeoff import kind_name
+    from deitkit.checkpoint import load_reference
     from deitkit.throughput import Candidate
 
-    model, recipe = load_reference(word_of(reference)), recipe_of(reference)
+    model, recipe = load_reference(reference.word), recipe_of(reference)
     taught = recipe is not None and recipe.teacher is not None
     kind = kind_name(
         transformer=isinstance(model.student.network, VisionTransformer), distilled=model.student.distilled or taught
@@ -152,11 +154,6 @@ def with_head(entry: Entry, reference: Reference) -> Entry:
         return entry
     named = replace(entry.candidate, name=f"{entry.candidate.name} {reference.head}")
     return replace(entry, reference=reference, candidate=named)
-
-
-def word_of(reference: Reference) -> str:
-    """How a reference's model is written, without a head."""
-    return reference.place + (f"@{reference.checkpoint}" if reference.checkpoint else "")
 
 
 def recipe_of(reference: Reference) -> Recipe | None:
@@ -206,8 +203,8 @@ def answers_of(
 
     models = list(short_names([entry.reference for entry in entries]))
     tables = predictions_of(
-        [word_of(model) for model in models], dataset=dataset, data=data, split=split, device=device,
-        like=word_of(first_run(models)),
+        [model.word for model in models], dataset=dataset, data=data, split=split, device=device,
+        like=first_run(models).word,
     )  # fmt: skip
     kept = dict(zip(models, tables, strict=True))
     return align([kept[replace(entry.reference, head="")] for entry in entries])

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deitkit.classifiers import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.cli import render
 from deitkit.cli.analyze import DataPath, Dataset, Split
-from deitkit.cli.classifiers import Reference, name_of, predictions_of, short_names, teacher_of
+from deitkit.cli.answers import predictions_of
 from deitkit.cli.live import remaining
 from deitkit.cli.use import AsJson, Device, data_settings
 from deitkit.errors import DeitkitError
-from deitkit.places import PUBLISHED
 
 if TYPE_CHECKING:
     from deitkit.predictions import Predictions

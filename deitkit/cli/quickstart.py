@@ -92,7 +92,7 @@ def explain(root: Path) -> dict[str, Any]:
     from deitkit.analysis.disagreement import compare
     from deitkit.analysis.save import save_report
     from deitkit.cli.analyze_tokens import tokens_of
-    from deitkit.cli.classifiers import predictions_of
+    from deitkit.cli.answers import predictions_of
 
     runs = [str(root / name) for name in ("teacher_32", "twin", "student_32")]
     reports = [compare(predictions_of(runs)), tokens_of([runs[-1]])]

@@ -59,7 +59,7 @@ def upscale(
 
 def default_folder(model: str, to: str) -> Path:
     """Beside the model; for one from afar, in the working folder under its own name."""
-    from deitkit.places import local_folder
+    from deitkit.classifiers import local_folder
 
     path = local_folder(model)
     return path.with_name(f"{path.stem if path.is_file() else path.name}_{to}")

@@ -23,10 +23,12 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from deitkit.analysis.attention import attention_maps, rollout
+from deitkit.checkpoint import load_reference
+from deitkit.classifiers import Reference
 from deitkit.data.augment import AS_IT_LIES, Pixels, Reading, evaluation_view, load_rgb, open_image
 from deitkit.data.loader import normalised, per_channel
 from deitkit.distributed import pick_device
-from deitkit.embeddings import classifier_name, load_classifier, weights_identity
+from deitkit.embeddings import weights_identity
 from deitkit.errors import DeitkitError, one_of
 from deitkit.explore.brain import claim, digest_of, is_kept, note
 from deitkit.explore.database import connect
@@ -106,11 +108,11 @@ def add_heatmaps(
     """
     connect()
     one_of(kind, KINDS, what="kind of attention")
-    model, wanted = load_classifier(reference), list(dict.fromkeys(image_ids))
+    model, wanted = load_reference(reference), list(dict.fromkeys(image_ids))
     if unknown := set(wanted) - set(dataset.values(KEY)):
         what = f"{len(unknown):,} of {len(wanted):,} images are not in the fiftyone dataset {dataset.name!r}"
         raise DeitkitError(what, value=min(unknown), remedy="name images by their image_id")
-    fields = _fields(name or classifier_name(reference), distilled=model.student.distilled)
+    fields = _fields(name or Reference.parse(reference).short(1), distilled=model.student.distilled)
     digest = digest_of(kind, [weights_identity(model)], None)
     is_same = all(is_kept(dataset, field, digest, there=dataset.has_field(field)) for field in fields)
     due = _without_maps(dataset, fields, wanted) if is_same else wanted

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deitkit.analysis.report import Report
+from deitkit.classifiers import PUBLISHED, is_foreign, local_folder
 from deitkit.errors import DeitkitError
-from deitkit.places import PUBLISHED, is_foreign, local_folder
 from deitkit.predictions import Predictions
 from deitkit.recipe import load_recipe
 from deitkit.run import Run

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from deitkit.analysis.alignment import align
-from deitkit.places import foreign_parts, is_foreign
+from deitkit.classifiers import foreign_parts, is_foreign
 from deitkit.predictions import Predictions
 from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from deitkit.classifiers import Reference, is_foreign, short_names, teacher_of
+from deitkit.cli.answers import predictions_of
 from deitkit.cli.app import run
-from deitkit.cli.classifiers import Reference, predictions_of, short_names, teacher_of
 from deitkit.data.sources import open_source
 from deitkit.errors import DeitkitError
-from deitkit.places import is_foreign
 from deitkit.recipe import load_recipe
 from deitkit.run import Run
 from deitkit.schema import Data

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deitkit.cli.classifiers import Reference, checkpoints, name_of, short_names, teacher_of
+from deitkit.classifiers import Reference, checkpoints, name_of, short_names, teacher_of
 from deitkit.errors import DeitkitError
 from deitkit.recipe import load_recipe
 from deitkit.run import Run

@@ -1,0 +1,166 @@
+"""Classifiers' predictions: found where they were kept, or made and kept. Loads torch only where a model has to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deitkit.classifiers import EMA, Reference, short_names, step_of
+from deitkit.cli import render
+from deitkit.cli.foreign import as_model, open_foreign, spec_of
+from deitkit.errors import DeitkitError
+
+if TYPE_CHECKING:
+    from deitkit.data.sources import Source
+    from deitkit.predict import ClassMap
+    from deitkit.predictions import Predictions
+    from deitkit.schema import Data, Recipe
+    from deitkit.weights import LoadedModel
+
+
+def predictions_of(
+    references: list[str],
+    *,
+    dataset: str = "",
+    data: str = "",
+    split: str = "val",
+    device: str = "auto",
+    keep_logits: bool = False,
+    like: str = "",
+) -> list[Predictions]:
+    """Each model's predictions on the data of the run `like`, else of the first run, or the data named.
+
+    They are found, or made and kept. A model that is named twice is there once; heads named one by one are there alone.
+    """
+    from deitkit.run import Run
+
+    parsed = [Reference.parse(text) for text in references]
+    names = short_names(parsed)
+    models = [reference for reference in names if not reference.is_table]
+    first = [Reference.parse(like)] if like and models else []
+    settings = _data_of([*first, *models], dataset=dataset, data=data) if models else None
+    tables = []
+    for model, name in names.items():
+        table = _find(model, settings, split, data=data, keep_logits=keep_logits)
+        if table is None and settings is not None:
+            render.say(f"{name} has no predictions on {settings.dataset} {split} yet: making them")
+            recipes = [Run(each.folder).recipe() for each in (*first, *models) if Run.is_run(each.folder)]
+            table = _make(model, settings, split, recipes, data=data, device=device, keep_logits=keep_logits)
+        if table is not None:
+            heads = [reference.head for reference in parsed if replace(reference, head="") == model]
+            tables.append(_with_heads(replace(table, classifier=name), heads))
+    return tables
+
+
+def _data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data:
+    """The data of the first that is a run, because a published model has none of its own; else of the first."""
+    from deitkit.cli.use import data_settings
+    from deitkit.run import Run
+    from deitkit.schema import Data
+
+    run = next((reference.folder for reference in references if Run.is_run(reference.folder)), None)
+    if run and not dataset and not data:
+        return Run(run).recipe().data  # at once, without torch
+    model = next((reference.place for reference in references if not reference.is_foreign), None)
+    if model is None and not dataset and not data:
+        raise DeitkitError(
+            "none of these says on which images",
+            value=references[0].place,
+            remedy="--dataset NAME, or --data FOLDER, or name a run beside it",
+        )
+    if run is None and model is None:
+        return Data(dataset=dataset or "folder", path=data or None)
+    return data_settings(str(run or model), dataset=dataset, data=data)
+
+
+def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Path:
+    """Where its predictions are kept."""
+    from deitkit.predictions import predictions_path
+
+    path = predictions_path(reference.model, settings.dataset, split, data=data)
+    step = reference.checkpoint if reference.checkpoint != EMA else ""
+    return path.with_name(f"{path.stem}@{step}.parquet") if step else path
+
+
+def _find(
+    reference: Reference, settings: Data | None, split: str, *, data: str, keep_logits: bool
+) -> Predictions | None:
+    """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
+    from deitkit.predictions import Predictions
+
+    if settings is None or reference.is_table:
+        return Predictions.load(Path(reference.place), logits=keep_logits)
+    path = _path(reference, settings, split, data=data)
+    if not path.is_file():
+        return None
+    table = Predictions.load(path, logits=keep_logits)
+    if keep_logits and table.head("class").logits is None:
+        return None
+    if any(table.settings.get(key) != value for key, value in _state(reference).items()):
+        return None
+    if data or reference.is_foreign:
+        from deitkit.data.sources import open_source
+
+        return table if table.fingerprint == open_source(settings, split).fingerprint else None
+    return table
+
+
+def _state(reference: Reference) -> dict[str, Any]:
+    """What its predictions are of that changes under its name: a checkpoint's step, the content of files."""
+    from deitkit.run import Run
+
+    if reference.is_foreign:
+        from deitkit.tape.header import weights_digest
+
+        return {"weights": weights_digest(reference.place)}
+    if reference.checkpoint not in ("", EMA):
+        return {"step": step_of(Run(reference.folder), reference.checkpoint)}
+    return {}
+
+
+def _make(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe], *, data: str, device: str,
+    keep_logits: bool,
+) -> Predictions:  # fmt: skip
+    """Run the model over the split, and keep what it says."""
+    from deitkit import predict as prediction
+    from deitkit.data.augment import Reading
+    from deitkit.distributed import pick_device
+
+    picked = pick_device(device)
+    model, source, classes = _open(reference, settings, split, recipes)
+    table = prediction.predict(
+        model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
+        keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
+    )  # fmt: skip
+    table = replace(table, settings=table.settings | _state(reference))
+    table.save(_path(reference, settings, split, data=data))
+    return table
+
+
+def _open(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe]
+) -> tuple[LoadedModel, Source, ClassMap | None]:
+    """The model, the split, and how its classes are matched; the recipes are of the runs that are named beside it."""
+    from deitkit.checkpoint import load_reference
+    from deitkit.cli.use import open_for
+    from deitkit.data.sources import open_source
+
+    if reference.is_foreign:
+        source = open_source(settings, split)
+        spec = spec_of(reference.place, [recipe.teacher for recipe in recipes if recipe.teacher is not None])
+        size = next((recipe.model.size for recipe in recipes), None)
+        model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
+        return model, source, classes
+    model = load_reference(reference.word)
+    return model, *open_for(model, settings, split)
+
+
+def _with_heads(table: Predictions, heads: Sequence[str]) -> Predictions:
+    """Only these heads, where each reference to the model named one; `settings` still says which there are."""
+    if not all(heads):
+        return table
+    chosen = {head: table.head(head) for head in dict.fromkeys(heads)}
+    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)})
