@@ -50,6 +50,7 @@ def test_every_verbs_example_is_that_verb(verb: str) -> None:
     assert examples()[verb].startswith(f"deitkit {verb}")
 
 
+@pytest.mark.slow
 def test_a_quickstart_of_one_epoch_runs_every_stage_and_explains_itself(tmp_path: Path) -> None:
     short = "--set train.epochs=1 --set schedule.warmup_epochs=0"
     done = deitkit(f"deitkit quickstart -o runs/short {short}", tmp_path)
