@@ -288,6 +288,7 @@ def test_the_app_says_where_it_is_and_ends_cleanly_with_ctrl_c(student: Path, fi
     app = subprocess.Popen(
         [sys.executable, "-m", "deitkit", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where a shell started the tests with `&`
     )  # fmt: skip
     assert app.stderr is not None
     told = ""
