@@ -41,12 +41,13 @@ def predictions_of(
     models = [reference for reference in names if not reference.is_table]
     first = [Reference.parse(like)] if like and models else []
     settings = _data_of([*first, *models], dataset=dataset, data=data) if models else None
+    runs = [Run(each.folder) for each in (*first, *models) if Run.is_run(each.folder)]
+    recipes = [run.recipe() for run in runs] if any(model.is_foreign for model in models) else []
     tables = []
     for model, name in names.items():
-        table = _find(model, settings, split, data=data, keep_logits=keep_logits)
+        table = _find(model, settings, split, recipes, data=data, keep_logits=keep_logits)
         if table is None and settings is not None:
             render.say(f"{name} has no predictions on {settings.dataset} {split} yet: making them")
-            recipes = [Run(each.folder).recipe() for each in (*first, *models) if Run.is_run(each.folder)]
             table = _make(model, settings, split, recipes, data=data, device=device, keep_logits=keep_logits)
         if table is not None:
             heads = [reference.head for reference in parsed if replace(reference, head="") == model]
@@ -85,7 +86,7 @@ def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Pat
 
 
 def _find(
-    reference: Reference, settings: Data | None, split: str, *, data: str, keep_logits: bool
+    reference: Reference, settings: Data | None, split: str, recipes: Sequence[Recipe], *, data: str, keep_logits: bool
 ) -> Predictions | None:
     """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
     from deitkit.predictions import Predictions
@@ -98,7 +99,7 @@ def _find(
     table = Predictions.load(path, logits=keep_logits)
     if keep_logits and table.head("class").logits is None:
         return None
-    if any(table.settings.get(key) != value for key, value in _state(reference).items()):
+    if any(table.settings.get(key) != value for key, value in _state(reference, settings, recipes).items()):
         return None
     if data or reference.is_foreign:
         from deitkit.data.sources import open_source
@@ -107,14 +108,17 @@ def _find(
     return table
 
 
-def _state(reference: Reference) -> dict[str, Any]:
-    """What its predictions are of that changes under its name: a checkpoint's step, the content of files."""
+def _state(reference: Reference, settings: Data, recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """What its predictions are of that changes under its name: a checkpoint's step; the content of files, and how a
+    classifier of another making is shown images, which follows the run beside it."""
     from deitkit.run import Run
 
     if reference.is_foreign:
         from deitkit.tape.header import weights_digest
 
-        return {"weights": weights_digest(reference.place)}
+        size = next((list(recipe.model.size) for recipe in recipes), None)
+        shown = [size, settings.crop_ratio, settings.interpolation, settings.exif_orientation]
+        return {"weights": weights_digest(reference.place), "shown": shown}
     if reference.checkpoint not in ("", EMA):
         return {"step": step_of(Run(reference.folder), reference.checkpoint)}
     return {}
@@ -135,7 +139,7 @@ def _make(
         model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
         keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
     )  # fmt: skip
-    table = replace(table, settings=table.settings | _state(reference))
+    table = replace(table, settings=table.settings | _state(reference, settings, recipes))
     table.save(_path(reference, settings, split, data=data))
     return table
 

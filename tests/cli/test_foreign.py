@@ -118,6 +118,19 @@ def test_they_are_found_again_and_made_anew_when_a_file_has_changed(
     assert not np.array_equal(first.top1("class"), other.top1("class"))
 
 
+def test_they_are_made_anew_beside_a_run_that_shows_images_otherwise(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions_of([word], dataset="digits", device="cpu")
+    changes = {"teacher.model": word, "data.crop_ratio": 0.5}
+    student = Run.create(Path("student"), load_recipe("quickstart/student", changes), environment={}, overwrite=False)
+    capsys.readouterr()
+    for expected in (True, False):
+        (table,) = predictions_of([word], like=str(student.path), device="cpu")
+        assert ("making them" in capsys.readouterr().err) is expected
+        assert table.settings["crop_ratio"] == 0.5
+
+
 def test_one_that_does_not_name_its_classes_is_told_how(word: str) -> None:
     Path("mine.py").write_text(CODE.replace("answer.class_names", "answer.nothing"))
     with pytest.raises(DeitkitError, match="does not say which class") as caught:
