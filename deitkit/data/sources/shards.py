@@ -6,7 +6,6 @@ Ours keep the ids, labels and order of what was packed, and so its fingerprint; 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
@@ -154,13 +153,15 @@ def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:
 
 
 def _packed_index(root: Path, described: dict[str, Any]) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = root / described["index"]["name"]
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != described["index"]["sha256"]:
         raise DeitkitError(f"{path} is not the index that was packed", value=path, remedy="repeat `deitkit data pack`")
-    return pq.read_table(io.BytesIO(content))
+    # Not from a file of Python's: Arrow's threads may let go of it after Python has ended, and abort.
+    return pq.read_table(pa.BufferReader(content))
 
 
 PACKED = Form("packed shards", "ROOT/deitkit-shards.json", is_pack, open_shards)
