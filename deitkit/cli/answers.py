@@ -40,7 +40,7 @@ def predictions_of(
     names = short_names(parsed)
     models = [reference for reference in names if not reference.is_table]
     first = [Reference.parse(like)] if like and models else []
-    settings = _data_of([*first, *models], dataset=dataset, data=data) if models else None
+    settings = data_of([*first, *models], dataset=dataset, data=data) if models else None
     runs = [Run(each.folder) for each in (*first, *models) if Run.is_run(each.folder)]
     recipes = [run.recipe() for run in runs] if any(model.is_foreign for model in models) else []
     tables = []
@@ -55,7 +55,7 @@ def predictions_of(
     return tables
 
 
-def _data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data:
+def data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data:
     """The data of the first that is a run, because a published model has none of its own; else of the first."""
     from deitkit.cli.use import data_settings
     from deitkit.run import Run

@@ -16,7 +16,7 @@ import typer
 from deitkit.classifiers import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.cli import render
 from deitkit.cli.analyze import DataPath, Dataset, Split
-from deitkit.cli.answers import predictions_of
+from deitkit.cli.answers import data_of, predictions_of
 from deitkit.cli.live import remaining
 from deitkit.cli.use import AsJson, Device, data_settings
 from deitkit.errors import DeitkitError
@@ -75,16 +75,9 @@ def explore(
     """
     taught = teacher or own_teacher(run, dataset, data, split)
     references = [run, *filter(None, [taught]), *(others or [])]
-    options = {
-        "teacher": teacher,
-        "dataset": dataset,
-        "data": data,
-        "split": "" if split == "val" else split,
-        "name": name,
-    }
-    command = shlex.join(
-        ["deitkit", "explore", run, *(word for other in others or [] for word in ("--with", other)),
-         *(word for key, value in options.items() if value for word in (f"--{key}", value)), *["--logits"] * logits]
+    command = command_of(
+        run, others or [], {"teacher": teacher, "dataset": dataset, "data": data, "split": split, "name": name},
+        logits=logits,
     )  # fmt: skip
     tables = predictions_of(
         references, dataset=dataset, data=data, split=split, device=device, keep_logits=logits, like=run
@@ -109,6 +102,14 @@ def explore(
 # What is shown
 
 
+def command_of(run: str, others: Sequence[str], options: Mapping[str, str], *, logits: bool) -> str:
+    """The command line that brings the dataset up to date."""
+    given = {key: value for key, value in options.items() if value and (key, value) != ("split", "val")}
+    words = [word for other in others for word in ("--with", other)]
+    words += [word for key, value in given.items() for word in (f"--{key}", value)]
+    return shlex.join(["deitkit", "explore", run, *words, *["--logits"] * logits])
+
+
 def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
     """The recipe's teacher, if it is a run on this disk or its answers are here; a published one is not fetched."""
     from deitkit.predictions import predictions_path
@@ -125,13 +126,11 @@ def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
 
 def settings_of(references: Sequence[str], *, dataset: str, data: str) -> Data | None:
     """The data named, or that of the first reference that is a run, or else a model; None where nothing says it."""
-    from deitkit.run import Run
     from deitkit.schema import Data
 
-    models = [each for each in map(Reference.parse, references) if not each.is_table and not each.is_foreign]
-    run = next((str(each.folder) for each in models if Run.is_run(each.folder)), "")
-    if run or models:
-        return data_settings(run or models[0].place, dataset=dataset, data=data)
+    models = [each for each in map(Reference.parse, references) if not each.is_table]
+    if models:
+        return data_of(models, dataset=dataset, data=data)
     return Data(dataset=dataset or "folder", path=data or None) if dataset or data else None
 
 
