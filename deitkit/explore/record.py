@@ -72,7 +72,7 @@ class Record:
                 value=dataset.name,
                 remedy=OTHER_NAME,
             )
-        if noted.get("format") != FORMAT:
+        if noted.get("format") != FORMAT or not set(cls.__dataclass_fields__) <= set(noted):
             raise DeitkitError(
                 f"the fiftyone dataset {dataset.name!r} was made by another version of deitkit",
                 value=dataset.name,

@@ -309,3 +309,13 @@ def test_nothing_is_sent_home_and_nothing_printed_where_data_goes(
     build(student(), teacher())
     assert fiftyone.config.do_not_track
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("change", [{"format": 0}, {"views": None}], ids=["format", "field"])
+def test_a_dataset_of_another_version_is_left_alone(build: Build, change: dict[str, Any]) -> None:
+    dataset = build(student())
+    noted = {key: value for key, value in dict(dataset.info["deitkit"]).items() if change.get(key, key) is not None}
+    dataset.info["deitkit"] = {**noted, **{key: value for key, value in change.items() if value is not None}}
+    dataset.save()
+    with pytest.raises(DeitkitError, match="another version of deitkit"):
+        build(student())
