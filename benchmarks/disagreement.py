@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deitkit.predictions import HeadPredictions, Predictions, head_predictions
+from deitkit.predictions.table import HeadPredictions, Predictions, head_predictions
 
 SECONDS, MEGABYTES = 5.0, 1_000.0
 EASY = 0.75  # share of images that everyone has right

@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deitkit.data.pack import forget, pack
-from deitkit.data.sources import Source
-from deitkit.data.sources.folder import open_folder
-from deitkit.data.sources.shards import SHARDS
-from deitkit.data.stream import order
-from deitkit.schema import Data
+from deitkit.data.formats.folder import open_folder
+from deitkit.data.formats.shards import SHARDS
+from deitkit.data.open import Source
+from deitkit.data.pack.pack import forget, pack
+from deitkit.data.views.stream import order
+from deitkit.recipe.schema import Data
 
 FORMS = ("folder", "shards")
 MEGABYTE = 10**6

@@ -26,17 +26,17 @@ from typing import Any
 
 import torch
 
-from deitkit.data.loader import Batch
-from deitkit.data.sources import open_source
-from deitkit.data.stream import plan_stream
+from deitkit.data.open import open_source
+from deitkit.data.views.loader import Batch
+from deitkit.data.views.stream import plan_stream
 from deitkit.distributed import World, pick_device
-from deitkit.model import build_student
-from deitkit.recipe import load_recipe, override, parse_override
-from deitkit.record import record_tape
-from deitkit.schema import Model, Recipe
-from deitkit.step import Training, build, train_step
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import build_student
+from deitkit.recipe.load import load_recipe, override, parse_override
+from deitkit.recipe.schema import Model, Recipe
 from deitkit.tape import Tape
-from deitkit.weights import ModelInfo, save_model
+from deitkit.tape.record import record_tape
+from deitkit.training.step import Training, build, train_step
 
 MODES = ("none", "tape", "live")
 LIMIT = 0.03  # slower than without distillation

@@ -8,34 +8,35 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deitkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report as Report
     from deitkit.errors import DeitkitError as DeitkitError
-    from deitkit.model import Heads as Heads
-    from deitkit.model import Student as Student
-    from deitkit.model import Tokens as Tokens
-    from deitkit.predictions import Predictions as Predictions
-    from deitkit.recipe import load_recipe as load_recipe
-    from deitkit.run import Run as Run
-    from deitkit.schema import Recipe as Recipe
-    from deitkit.train import train_run as train_run
-    from deitkit.weights import load_model as load_model
-    from deitkit.weights import upscale as upscale
+    from deitkit.models.load import load_model as load_model
+    from deitkit.models.load import upscale as upscale
+    from deitkit.models.student import Heads as Heads
+    from deitkit.models.student import Student as Student
+    from deitkit.models.student import Tokens as Tokens
+    from deitkit.predictions.table import Predictions as Predictions
+    from deitkit.recipe.load import load_recipe as load_recipe
+    from deitkit.recipe.schema import Recipe as Recipe
+    from deitkit.runs.folder import Run as Run
+    from deitkit.training.fit import train_run as train_run
 
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "DeitkitError": "deitkit.errors",
-    "Recipe": "deitkit.schema",
-    "load_recipe": "deitkit.recipe",
-    "Run": "deitkit.run",
-    "Heads": "deitkit.model",
-    "Student": "deitkit.model",
-    "Tokens": "deitkit.model",
-    "load_model": "deitkit.weights",
-    "upscale": "deitkit.weights",
-    "Predictions": "deitkit.predictions",
-    "train_run": "deitkit.train",
+    "Recipe": "deitkit.recipe.schema",
+    "load_recipe": "deitkit.recipe.load",
+    "Run": "deitkit.runs.folder",
+    "Heads": "deitkit.models.student",
+    "Student": "deitkit.models.student",
+    "Tokens": "deitkit.models.student",
+    "load_model": "deitkit.models.load",
+    "upscale": "deitkit.models.load",
+    "Predictions": "deitkit.predictions.table",
+    "train_run": "deitkit.training.fit",
     "Report": "deitkit.analysis.report",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from deitkit.errors import DeitkitError
+from deitkit.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,16 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
         device = torch.device("cuda", device.index if device.index is not None else local_rank)
         torch.cuda.set_device(device)
     return device
+
+
+def be_deterministic(recipe: Recipe) -> None:
+    """Only deterministic kernels, where the recipe says so; a teacher that is recorded keeps to it, too."""
+    if recipe.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def autocast(recipe: Recipe, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where the recipe wants it and the device has it; float32 elsewhere. A teacher runs in it, too."""
+    wanted = recipe.train.precision == "bf16" and device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and torch.cuda.is_bf16_supported())

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
-from deitkit.analysis.attention import attention_maps, look_at, rollout
-from deitkit.analysis.attention_report import attention_report
+from deitkit.analysis.attention.measure import attention_maps, look_at, rollout
+from deitkit.analysis.attention.report import attention_report
 from deitkit.analysis.save import save_report
-from deitkit.data.augment import decode, evaluation_view
-from deitkit.data.sources import open_source
-from deitkit.model import build_student
-from deitkit.schema import Data, Model
-from deitkit.weights import LoadedModel, ModelInfo
+from deitkit.data.open import open_source
+from deitkit.data.views.augment import decode, evaluation_view
+from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Data, Model
 
 
 def main() -> None:
-    # Random weights; `deitkit.weights.load_model("runs/student")` gives a trained model.
+    # Random weights; `deitkit.models.load.load_model("runs/student")` gives a trained model.
     digits = open_source(Data(dataset="digits"), "val")
     student = build_student(Model(name="deit_nano", image_size=16, distilled=True), 10)
     info = ModelInfo.of(Data(dataset="digits"), (16, 16), digits.class_names)

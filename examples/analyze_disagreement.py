@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deitkit.analysis.agreement import cohen_kappa, error_consistency, kinds, mcnemar
-from deitkit.analysis.by_class import confusion, moved
-from deitkit.analysis.disagreement import disagreement, disagreement_report
-from deitkit.analysis.pairs import Classifier
+from deitkit.analysis.disagreement.by_class import confusion, moved
+from deitkit.analysis.disagreement.pairs import Classifier
+from deitkit.analysis.disagreement.report import disagreement, disagreement_report
 from deitkit.analysis.save import save_report
+from deitkit.measures.agreement import cohen_kappa, error_consistency, kinds, mcnemar
 
 OUTPUT = Path("runs/examples/disagreement")
 CLASSES = ("cat", "dog", "owl", "newt", "wolf")

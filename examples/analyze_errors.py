@@ -13,14 +13,14 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from deitkit.analysis.calibration import calibrate
-from deitkit.analysis.confusion_clusters import count_errors, find_clusters
-from deitkit.analysis.error_heads import Answers, LabelledImages
-from deitkit.analysis.error_scores import score
-from deitkit.analysis.error_temperature import cross_fit
-from deitkit.analysis.errors import errors_report
-from deitkit.analysis.label_errors import find_label_errors
+from deitkit.analysis.errors.heads import Answers, LabelledImages
+from deitkit.analysis.errors.report import errors_report
 from deitkit.analysis.save import save_report
+from deitkit.measures.calibration import calibrate
+from deitkit.measures.clusters import count_errors, find_clusters
+from deitkit.measures.error_scores import score
+from deitkit.measures.label_errors import find_label_errors
+from deitkit.predictions.temperature import cross_fit
 
 OUTPUT = Path("runs/examples/errors")
 

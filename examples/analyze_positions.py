@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from deitkit.analysis.position_report import positions_report
-from deitkit.analysis.positions import measure_accuracy, measure_positions, resample_positions
+from deitkit.analysis.positions.measure import measure_accuracy, measure_positions, resample_positions
+from deitkit.analysis.positions.report import positions_report
 from deitkit.analysis.save import save_report
-from deitkit.data.sources import open_source, subset
-from deitkit.model import build_student
-from deitkit.schema import Data, Model
-from deitkit.weights import LoadedModel, ModelInfo
+from deitkit.data.open import open_source, subset
+from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Data, Model
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     for positions in resample_positions(embedding, (14, 14), (24, 24)):
         print(f"{positions.mode}: {positions.norms().mean() / before:.0%} of the mean norm kept")
 
-    # A model: here with random weights; `deitkit.weights.load_model("runs/student")` gives a trained one.
+    # A model: here with random weights; `deitkit.models.load.load_model("runs/student")` gives a trained one.
     digits = open_source(Data(dataset="digits"), "val")
     student = build_student(Model(name="deit_nano", image_size=16, distilled=True), 10)
     model = LoadedModel(student, ModelInfo.of(Data(dataset="digits"), (16, 16), digits.class_names), "student")

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import torch
 
-from deitkit.analysis.resolution_report import resolutions_report
-from deitkit.analysis.resolutions import Finetuned, Hits, Resolution, at_size, choose_sizes, shape_of
+from deitkit.analysis.resolutions.measure import Finetuned, Hits, Resolution, at_size, choose_sizes, shape_of
+from deitkit.analysis.resolutions.report import resolutions_report
 from deitkit.analysis.save import save_report
-from deitkit.analysis.tradeoff import count_macs
-from deitkit.data.sources import Source, open_source, subset
-from deitkit.model import build_student
-from deitkit.predict import predict
-from deitkit.schema import Data, Model
-from deitkit.throughput import Candidate, Protocol, measure_speed
-from deitkit.weights import LoadedModel, ModelInfo
+from deitkit.analysis.tradeoff.measure import count_macs
+from deitkit.data.open import Source, open_source, subset
+from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.models.student import build_student
+from deitkit.models.throughput import Candidate, Protocol, measure_speed
+from deitkit.predictions.predict import predict
+from deitkit.recipe.schema import Data, Model
 
 CPU = torch.device("cpu")
 
 
 def main() -> None:
-    # A model: here with random weights; `deitkit.weights.load_model("runs/student")` gives a trained one.
+    # A model: here with random weights; `deitkit.models.load.load_model("runs/student")` gives a trained one.
     images = subset(open_source(Data(dataset="digits"), "val"), range(50), "val")
     student = build_student(Model(name="deit_nano", image_size=16, distilled=True), 10)
     model = LoadedModel(student, ModelInfo.of(Data(dataset="digits"), (16, 16), images.class_names), "student")

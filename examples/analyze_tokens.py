@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from deitkit.analysis.save import save_report
-from deitkit.analysis.token_sums import TokenSums
-from deitkit.analysis.tokens import compare_tokens
-from deitkit.model import Tokens
+from deitkit.analysis.tokens.measure import TokenSums
+from deitkit.analysis.tokens.report import compare_tokens
+from deitkit.models.student import Tokens
 
 IMAGES, LAYERS, WIDTH = 256, 4, 32
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 
 from deitkit.analysis.save import save_report
-from deitkit.analysis.tradeoff import Contender, count_macs, kind_name
-from deitkit.analysis.tradeoff_report import tradeoff_report
-from deitkit.data.sources import open_source, subset
-from deitkit.model import build_student
-from deitkit.predict import predict
-from deitkit.schema import Data, Model
-from deitkit.throughput import Candidate, Protocol, measure_speed
-from deitkit.weights import ModelInfo
+from deitkit.analysis.tradeoff.measure import Contender, count_macs, kind_name
+from deitkit.analysis.tradeoff.report import tradeoff_report
+from deitkit.data.open import open_source, subset
+from deitkit.models.load import ModelInfo
+from deitkit.models.student import build_student
+from deitkit.models.throughput import Candidate, Protocol, measure_speed
+from deitkit.predictions.predict import predict
+from deitkit.recipe.schema import Data, Model
 
 CPU = torch.device("cpu")
-# Here with random weights; `deitkit.weights.load_model("runs/student").student` gives a trained model.
+# Here with random weights; `deitkit.models.load.load_model("runs/student").student` gives a trained model.
 MODELS = {
     "nano": Model(name="deit_nano", image_size=16),
     "nano distilled": Model(name="deit_nano", image_size=16, distilled=True),

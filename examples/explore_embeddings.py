@@ -14,13 +14,13 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from deitkit.data.sources import open_source
-from deitkit.embeddings import Embeddings, embed, token_embeddings
-from deitkit.model import build_student
-from deitkit.predict import evaluation_loader
-from deitkit.run import Run
-from deitkit.schema import Data, Model
-from deitkit.weights import ModelInfo
+from deitkit.data.open import open_source
+from deitkit.models.load import ModelInfo
+from deitkit.models.student import build_student
+from deitkit.predictions.embeddings import Embeddings, embed, token_embeddings
+from deitkit.predictions.predict import evaluation_loader
+from deitkit.recipe.schema import Data, Model
+from deitkit.runs.folder import Run
 
 DIGITS = Data(dataset="digits")
 
@@ -70,7 +70,7 @@ def into_fiftyone(run: str, found: Embeddings) -> None:
     """The run's answers as a dataset, a map of each token for its Embeddings panel, and scores to sort by."""
     from deitkit.explore import build_dataset
     from deitkit.explore.brain import add_embeddings, add_scores
-    from deitkit.predictions import Predictions
+    from deitkit.predictions.table import Predictions
 
     table = Predictions.load(next((Path(run) / "predictions").glob("*-val.parquet")))
     source, folder = open_source(Run.open(run).recipe().data, "val"), Path("images")

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from deitkit.explore import build_dataset, launch
-from deitkit.predictions import Predictions, head_predictions
+from deitkit.predictions.table import Predictions, head_predictions
 
 TRAIN = 900  # the first digits; the others are looked at
 

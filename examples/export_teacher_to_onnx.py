@@ -12,7 +12,7 @@ import json
 import onnx
 import torch
 
-from deitkit.schema import Teacher
+from deitkit.recipe.schema import Teacher
 from deitkit.teachers import Classifier, open_classifier
 
 

@@ -5,8 +5,8 @@ python examples/train_from_python.py
 
 from pathlib import Path
 
-from deitkit.recipe import load_recipe
-from deitkit.train import train_run
+from deitkit.recipe.load import load_recipe
+from deitkit.training.fit import train_run
 
 OUTPUT = Path("runs/from_python")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deitkit.checkpoint import list_checkpoints, load_checkpoint
-from deitkit.run import Run
-from tests.test_kill_and_resume import RECIPE, kill_after
-from tests.test_train import assert_equal, comparable
+from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
+from deitkit.runs.folder import Run
+from tests.training.test_fit import assert_equal, comparable
+from tests.training.test_kill_and_resume import RECIPE, kill_after
 
 pytestmark = pytest.mark.slow
 

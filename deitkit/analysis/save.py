@@ -10,7 +10,7 @@ from pathlib import Path
 from deitkit.analysis.draw import draw
 from deitkit.analysis.report import Report, Table
 from deitkit.errors import DeitkitError
-from deitkit.run import write_atomic
+from deitkit.files import write_atomic
 
 
 def save_report(report: Report, folder: Path) -> list[Path]:

@@ -45,36 +45,36 @@ VERBS: dict[str, Verb | Group] = {
     "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
     "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
-    "predict": Verb("deitkit.cli.use", "predict", "Classify images."),
+    "predict": Verb("deitkit.cli.predict", "predict", "Classify images."),
     "analyze": Group(
         "Understand what was learned.",
         {
             "disagreement": Verb(
-                "deitkit.cli.analyze_disagreement", "disagreement", "How often classifiers decide differently."
+                "deitkit.cli.analyze.disagreement", "disagreement", "How often classifiers decide differently."
             ),
             "tokens": Verb(
-                "deitkit.cli.analyze_tokens", "tokens", "How alike the class and the distillation token are, by depth."
+                "deitkit.cli.analyze.tokens", "tokens", "How alike the class and the distillation token are, by depth."
             ),
             "positions": Verb(
-                "deitkit.cli.analyze_positions",
+                "deitkit.cli.analyze.positions",
                 "positions",
                 "What position embeddings look like, and what each interpolation keeps.",
             ),
             "attention": Verb(
-                "deitkit.cli.analyze_attention",
+                "deitkit.cli.analyze.attention",
                 "attention",
                 "What the class and the distillation token read of images, side by side.",
             ),
             "errors": Verb(
-                "deitkit.cli.analyze_errors",
+                "deitkit.cli.analyze.errors",
                 "errors",
                 "Which images a model gets wrong, how surely, and which labels to doubt.",
             ),
             "resolutions": Verb(
-                "deitkit.cli.analyze_resolutions", "resolutions", "What a model gains and costs at other image sizes."
+                "deitkit.cli.analyze.resolutions", "resolutions", "What a model gains and costs at other image sizes."
             ),
             "tradeoff": Verb(
-                "deitkit.cli.analyze_tradeoff", "tradeoff", "Accuracy against throughput, for any models."
+                "deitkit.cli.analyze.tradeoff", "tradeoff", "Accuracy against throughput, for any models."
             ),
         },
     ),
@@ -84,18 +84,18 @@ VERBS: dict[str, Verb | Group] = {
         "List, download, check, look at and pack data sets.",
         {
             "list": Verb(
-                "deitkit.cli.data",
+                "deitkit.cli.data.list",
                 "list_data",
                 "List the data sets that are known, where each is looked for and whether it is here.",
             ),
-            "info": Verb("deitkit.cli.data", "info", "Show what is known of a data set, and what is here."),
+            "info": Verb("deitkit.cli.data.list", "info", "Show what is known of a data set, and what is here."),
             "download": Verb(
-                "deitkit.cli.download", "download", "Download a data set, or say step by step how to get it."
+                "deitkit.cli.data.download", "download", "Download a data set, or say step by step how to get it."
             ),
-            "verify": Verb("deitkit.cli.verify", "verify", "Decode every image."),
-            "stats": Verb("deitkit.cli.data", "stats", "Measure the training images."),
-            "preview": Verb("deitkit.cli.preview", "preview", "Draw a contact sheet."),
-            "pack": Verb("deitkit.cli.pack", "pack", "Pack a data set into tar shards that are faster to read."),
+            "verify": Verb("deitkit.cli.data.verify", "verify", "Decode every image."),
+            "stats": Verb("deitkit.cli.data.list", "stats", "Measure the training images."),
+            "preview": Verb("deitkit.cli.data.preview", "preview", "Draw a contact sheet."),
+            "pack": Verb("deitkit.cli.data.pack", "pack", "Pack a data set into tar shards that are faster to read."),
         },
     ),
     "teacher": Group(
@@ -161,6 +161,7 @@ def _stub(name: str, row: Verb | Group) -> TyperCommand | TyperGroup:
 
 def function_of(verb: Verb) -> Callable[..., None]:
     """Import a verb's module and give its function."""
+    render.show_notes()
     function: Callable[..., None] = getattr(import_module(verb.module), verb.function)
     return function
 

@@ -12,10 +12,10 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
-    from deitkit.fusion import FusionReport
-    from deitkit.predictions import Predictions
-    from deitkit.schema import Data
-    from deitkit.weights import LoadedModel
+    from deitkit.models.load import LoadedModel
+    from deitkit.predictions.fusion_choice import FusionReport
+    from deitkit.predictions.table import Predictions
+    from deitkit.recipe.schema import Data
 
 FUSION_WORDS = {
     "class": "class head", "distillation": "distillation head", "softmax": "softmax sum (the paper's)",
@@ -65,13 +65,13 @@ def evaluate(
     """
     import os
 
-    from deitkit import predict as prediction
-    from deitkit.cli.use import open_for
-    from deitkit.data.augment import Reading
+    from deitkit.data.views.augment import Reading
     from deitkit.distributed import join_world, pick_device
-    from deitkit.model import FUSIONS
-    from deitkit.predictions import predictions_path
-    from deitkit.weights import load_model
+    from deitkit.models.load import load_model
+    from deitkit.models.student import FUSIONS
+    from deitkit.predictions import predict as prediction
+    from deitkit.predictions.find import open_for
+    from deitkit.predictions.table import predictions_path
 
     fused = one_of(fusion, FUSIONS, what="fusion") if fusion else None
     wanted = settings_of(model, dataset or [], data=data, val_fraction=val_fraction)
@@ -104,7 +104,7 @@ def evaluate(
 
 def check_fitting(model: str, loaded: LoadedModel, *, fit: bool, store: bool, data_sets: int) -> None:
     """Refuse, before any image is read, what cannot be fitted or stored."""
-    from deitkit.model_folder import find_model, read_config, read_info
+    from deitkit.models.folder import find_model, read_config, read_info
 
     if store and not fit:
         raise DeitkitError("there is nothing to store", value="--store-fusion", remedy="--fit-fusion --store-fusion")
@@ -128,8 +128,8 @@ def check_fitting(model: str, loaded: LoadedModel, *, fit: bool, store: bool, da
 
 def fit(model: str, table: Predictions, *, store: bool, keep_logits: bool) -> tuple[Predictions, FusionReport]:
     """Fit the fusion; where it is stored, the predictions are fused anew by it."""
-    from deitkit.fusion import fit_to, fused_by, name_of
-    from deitkit.model_folder import find_model, store_fusion
+    from deitkit.models.folder import find_model, store_fusion
+    from deitkit.predictions.fusion_choice import fit_to, fused_by, name_of
 
     fitted = fit_to(table)
     if table.split == "train":
@@ -146,7 +146,7 @@ def fit(model: str, table: Predictions, *, store: bool, keep_logits: bool) -> tu
 def settings_of(model: str, datasets: list[str], *, data: str, val_fraction: float | None) -> list[tuple[str, Data]]:
     """What to evaluate on: (the path named, settings) for each NAME[=PATH], or for the model's own data."""
     from deitkit.catalog import DATASETS
-    from deitkit.cli.use import data_settings
+    from deitkit.predictions.find import data_settings
 
     if data and (len(datasets) > 1 or any("=" in word for word in datasets)):
         raise DeitkitError(
@@ -167,7 +167,7 @@ def settings_of(model: str, datasets: list[str], *, data: str, val_fraction: flo
 
 def say_notes(settings: Data, source: Any, *, known: int) -> None:
     """What a person should know of the images: sizes unlike the published ones, missing files, classes left over."""
-    from deitkit.data.sources import size_notes
+    from deitkit.data.open import size_notes
 
     notes = [*size_notes(settings, source), *source.notes]
     if known > len(source.class_names):
@@ -196,7 +196,7 @@ def show_results(
 
 def print_fit(report: FusionReport) -> None:
     """The ways to decide beside each other, then the fusions against the paper's."""
-    from deitkit.fusion import name_of
+    from deitkit.predictions.fusion_choice import name_of
 
     rows: list[list[Any]] = [
         [FUSION_WORDS[each.name], f"{each.top1:.2%}", f"{each.right:,}", f"{each.nll:.4f}", f"{each.ece:.4f}"]

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deitkit.classifiers import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.cli import render
-from deitkit.cli.analyze import DataPath, Dataset, Split
-from deitkit.cli.answers import data_of, predictions_of
+from deitkit.cli.analyze.shared import DataPath, Dataset, Split
 from deitkit.cli.live import remaining
-from deitkit.cli.use import AsJson, Device, data_settings
+from deitkit.cli.predict import AsJson, Device
 from deitkit.errors import DeitkitError
+from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names, teacher_of
+from deitkit.predictions.find import data_of, data_settings, predictions_of
 
 if TYPE_CHECKING:
-    from deitkit.predictions import Predictions
-    from deitkit.schema import Data
+    from deitkit.predictions.table import Predictions
+    from deitkit.recipe.schema import Data
 
 SECONDS_BETWEEN_LINES = 5
 
@@ -112,7 +112,7 @@ def command_of(run: str, others: Sequence[str], options: Mapping[str, str], *, l
 
 def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
     """The recipe's teacher, if it is a run on this disk or its answers are here; a published one is not fetched."""
-    from deitkit.predictions import predictions_path
+    from deitkit.predictions.table import predictions_path
 
     found = teacher_of(run)
     if not found.startswith(PUBLISHED):
@@ -126,7 +126,7 @@ def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
 
 def settings_of(references: Sequence[str], *, dataset: str, data: str) -> Data | None:
     """The data named, or that of the first reference that is a run, or else a model; None where nothing says it."""
-    from deitkit.schema import Data
+    from deitkit.recipe.schema import Data
 
     models = [each for each in map(Reference.parse, references) if not each.is_table]
     if models:
@@ -157,7 +157,7 @@ def files_of(run: str, table: Predictions, settings: Data | None, *, data: str) 
         raise DeitkitError(
             f"{run} does not say where its images are", value=run, remedy="--data FOLDER, or name a run with --with"
         )
-    from deitkit.data.sources import open_source
+    from deitkit.data.open import open_source
     from deitkit.explore.images import image_files
 
     folder = Reference.parse(run).folder / "predictions" / "images"

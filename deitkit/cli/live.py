@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from deitkit.cli.render import say
 
 if TYPE_CHECKING:
-    from deitkit.metrics import Sums
-    from deitkit.step import Training
+    from deitkit.training.log import Sums
+    from deitkit.training.step import Training
 
 REFRESHES_A_SECOND = 4
 

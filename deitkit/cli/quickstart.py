@@ -13,7 +13,7 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
 
 if TYPE_CHECKING:
-    from deitkit.schema import Recipe
+    from deitkit.recipe.schema import Recipe
 
 UPSCALED_TO = 32  # pixels, from 16: the paper's 224 -> 384 in small
 
@@ -89,10 +89,10 @@ def quickstart(
 
 def explain(root: Path) -> dict[str, Any]:
     """Who disagrees with whom, and how alike the tokens are, beside what the paper reports for ImageNet."""
-    from deitkit.analysis.disagreement import compare
+    from deitkit.analysis.disagreement.report import compare
     from deitkit.analysis.save import save_report
-    from deitkit.cli.analyze_tokens import tokens_of
-    from deitkit.cli.answers import predictions_of
+    from deitkit.cli.analyze.tokens import tokens_of
+    from deitkit.predictions.find import predictions_of
 
     runs = [str(root / name) for name in ("teacher_32", "twin", "student_32")]
     reports = [compare(predictions_of(runs)), tokens_of([runs[-1]])]
@@ -112,8 +112,8 @@ def next_commands(root: Path) -> list[str]:
 
 def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) -> Recipe:
     """The stage's recipe with its teacher, start and seed filled in."""
-    from deitkit.cli.train import given
-    from deitkit.recipe import load_recipe
+    from deitkit.recipe.load import load_recipe
+    from deitkit.recipe.resolve import given
 
     stage = STAGES[name]
     start = str(root / stage.start) if stage.start else ""
@@ -127,7 +127,7 @@ def run_stage(
     """One stage, with the live view."""
     from deitkit.cli.live import observer
     from deitkit.cli.train import say_how_to_go_on
-    from deitkit.train import train_run
+    from deitkit.training.fit import train_run
 
     try:
         result = train_run(
@@ -147,7 +147,7 @@ def run_stage(
 
 def refuse_occupied(root: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise before any work if a later stage would find its folder taken."""
-    from deitkit.run import Run
+    from deitkit.runs.folder import Run
 
     for name in STAGES:
         run = Run(root / name)
@@ -163,7 +163,7 @@ def refuse_occupied(root: Path, *, resume: bool, overwrite: bool) -> None:
 
 def upscale_student(root: Path) -> None:
     """The student at the higher resolution, with the norms that made the paper choose bicubic."""
-    from deitkit.weights import load_model, save_model, upscale
+    from deitkit.models.load import load_model, save_model, upscale
 
     upscaled, report = upscale(load_model(root / "student"), (UPSCALED_TO, UPSCALED_TO), mode="bicubic")
     save_model(root / "student_upscaled", upscaled.student, upscaled.info)
@@ -173,7 +173,7 @@ def upscale_student(root: Path) -> None:
 
 def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> None:
     """Accuracies, the matrix and the tokens, the paper's ImageNet numbers in brackets."""
-    from deitkit.cli.analyze import print_report
+    from deitkit.cli.analyze.shared import print_report
 
     rows = [[name, head, f"{value:.2%}"] for name, heads in top1.items() for head, value in heads.items()]
     images = found["disagreement"].numbers["images"]

@@ -13,7 +13,7 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
-    from deitkit.schema import Recipe
+    from deitkit.recipe.schema import Recipe
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
 Other = Annotated[str, typer.Argument(metavar="OTHER", help="Another one.")]
@@ -39,7 +39,7 @@ def list_recipes(
 
     Example: deitkit recipes list distill
     """
-    from deitkit.recipe import find_recipe, recipe_names
+    from deitkit.recipe.load import find_recipe, recipe_names
 
     names = [name for name in recipe_names() if all(word in name for word in words or ())]
     headers = {name: read_header(find_recipe(name)) for name in names}
@@ -56,7 +56,7 @@ def show(name: Name, sets: Set = None, as_json: AsJson = False) -> None:
 
     Example: deitkit recipes show distill/deit_tiny --set train.epochs=100
     """
-    from deitkit.recipe import find_recipe, load_recipe, parse_override, recipe_header
+    from deitkit.recipe.load import find_recipe, load_recipe, parse_override, recipe_header
 
     recipe = load_recipe(name, dict(parse_override(text) for text in sets or ()))
     if as_json:
@@ -74,7 +74,7 @@ def diff(name: Name, other: Other, as_json: AsJson = False) -> None:
 
     Example: deitkit recipes diff pretrain/deit_base pretrain/vit_base
     """
-    from deitkit.recipe import load_recipe
+    from deitkit.recipe.load import load_recipe
 
     first, second = load_recipe(name), load_recipe(other)
     keys = differing(first, second)
@@ -102,8 +102,8 @@ def copy(
 
     Example: deitkit recipes copy distill/deit_tiny runs/my_recipe.toml --overwrite
     """
-    from deitkit.recipe import find_recipe, load_recipe
-    from deitkit.run import write_atomic
+    from deitkit.files import write_atomic
+    from deitkit.recipe.load import find_recipe, load_recipe
 
     if destination and output and destination != output:
         raise DeitkitError("two destinations", value=f"{destination}, {output}", remedy="give the file once")
@@ -134,7 +134,7 @@ def check(
 
     Example: deitkit recipes check pretrain/deit_tiny distill/deit_tiny
     """
-    from deitkit.recipe import load_recipe
+    from deitkit.recipe.load import load_recipe
 
     found: dict[str, list[str]] = {}
     for file in recipe_files(files):
@@ -160,7 +160,7 @@ def check(
 
 def read_header(path: Path) -> Header:
     """A recipe file's leading comment, taken apart: title, `Cost:`, `Published:`, `Measured:` and the command."""
-    from deitkit.recipe import recipe_header
+    from deitkit.recipe.load import recipe_header
 
     lines = recipe_header(path).splitlines()
     said = " ".join(line for line in lines if not line.startswith("deitkit "))
@@ -195,7 +195,7 @@ def retarget(text: str, *, source: Path, target: Path) -> str:
 
     A shipped parent keeps its name; a file beside the source becomes a path relative to the target.
     """
-    from deitkit.recipe import find_recipe, recipe_root
+    from deitkit.recipe.load import find_recipe, recipe_root
 
     match = re.search(r'^extends\s*=\s*["\'](.+?)["\']', text, re.MULTILINE)
     if match is None:

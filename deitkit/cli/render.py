@@ -72,3 +72,17 @@ def say_error(message: str) -> None:
     """An error's message, its first word red on a terminal."""
     word = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
     say(f"{word} {message}")
+
+
+def show_notes() -> None:
+    """What deitkit's library logs at INFO or above becomes talk; a program that uses the library decides for itself."""
+    import logging
+
+    class Talk(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger = logging.getLogger("deitkit")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [Talk()]

@@ -11,7 +11,7 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
-    from deitkit.run import Run
+    from deitkit.runs.folder import Run
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -24,7 +24,7 @@ def list_runs(
 
     Example: deitkit runs list
     """
-    from deitkit.run import find_runs
+    from deitkit.runs.folder import find_runs
 
     folder = Path(root)
     if folder.exists() and not folder.is_dir():
@@ -48,7 +48,7 @@ def show(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.
 
     Example: deitkit runs show runs/quickstart/student
     """
-    from deitkit.run import Run
+    from deitkit.runs.folder import Run
 
     opened = Run.open(run)
     facts = summary(opened)

@@ -15,7 +15,7 @@ from deitkit.cli.train import AsJson, DataPath, Dataset, Device, ImageSize, Seed
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
-    from deitkit.schema import Recipe
+    from deitkit.recipe.schema import Recipe
     from deitkit.tape import Tape
 
 LABELS = ("hard", "soft")
@@ -54,10 +54,10 @@ def record(
     """
     import os
 
-    from deitkit.cli.pack import progress_bar
-    from deitkit.cli.train import given
-    from deitkit.record import record_tape
+    from deitkit.cli.data.pack import progress_bar
+    from deitkit.recipe.resolve import given
     from deitkit.tape import Tape
+    from deitkit.tape.record import record_tape
 
     changes = given(
         sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, seed=seed
@@ -129,8 +129,8 @@ def merge(
 
 def resolve(recipe: str, changes: dict[str, Any]) -> Recipe:
     """The students' recipe, with the command line's values; a tape that it names is not asked."""
-    from deitkit.cli.train import Options
-    from deitkit.cli.train import resolve as resolve_options
+    from deitkit.recipe.resolve import Options
+    from deitkit.recipe.resolve import resolve as resolve_options
 
     options = Options(
         recipe=recipe, changes=changes, output="", resume=False, overwrite=False, workers=None, device="",

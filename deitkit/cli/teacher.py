@@ -12,9 +12,9 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
-    from deitkit.data.sources import Source
+    from deitkit.data.open import Source
     from deitkit.preflight import Findings, Verdict
-    from deitkit.schema import Recipe
+    from deitkit.recipe.schema import Recipe
 
 DEFAULT_RECIPE = "distill/deit_tiny"
 DIGITS_RECIPE = "quickstart/student"
@@ -70,10 +70,10 @@ def check(
     Example: deitkit teacher check runs/quickstart/teacher --dataset digits
     """
     from deitkit.distributed import pick_device
+    from deitkit.files import write_atomic
+    from deitkit.models.load import load_model
     from deitkit.preflight import Extent, judge, open_subject
     from deitkit.preflight import check as measure
-    from deitkit.run import write_atomic
-    from deitkit.weights import load_model
 
     given_recipe = resolve(
         teachers, recipe=recipe, sets=sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction
@@ -108,8 +108,8 @@ def resolve(
     val_fraction: float | None,
 ) -> Recipe:  # fmt: skip
     """The recipe of the student to come, with the teacher in it; without --recipe the images' size chooses one."""
-    from deitkit.cli.train import given
-    from deitkit.recipe import load_recipe
+    from deitkit.recipe.load import load_recipe
+    from deitkit.recipe.resolve import given
 
     changes = given(sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction)
     changes["teacher.model"] = teachers[0] if len(teachers) == 1 else teachers
@@ -128,7 +128,7 @@ def of_run(reference: str) -> dict[str, Any]:
     Raises:
         DeitkitError: it is no run, so the data has to be named.
     """
-    from deitkit.run import Run
+    from deitkit.runs.folder import Run
 
     if not Run.is_run(Path(reference)):
         raise DeitkitError(
@@ -143,9 +143,9 @@ def by_size(changes: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The student's recipe for these data, and what makes it fit: small images are shown in their own size."""
     import statistics
 
-    from deitkit.data.augment import open_image
-    from deitkit.data.sources import image_name, open_source
-    from deitkit.recipe import load_recipe
+    from deitkit.data.open import image_name, open_source
+    from deitkit.data.views.augment import open_image
+    from deitkit.recipe.load import load_recipe
 
     if changes.get("data.dataset") == "digits" and "data.path" not in changes:
         return DIGITS_RECIPE, {}
@@ -163,7 +163,7 @@ def by_size(changes: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def open_both(recipe: Recipe) -> tuple[Source, Source]:
     """Training and held-out images; where there are none to train on, the held-out ones stand in for the views."""
-    from deitkit.data.sources import open_source
+    from deitkit.data.open import open_source
 
     held_out = open_source(recipe.data, recipe.data.validate_on)
     if recipe.data.validate_on == "train":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
+from deitkit.recipe.resolve import Options, given, resolve
 
 if TYPE_CHECKING:
-    from deitkit.schema import Recipe
+    from deitkit.recipe.schema import Recipe
 
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
@@ -52,23 +52,6 @@ Workers = Annotated[int | None, typer.Option("--workers", "-j", help="Processes 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it means, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the three verbs share, as given on the command line."""
-
-    recipe: str
-    changes: dict[str, Any]  # dotted recipe key -> value
-    output: str
-    resume: bool
-    overwrite: bool
-    workers: int | None
-    device: str
-    dry_run: bool
-    as_json: bool
-    strict: bool = False
-    origins: dict[str, str] = field(default_factory=dict)  # of changes that the command line does not spell out
 
 
 def pretrain(
@@ -119,7 +102,7 @@ def finetune(
 
     Example: deitkit finetune --dataset cars --image-size 384 --dry-run
     """
-    from deitkit.cli.finetune import fill_in
+    from deitkit.training.finetune import fill_in
 
     changes = given(
         sets, start=start, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction,
@@ -127,65 +110,6 @@ def finetune(
     )  # fmt: skip
     options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json, strict)
     train("finetune", fill_in(options))
-
-
-def given(
-    sets: list[str] | None,
-    *,
-    start: str = "",
-    teacher: str | list[str] | None = None,
-    tape: str = "",
-    dataset: str = "",
-    data: str = "",
-    val_fraction: float | None = None,
-    image_size: int | None = None,
-    epochs: int | None = None,
-    seed: int | None = None,
-) -> dict[str, Any]:
-    """Named options and --set as recipe keys; those not given are left out, and --set has the last word."""
-    from deitkit.recipe import parse_override
-
-    named = {
-        "start.weights": start or None,
-        "teacher.model": teacher[0] if isinstance(teacher, list) and len(teacher) == 1 else teacher or None,
-        "teacher.tape": tape or None,
-        "data.dataset": dataset or None,
-        "data.path": data or None,
-        "data.val_fraction": val_fraction,
-        "model.image_size": image_size,
-        "train.epochs": epochs,
-        "train.seed": seed,
-    }
-    changes = {key: value for key, value in named.items() if value is not None}
-    return changes | dict(parse_override(text) for text in sets or ())
-
-
-def resolve(options: Options) -> Recipe:
-    """The recipe with the command line's values in it, each with its origin."""
-    from deitkit.catalog import DATASETS
-    from deitkit.recipe import load_recipe, override
-
-    options = _let_the_teacher_teach(options)
-    recipe = load_recipe(options.recipe, options.changes, origin="command line")
-    recipe = recipe.model_copy(update={"origins": {**recipe.origins, **options.origins}})
-    known = DATASETS.get(recipe.data.dataset)
-    named = "data.dataset" in options.changes
-    if "data.path" in options.changes and not named and known and known.bundled:
-        return override(recipe, {"data.dataset": "folder"}, origin="--data")
-    return recipe
-
-
-def _let_the_teacher_teach(options: Options) -> Options:
-    """A recipe whose distillation token learns the label learns from a teacher where one is given."""
-    from deitkit.recipe import find_recipe, read_layers
-
-    key = "loss.second_token"
-    if "teacher.model" not in options.changes or key in options.changes:
-        return options
-    values, _ = read_layers(find_recipe(options.recipe))
-    if values.get("loss", {}).get("second_token") != "label":
-        return options
-    return replace(options, changes={**options.changes, key: "teacher"}, origins={**options.origins, key: "--teacher"})
 
 
 def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
@@ -222,7 +146,7 @@ def train(verb: str, options: Options) -> None:
         top1 = run_recipe(recipe, output, options)
     except DeitkitError as error:
         if verb == "finetune" and error.value == recipe.stream.batch_size:
-            from deitkit.cli.finetune import point_to_own
+            from deitkit.training.finetune import point_to_own
 
             raise point_to_own(error, recipe) from error
         raise
@@ -240,7 +164,7 @@ def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float
     import os
 
     from deitkit.cli.live import observer
-    from deitkit.train import train_run
+    from deitkit.training.fit import train_run
 
     workers = options.workers if options.workers is not None else min(8, (os.cpu_count() or 1) - 1)
     try:
@@ -267,7 +191,7 @@ def show_dry_run(recipe: Recipe, *, as_json: bool) -> None:
     """The resolved recipe, each value with its origin, and what follows from it."""
     import os
 
-    from deitkit.dry_run import dry_run
+    from deitkit.training.dry_run import dry_run
 
     outline = dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
     if as_json:

@@ -29,8 +29,8 @@ def upscale(
 
     Example: deitkit upscale runs/quickstart/student --to 48 --dry-run
     """
-    from deitkit import weights
-    from deitkit.positions import POSITION_MODES
+    from deitkit.models import load as weights
+    from deitkit.models.positions import POSITION_MODES
 
     size = parse_size(to)
     chosen = one_of(mode, POSITION_MODES, what="mode")
@@ -59,7 +59,7 @@ def upscale(
 
 def default_folder(model: str, to: str) -> Path:
     """Beside the model; for one from afar, in the working folder under its own name."""
-    from deitkit.classifiers import local_folder
+    from deitkit.models.reference import local_folder
 
     path = local_folder(model)
     return path.with_name(f"{path.stem if path.is_file() else path.name}_{to}")

@@ -12,7 +12,7 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, did_you_mean
 
 if TYPE_CHECKING:
-    from deitkit.schema import Data
+    from deitkit.recipe.schema import Data
 
 GOALS = {
     "1": "train a small vision transformer on them",
@@ -35,7 +35,8 @@ class Answers:
 
 def wizard() -> None:
     """Asks what you have and want, writes a recipe and runs it."""
-    from deitkit.cli.train import Options, train
+    from deitkit.cli.train import train
+    from deitkit.recipe.resolve import Options
 
     answers = ask()
     options = Options(
@@ -74,7 +75,7 @@ def ask() -> Answers:
 
 def ask_images() -> str:
     """A folder that opens, or the digits."""
-    from deitkit.data.sources import open_source
+    from deitkit.data.open import open_source
 
     while True:
         images: str = typer.prompt("Where are your images? (a folder with one folder per class, or: digits)", "digits")
@@ -89,7 +90,7 @@ def ask_images() -> str:
 
 def data_of(images: str) -> Data:
     """The recipe's [data] table for an answer; a tenth is held out where the folder has no val split."""
-    from deitkit.schema import Data
+    from deitkit.recipe.schema import Data
 
     if images == "digits":
         return Data(dataset="digits", crop_ratio=1.0)
@@ -99,9 +100,9 @@ def data_of(images: str) -> Data:
 
 def write_recipe(answers: Answers, path: Path, *, convnet: bool = False) -> Path:
     """A recipe for the answers, written to a file that was not there."""
-    from deitkit.data.sources import open_source
+    from deitkit.data.open import open_source
     from deitkit.distributed import pick_device
-    from deitkit.suggest import suggest
+    from deitkit.training.suggest import suggest
 
     data = data_of(answers.images)
     text = suggest(
@@ -131,7 +132,7 @@ def _ask_choice(question: str, choices: list[str], *, default: str) -> str:
 
 
 def _ask_model(question: str) -> str:
-    from deitkit.references import describe
+    from deitkit.models.weights import describe
 
     while True:
         answer: str = typer.prompt(question)

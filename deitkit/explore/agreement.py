@@ -1,7 +1,7 @@
 """How the answers to an image stand to its label and to each other: from label strings alone. Knows no fiftyone.
 
 Legend: N images; a column is a list [N] with None where there is nothing, found by its path in the dataset. Kinds of
-pairs are those of `deitkit.analysis.agreement`: the five of them add up to all images that both have answered.
+pairs are those of `deitkit.measures.agreement`: the five of them add up to all images that both have answered.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deitkit.embeddings import FEATURES, Embeddings
 from deitkit.errors import DeitkitError, one_of
 from deitkit.explore.database import connect
 from deitkit.explore.record import GROUND_TRUTH, KEY, MARK, identifier
+from deitkit.predictions.embeddings import FEATURES, Embeddings
 
 METHODS = ("pca", "tsne", "umap")
 NOTED = "brain"  # what this module and `heatmaps` made: `dataset.info[MARK][NOTED]`, name -> digest of what it is of

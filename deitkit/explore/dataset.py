@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from deitkit.analysis.alignment import align
 from deitkit.errors import DeitkitError
 from deitkit.explore.appearance import arrange
 from deitkit.explore.database import connect
@@ -23,7 +22,8 @@ from deitkit.explore.fields import declare
 from deitkit.explore.labels import Part, write
 from deitkit.explore.record import GROUND_TRUTH, KEY, MARK, OTHER_NAME, Classifier, Record, identifier
 from deitkit.explore.views import save_views
-from deitkit.predictions import Predictions
+from deitkit.predictions.align import align
+from deitkit.predictions.table import Predictions
 
 __all__ = ["GROUND_TRUTH", "KEY", "MARK", "build_dataset"]
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deitkit.data.augment import Reading
-from deitkit.embeddings import Embeddings, token_embeddings
+from deitkit.data.views.augment import Reading
 from deitkit.errors import DeitkitError
 from deitkit.explore.appearance import additions_arranged
 from deitkit.explore.brain import add_embeddings, add_scores
 from deitkit.explore.heatmaps import add_heatmaps
 from deitkit.explore.record import KEY, Record
 from deitkit.explore.views import most_disputed
-from deitkit.schema import Data
+from deitkit.predictions.embeddings import Embeddings, token_embeddings
+from deitkit.recipe.schema import Data
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from deitkit.explore.agreement import HEADS
-from deitkit.model import Heads
-from deitkit.model_folder import read_fusion
-from deitkit.predictions import Predictions
+from deitkit.models.folder import read_fusion
+from deitkit.models.student import Heads
+from deitkit.predictions.table import Predictions
 
 ROWS = 4_096  # at once
 

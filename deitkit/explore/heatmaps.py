@@ -22,20 +22,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
 
-from deitkit.analysis.attention import attention_maps, rollout
-from deitkit.checkpoint import load_reference
-from deitkit.classifiers import Reference
-from deitkit.data.augment import AS_IT_LIES, Pixels, Reading, evaluation_view, load_rgb, open_image
-from deitkit.data.loader import normalised, per_channel
+from deitkit.analysis.attention.measure import attention_maps, rollout
+from deitkit.data.views.augment import AS_IT_LIES, Pixels, Reading, evaluation_view, load_rgb, open_image
+from deitkit.data.views.loader import normalised, per_channel
 from deitkit.distributed import pick_device
-from deitkit.embeddings import weights_identity
 from deitkit.errors import DeitkitError, one_of
 from deitkit.explore.brain import claim, digest_of, is_kept, note
 from deitkit.explore.database import connect
 from deitkit.explore.record import KEY, MARK, identifier
-from deitkit.model import TOKEN_NAMES
-from deitkit.run import write_atomic
-from deitkit.weights import LoadedModel
+from deitkit.files import write_atomic
+from deitkit.models.load import LoadedModel, load_reference
+from deitkit.models.reference import Reference
+from deitkit.models.student import TOKEN_NAMES
+from deitkit.predictions.embeddings import weights_identity
 
 KINDS = ("last_layer", "rollout")
 BATCH = 8  # images whose attention is held at once

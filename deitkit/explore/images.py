@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from deitkit.data.augment import decode
-from deitkit.data.sources import Source
+from deitkit.data.open import Source
+from deitkit.data.views.augment import decode
 from deitkit.errors import DeitkitError
-from deitkit.predictions import Predictions
-from deitkit.run import write_atomic
+from deitkit.files import write_atomic
+from deitkit.predictions.table import Predictions
 
 SHOWN = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}  # other formats are written as PNG
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deitkit.data.sources import LabelSets
+from deitkit.data.open import LabelSets
 from deitkit.explore.agreement import ACCEPTED_PATH, Column, derive, described
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, Record
-from deitkit.predictions import HeadPredictions, Predictions
+from deitkit.predictions.table import HeadPredictions, Predictions
 
 CHUNK = 5_000  # images whose labels are held at once
 Columns = dict[str, Column]

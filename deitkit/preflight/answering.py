@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deitkit.data.augment import Reading
-from deitkit.data.loader import EvalLoader
-from deitkit.data.sources import Source
-from deitkit.data.stream import order
+from deitkit.data.open import Source
+from deitkit.data.views.augment import Reading
+from deitkit.data.views.loader import EvalLoader
+from deitkit.data.views.stream import order
 from deitkit.errors import DeitkitError
+from deitkit.measures.scores import Answers, answers_of, joined
 from deitkit.preflight.cost import autocast
 from deitkit.preflight.inputs import Way, shown_as
-from deitkit.preflight.scores import Answers, answers_of, joined
 from deitkit.preflight.subject import Subject
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 
 BATCH = 64  # held-out images at once
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from deitkit.data.loader import Batch
-from deitkit.data.sources import Source, subset
-from deitkit.predict import map_classes, predict
+from deitkit.data.open import Source, subset
+from deitkit.data.views.loader import Batch
+from deitkit.measures.scores import Answers, compare, scores_of
+from deitkit.models.load import LoadedModel
+from deitkit.predictions.predict import map_classes, predict
 from deitkit.preflight.answering import held_out_answers, logits_of, sample
 from deitkit.preflight.compression import compression_of
 from deitkit.preflight.cost import Cost, measure_cost
@@ -21,12 +23,10 @@ from deitkit.preflight.explain import size_trials, with_stated
 from deitkit.preflight.findings import Findings, InputTrial, Rival, ViewScores
 from deitkit.preflight.inputs import Way, other_ways
 from deitkit.preflight.order import find_order
-from deitkit.preflight.scores import Answers, compare, scores_of
 from deitkit.preflight.subject import Subject
 from deitkit.preflight.views import training_views, view_scores
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 from deitkit.teachers.facts import Input
-from deitkit.weights import LoadedModel
 
 TIMED = 64  # views at most, of one batch: a student's backward takes memory
 TIMED_ON_CPU = 16

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
-from deitkit.data.augment import AS_IT_LIES, Reading, UnreadableImage, decode, open_image
-from deitkit.data.sources import LabelSets, Source, image_name
-from deitkit.data.sources.base import Indices
+from deitkit.data.open import LabelSets, Source, image_name
+from deitkit.data.source import Indices
+from deitkit.data.views.augment import AS_IT_LIES, Reading, UnreadableImage, decode, open_image
 
 SAMPLE = 64  # files
 SAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}

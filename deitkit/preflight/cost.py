@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deitkit.model import build_student
-from deitkit.schema import Recipe
-from deitkit.throughput import MEMORY, device_name, peak_rise, wait
+from deitkit.models.student import build_student
+from deitkit.models.throughput import MEMORY, device_name, peak_rise, wait
+from deitkit.recipe.schema import Recipe
 
 RUNS = 3  # timed, after one that is not
 Classify = Callable[[Tensor], Tensor]  # images [B, 3, H, W], normalised as the recipe's data -> logits [B, K]

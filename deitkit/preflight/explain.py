@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from deitkit.data.augment import Reading
-from deitkit.data.sources import Source
+from deitkit.data.open import Source
+from deitkit.data.views.augment import Reading
+from deitkit.measures.scores import SIGNIFICANCE, Answers, compare
 from deitkit.preflight.answering import held_out_answers, sample
 from deitkit.preflight.compression import Recompressed
 from deitkit.preflight.findings import Findings, SizeTrial, Stated
-from deitkit.preflight.scores import SIGNIFICANCE, Answers, compare
 from deitkit.preflight.subject import Subject
 from deitkit.preflight.verdict import HINT, SOME_POINTS
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 
 RECOMPRESSED = 1_000  # images at most
 COARSER = 25  # steps of JPEG quality

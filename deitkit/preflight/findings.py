@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deitkit.measures.scores import Comparison, Scores
 from deitkit.preflight.compression import Compression
 from deitkit.preflight.cost import Cost
 from deitkit.preflight.inputs import Way
 from deitkit.preflight.order import OrderFinding
-from deitkit.preflight.scores import Comparison, Scores
 from deitkit.teachers.facts import Input
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deitkit.catalog import IMAGENET_MEAN, IMAGENET_STD
-from deitkit.data.loader import per_channel
+from deitkit.data.views.loader import per_channel
 from deitkit.teachers.facts import ONES, ZEROS, Channels, Input, Triple, spelled
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.predict import map_classes
+from deitkit.predictions.predict import map_classes
 from deitkit.preflight.cost import Classify
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 from deitkit.teachers import Classifier, Input, Teacher, open_classifier, open_teacher
 from deitkit.teachers.classes import match_classes
 from deitkit.teachers.scores import FiniteCheck

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from deitkit.measures.scores import SIGNIFICANCE
 from deitkit.preflight.findings import Findings, InputTrial
-from deitkit.preflight.scores import SIGNIFICANCE
 
 Answer = Literal["yes", "probably", "no"]
 ANSWERS: tuple[Answer, ...] = ("yes", "probably", "no")  # from good to bad

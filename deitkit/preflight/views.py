@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from deitkit.data.loader import Batch, TrainLoader
-from deitkit.data.sources import Source
-from deitkit.data.stream import StreamShape, plan_stream
+from deitkit.data.open import Source
+from deitkit.data.views.loader import Batch, TrainLoader
+from deitkit.data.views.stream import StreamShape, plan_stream
+from deitkit.measures.scores import answers_of, joined
 from deitkit.preflight.answering import logits_of
 from deitkit.preflight.findings import ViewScores
-from deitkit.preflight.scores import answers_of, joined
 from deitkit.preflight.subject import Subject
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 
 
 def training_views(

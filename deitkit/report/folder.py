@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deitkit.analysis.report import Report
-from deitkit.classifiers import PUBLISHED, is_foreign, local_folder
 from deitkit.errors import DeitkitError
-from deitkit.predictions import Predictions
-from deitkit.recipe import load_recipe
-from deitkit.run import Run
-from deitkit.schema import Recipe
+from deitkit.models.reference import PUBLISHED, is_foreign, local_folder
+from deitkit.predictions.table import Predictions
+from deitkit.recipe.load import load_recipe
+from deitkit.recipe.schema import Recipe
+from deitkit.runs.folder import Run
 
 Part = TypeVar("Part")
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves

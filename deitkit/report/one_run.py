@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 
-from deitkit.analysis.agreement import wilson_interval
-from deitkit.analysis.disagreement import compare
+from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.report import Report, Table
-from deitkit.predictions import Predictions
-from deitkit.report.drawings import points
+from deitkit.measures.agreement import wilson_interval
+from deitkit.predictions.table import Predictions
+from deitkit.report.charts.drawings import points
+from deitkit.report.examples import find_kinds
+from deitkit.report.figures import name_lost, show_kinds, show_report
 from deitkit.report.folder import Missing, RunFolder
-from deitkit.report.kinds import find_kinds
-from deitkit.report.measures import classes_table, confusions_table, heads_table
 from deitkit.report.provenance import commands, environment, settings
-from deitkit.report.showing import name_lost, show_kinds, show_report
-from deitkit.report.subject import Subject
+from deitkit.report.run_tables import Subject
+from deitkit.report.tables import classes_table, confusions_table, heads_table
 from deitkit.report.thumbnails import Album
 from deitkit.report.training import training_figures
 from deitkit.report.views import Budget, KindView, ReportView, RunView, TableView, Tile

@@ -10,12 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deitkit import __version__
 from deitkit.errors import DeitkitError
+from deitkit.files import write_atomic
 from deitkit.report.folder import Missing, RunFolder, short_names
 from deitkit.report.one_run import show_run
+from deitkit.report.run_tables import Subject
 from deitkit.report.several import compare_runs
-from deitkit.report.subject import Subject
 from deitkit.report.views import Budget, PageView, RunView
-from deitkit.run import Run, write_atomic
+from deitkit.runs.folder import Run
 
 MOST_BYTES = 5_000_000
 GENERATOR = '<meta name="generator" content="deitkit'

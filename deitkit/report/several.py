@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deitkit.analysis.agreement import wilson_interval
-from deitkit.analysis.disagreement import compare
+from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.report import Table
 from deitkit.errors import DeitkitError
-from deitkit.report.drawings import points
+from deitkit.measures.agreement import wilson_interval
+from deitkit.report.charts.drawings import points
+from deitkit.report.figures import show_report
 from deitkit.report.folder import RunFolder, short_names
 from deitkit.report.one_run import spell_seconds
 from deitkit.report.provenance import spell_value
-from deitkit.report.showing import show_report
-from deitkit.report.subject import Subject
+from deitkit.report.run_tables import Subject
 from deitkit.report.training import overlaid
 from deitkit.report.views import Budget, ComparisonView, ReportView, TableView
 

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deitkit.data.augment import Reading, decode
-from deitkit.data.sources import Source, open_source
+from deitkit.data.open import Source, open_source
+from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
-from deitkit.predictions import Predictions
-from deitkit.schema import Recipe
+from deitkit.predictions.table import Predictions
+from deitkit.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,6 +1,7 @@
 """The curves of a training, from its metrics.jsonl. Draws nothing.
 
-Keys of a line: `deitkit.train` (steps: loss and its parts, lr, the clock) and `deitkit.watch` (evaluations).
+Keys of a line: `deitkit.training.fit` (steps: loss and its parts, lr, the clock) and `deitkit.training.evaluate`
+(evaluations).
 """
 
 from __future__ import annotations

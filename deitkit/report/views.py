@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deitkit.analysis.report import Table
+from deitkit.report.charts.marks import Drawing
 from deitkit.report.folder import Missing
-from deitkit.report.marks import Drawing
 from deitkit.report.thumbnails import Thumbnail
 
 TEXTS_SHOWN = 60  # rows of a table before the rest is left to its CSV file

@@ -1,6 +1,6 @@
 """A tape: a teacher's answers for every view of a stream, on disk, replayed instead of the teacher. Ours.
 
-`layout` says how answers lie in a file, `header` what must be the same, `replay` reads. Recording is `deitkit.record`.
+`layout` says how answers lie in a file, `header` what must be the same, `replay` reads, `record` records.
 """
 
 from __future__ import annotations

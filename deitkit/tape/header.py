@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from PIL import features
 
-from deitkit.data.sources import Source
-from deitkit.data.stream import StreamShape
+from deitkit.data.open import Source
+from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
-from deitkit.hub import WEIGHTS
-from deitkit.model_folder import find_model
-from deitkit.run import describe_environment, processor, write_atomic
-from deitkit.schema import Recipe
+from deitkit.files import write_atomic
+from deitkit.models.folder import find_model
+from deitkit.models.hub import WEIGHTS
+from deitkit.recipe.schema import Recipe
+from deitkit.runs.environment import describe_environment, processor
 from deitkit.tape.layout import Layout
 from deitkit.teachers.factory import FORM
 

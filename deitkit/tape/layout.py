@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.losses import Answers
+from deitkit.teachers.output import Answers
 
 Columns = dict[str, npt.NDArray[Any]]
 Errors = npt.NDArray[np.float64]

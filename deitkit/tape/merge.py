@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deitkit.errors import DeitkitError
-from deitkit.run import saving, write_atomic
+from deitkit.files import saving, write_atomic
 from deitkit.tape.header import Header, differing
 from deitkit.tape.parts import VALIDATION, gaps_between, list_parts, read_content, recorded_epochs, write_part
 

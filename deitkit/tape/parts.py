@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deitkit.errors import DeitkitError
-from deitkit.run import write_atomic
+from deitkit.files import write_atomic
 from deitkit.tape.layout import Layout
 
 EPOCH = re.compile(r"epoch-(\d{5,})")

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from deitkit.data.sources import Source
-from deitkit.data.stream import StreamShape
+from deitkit.data.open import Source
+from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
-from deitkit.losses import Answers
-from deitkit.schema import Recipe
+from deitkit.recipe.schema import Recipe
 from deitkit.tape.header import Header, differences_here, header_of, refuse_other_teacher, refuse_other_views
 from deitkit.tape.layout import ERRORS, Columns, decode
 from deitkit.tape.parts import (
@@ -33,6 +32,7 @@ from deitkit.tape.parts import (
     recorded_epochs,
     recorders,
 )
+from deitkit.teachers.output import Answers
 
 __all__ = ["Gap", "Part", "Tape", "open_tape", "validation_key"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deitkit import schema
 from deitkit.catalog import DATASETS
-from deitkit.choose import pick_recipe
 from deitkit.errors import DeitkitError
-from deitkit.known import imagenet_names
+from deitkit.models.class_names import imagenet_names
+from deitkit.recipe import schema
+from deitkit.recipe.choose import pick_recipe
 from deitkit.teachers.facts import Kind
 
 AS_DATA = "data"

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deitkit import schema
 from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
 from deitkit.teachers.classes import check_names, given_names
 from deitkit.teachers.facts import Input, Kind, Said, Scores, Triple, digest, settle, settle_input
 from deitkit.teachers.scores import TOLERANCE, FiniteCheck, are_probabilities, log_probabilities

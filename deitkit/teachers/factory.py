@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deitkit import schema
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw, hash_state, say_own
 from deitkit.teachers.facts import Said, digest, read_said
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from deitkit import schema
 from deitkit.catalog import IMAGENET_MEAN, IMAGENET_STD
 from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
 
 Kind = Literal["model", "onnx", "factory", "mixture"]
 Channels = Literal["rgb", "bgr", "grey"]

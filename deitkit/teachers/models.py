@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from deitkit import schema
 from deitkit.errors import DeitkitError
-from deitkit.model import Fusion, Heads, Student
-from deitkit.references import describe
+from deitkit.models.load import LoadedModel, load_model
+from deitkit.models.student import Fusion, Heads, Student
+from deitkit.models.weights import describe
+from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw, hash_state
 from deitkit.teachers.facts import Said
 from deitkit.teachers.scores import log_probabilities
-from deitkit.weights import LoadedModel, load_model
 
 
 class ModelNetwork(nn.Module):

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deitkit import schema
 from deitkit.errors import DeitkitError, one_of
+from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw
 from deitkit.teachers.facts import Said, digest, pair, read_said, shown
 

@@ -14,10 +14,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from deitkit import hub, schema
-from deitkit.data.stream import StreamShape
+from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
-from deitkit.schema import Recipe
+from deitkit.models import hub
+from deitkit.recipe import schema
+from deitkit.recipe.schema import Recipe
 from deitkit.teachers.classes import match_classes
 from deitkit.teachers.classifier import Answering, Classifier, Raw, classifier_of
 from deitkit.teachers.factory import FORM, open_factory

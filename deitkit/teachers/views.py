@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deitkit.data.loader import per_channel
+from deitkit.data.views.loader import per_channel
 from deitkit.teachers.facts import Input, Triple, shown
 
 CPU = torch.device("cpu")

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from deitkit.cli.app import run
-from deitkit.data.sources import open_source
-from deitkit.model import build_student
-from deitkit.predictions import Predictions
-from deitkit.schema import Data, Model
-from deitkit.weights import ModelInfo, save_model
+from deitkit.data.open import open_source
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import build_student
+from deitkit.predictions.table import Predictions
+from deitkit.recipe.schema import Data, Model
 
 Evaluate = Callable[..., Any]
 NAMES = ("ant", "bee", "cat", "dog")
@@ -250,8 +250,8 @@ def test_what_cannot_be_fitted_or_stored_is_refused_beforehand(
 
 
 def test_real_accuracy_counts_every_accepted_label_and_leaves_out_images_with_none(tmp_path: Path) -> None:
-    from deitkit.data.sources import LabelSets
-    from deitkit.predictions import HeadPredictions
+    from deitkit.data.open import LabelSets
+    from deitkit.predictions.table import HeadPredictions
 
     accepted = [[0], [1, 2], [], [3], [0, 3]]
     top = np.array([[0], [2], [1], [1], [3]])

@@ -21,13 +21,13 @@ from PIL import Image
 
 from deitkit.cli import explore as verb
 from deitkit.cli.app import run
-from deitkit.data.sources import open_source
-from deitkit.model import build_student
-from deitkit.predictions import Predictions
-from deitkit.recipe import load_recipe
-from deitkit.run import Run
-from deitkit.schema import Data, Model
-from deitkit.weights import ModelInfo, save_model
+from deitkit.data.open import open_source
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import build_student
+from deitkit.predictions.table import Predictions
+from deitkit.recipe.load import load_recipe
+from deitkit.recipe.schema import Data, Model
+from deitkit.runs.folder import Run
 from tests.explore.conftest import fiftyone as fiftyone  # a MongoDB of its own, or a skip
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deitkit.cli.app import run
-from deitkit.recipe import load_recipe, recipe_names
+from deitkit.recipe.load import load_recipe, recipe_names
 
 Capture = pytest.CaptureFixture[str]
 

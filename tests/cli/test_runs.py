@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from deitkit.cli.app import run
-from deitkit.recipe import load_recipe
-from deitkit.run import Run, describe_environment
+from deitkit.recipe.load import load_recipe
+from deitkit.runs.environment import describe_environment
+from deitkit.runs.folder import Run
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,7 +13,7 @@ import typer
 from deitkit.cli.tape import merge, parse_epochs, record, show
 from deitkit.errors import DeitkitError
 from deitkit.tape import Tape
-from tests.test_record import quick_digits, teacher
+from tests.tape.test_record import quick_digits, teacher
 
 __all__ = ["quick_digits", "teacher"]
 

@@ -10,9 +10,9 @@ import torch
 from deitkit.cli.app import run
 from deitkit.cli.upscale import default_folder, parse_size
 from deitkit.errors import DeitkitError
-from deitkit.model import build_student
-from deitkit.schema import Model
-from deitkit.weights import load_model
+from deitkit.models.load import load_model
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Model
 
 
 def test_a_references_checkpoint_upscales_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from deitkit.cli.app import run
-from deitkit.data.sources import open_source
-from deitkit.schema import Data
+from deitkit.data.open import open_source
+from deitkit.recipe.schema import Data
 
 Deitkit = Callable[..., tuple[int, str, str]]
 FAST = [

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from deitkit.data.sources import open_source
-from deitkit.recipe import load_recipe
-from deitkit.run import Run
-from deitkit.schema import Data
-from deitkit.suggest import suggest
+from deitkit.data.open import open_source
+from deitkit.recipe.load import load_recipe
+from deitkit.recipe.schema import Data
+from deitkit.runs.folder import Run
+from deitkit.training.suggest import suggest
 
 
 @pytest.mark.parametrize("goal", ["pretrain", "teacher"])

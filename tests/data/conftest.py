@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deitkit.schema import Data, Model, Recipe, Stream, Train
+from deitkit.recipe.schema import Data, Model, Recipe, Stream, Train
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from deitkit.data.augment import Reading, UnreadableImage, decode, open_image, size_of
-from deitkit.data.loader import EvalLoader, TrainLoader
-from deitkit.data.sources import open_source
-from deitkit.data.stream import plan_stream
+from deitkit.data.open import open_source
+from deitkit.data.views.augment import Reading, UnreadableImage, decode, open_image, size_of
+from deitkit.data.views.loader import EvalLoader, TrainLoader
+from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
-from deitkit.model import build_student
-from deitkit.predict import classify
-from deitkit.schema import Data, Model, Recipe
-from deitkit.weights import ModelInfo, load_model, save_model
+from deitkit.models.load import ModelInfo, load_model, save_model
+from deitkit.models.student import build_student
+from deitkit.predictions.predict import classify
+from deitkit.recipe.schema import Data, Model, Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest resets filters
 Build = Callable[..., Recipe]

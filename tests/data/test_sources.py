@@ -11,11 +11,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from deitkit.catalog import DATASETS
-from deitkit.data.augment import decode
-from deitkit.data.sources import FORMS, find_data, is_available, open_source, stratified_split, subset
-from deitkit.data.sources.base import PackedNames
+from deitkit.data.open import FORMS, find_data, is_available, open_source, stratified_split, subset
+from deitkit.data.source import PackedNames
+from deitkit.data.views.augment import decode
 from deitkit.errors import DeitkitError
-from deitkit.schema import Data
+from deitkit.recipe.schema import Data
 
 DIGITS = Data(dataset="digits")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from deitkit.data.hosts import HostedFile
+from deitkit.data.download.hosts import HostedFile
 
 
 @dataclass

@@ -15,7 +15,7 @@ from PIL import Image
 
 from deitkit.errors import DeitkitError
 from deitkit.explore import build_dataset, connect
-from deitkit.predictions import Predictions, head_predictions
+from deitkit.predictions.table import Predictions, head_predictions
 
 IMAGES, CLASSES = 24, 3
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deitkit.analysis import agreement as measures
 from deitkit.explore.agreement import agreement, count_right, derive, described, pair_kinds
 from deitkit.explore.record import Classifier, Record
+from deitkit.measures import agreement as measures
 
 NOTHING = -1
 

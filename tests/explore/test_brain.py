@@ -15,9 +15,9 @@ from scipy.stats import entropy
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from deitkit.embeddings import Embeddings
 from deitkit.errors import DeitkitError
 from deitkit.explore.brain import add_embeddings, add_scores
+from deitkit.predictions.embeddings import Embeddings
 from tests.explore.conftest import IMAGES, Build, student, teacher
 
 # fiftyone's own imports use what is deprecated elsewhere.

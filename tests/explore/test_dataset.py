@@ -15,7 +15,7 @@ from deitkit import explore
 from deitkit.errors import DeitkitError
 from deitkit.explore import dataset as dataset_module
 from deitkit.explore.agreement import pair_kinds
-from deitkit.predictions import HeadPredictions, head_predictions
+from deitkit.predictions.table import HeadPredictions, head_predictions
 from tests.explore.conftest import CLASSES, IMAGES, Build, predictions, student, teacher, twin
 
 # fiftyone's own imports use what is deprecated elsewhere.

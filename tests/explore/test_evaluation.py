@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from deitkit.explore import evaluation
-from deitkit.predictions import HeadPredictions, Predictions
+from deitkit.predictions.table import HeadPredictions, Predictions
 from tests.explore.conftest import CLASSES, IMAGES, Build, student, teacher, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

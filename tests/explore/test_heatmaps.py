@@ -14,15 +14,15 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from deitkit.analysis.attention import Maps, attention_maps, rollout
-from deitkit.data.augment import evaluation_view
+from deitkit.analysis.attention.measure import Maps, attention_maps, rollout
+from deitkit.data.views.augment import evaluation_view
 from deitkit.errors import DeitkitError
 from deitkit.explore import build_dataset
 from deitkit.explore.heatmaps import add_heatmaps, look, maps_of, place
-from deitkit.model import Heads, Student, build_student, rebuild_student
-from deitkit.predictions import head_predictions
-from deitkit.schema import Data, Model
-from deitkit.weights import LoadedModel, ModelInfo, save_model
+from deitkit.models.load import LoadedModel, ModelInfo, save_model
+from deitkit.models.student import Heads, Student, build_student, rebuild_student
+from deitkit.predictions.table import head_predictions
+from deitkit.recipe.schema import Data, Model
 from tests.explore.conftest import Build, predictions, teacher
 
 # fiftyone's own imports use what is deprecated elsewhere.

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deitkit.data.sources.base import Files, Images
+from deitkit.data.source import Files, Images
 from deitkit.errors import DeitkitError
 from deitkit.explore.images import image_files
-from deitkit.predictions import Predictions, head_predictions
+from deitkit.predictions.table import Predictions, head_predictions
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 

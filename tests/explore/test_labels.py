@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from deitkit.data.sources import LabelSets
+from deitkit.data.open import LabelSets
 from deitkit.explore import labels as labels_module
 from deitkit.explore.labels import label_probability
-from deitkit.predictions import head_predictions
+from deitkit.predictions.table import head_predictions
 from tests.explore.conftest import IMAGES, Build, student, teacher, twin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from deitkit.data.sources import Source, open_source
+from deitkit.data.open import Source, open_source
 from deitkit.preflight import Findings, Verdict, check, judge, open_subject
 from deitkit.preflight.check import Extent
-from deitkit.recipe import load_recipe
-from deitkit.schema import Recipe
+from deitkit.recipe.load import load_recipe
+from deitkit.recipe.schema import Recipe
 
 TEACHERS = Path(__file__).with_name("digit_teachers.py")
 CPU = torch.device("cpu")

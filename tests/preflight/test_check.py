@@ -11,16 +11,16 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from deitkit.data.loader import EvalLoader, TrainLoader
-from deitkit.data.sources import Source
-from deitkit.data.stream import plan_stream
+from deitkit.data.open import Source
+from deitkit.data.views.loader import EvalLoader, TrainLoader
+from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
+from deitkit.measures.scores import scores_of
 from deitkit.preflight import Findings, Verdict, open_subject
 from deitkit.preflight.answering import held_out_answers, sample
 from deitkit.preflight.check import trials_of
 from deitkit.preflight.inputs import other_ways
 from deitkit.preflight.order import find_order
-from deitkit.preflight.scores import scores_of
 from deitkit.preflight.verdict import judge
 from deitkit.preflight.views import training_views
 from tests.preflight.conftest import CPU, recipe_with
@@ -117,8 +117,8 @@ def test_there_are_no_false_alarms_on_few_images(digits: tuple[Source, Source]) 
 
 
 def test_a_student_is_compared_on_the_same_images(put_to_the_test: Check, tmp_path: Any) -> None:
-    from deitkit.model import build_student
-    from deitkit.weights import LoadedModel, ModelInfo
+    from deitkit.models.load import LoadedModel, ModelInfo
+    from deitkit.models.student import build_student
 
     recipe = recipe_with("right")
     student = build_student(recipe.model, 10)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deitkit.data.augment import decode
-from deitkit.data.sources import Files
+from deitkit.data.open import Files
+from deitkit.data.views.augment import decode
 from deitkit.preflight.compression import Recompressed, compression_of, quality_of
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)

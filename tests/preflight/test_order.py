@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from deitkit.measures.scores import Answers, Labels, answers_of
 from deitkit.preflight.order import best_matching, find_order, usual_orders
-from deitkit.preflight.scores import Answers, Labels, answers_of
 
 TEN = ("plane", "car", "Bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MANY = tuple(f"class {index}" for index in range(200))

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from deitkit.predictions import Predictions, head_predictions
-from deitkit.recipe import load_recipe, override
+from deitkit.predictions.table import Predictions, head_predictions
+from deitkit.recipe.load import load_recipe, override
 from deitkit.report import build_page
-from deitkit.run import Run
+from deitkit.runs.folder import Run
 from tests.report.reading import Reader, read
 
 # What a careless page would take for markup.

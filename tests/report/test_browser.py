@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deitkit.report import build_page
-from deitkit.run import Run
+from deitkit.runs.folder import Run
 from tests.report.conftest import NAMES
 from tests.report.reading import read
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from deitkit.model import build_student
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Model
 from deitkit.report.folder import RunFolder, count_parameters, short_names, teacher_folders
 from deitkit.report.one_run import spell_seconds
-from deitkit.report.subject import Subject
-from deitkit.run import Run
-from deitkit.schema import Model
-from deitkit.weights import ModelInfo, save_model
+from deitkit.report.run_tables import Subject
+from deitkit.runs.folder import Run
 from tests.report.conftest import MakeRun
 
 

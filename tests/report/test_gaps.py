@@ -11,7 +11,7 @@ import pytest
 from deitkit.errors import DeitkitError
 from deitkit.report import build_page, write_page
 from deitkit.report.page import MOST_BYTES
-from deitkit.run import Run
+from deitkit.runs.folder import Run
 from tests.report.conftest import MakeRun, predictions
 from tests.report.reading import read, table_of
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from deitkit.model import Student, build_student
-from deitkit.recipe import validate
-from deitkit.schema import Data, Model, Recipe
-from deitkit.weights import ModelInfo, save_model
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import Student, build_student
+from deitkit.recipe.load import validate
+from deitkit.recipe.schema import Data, Model, Recipe
 
 NAMES = tuple("0123456789")
 OWN = Data(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

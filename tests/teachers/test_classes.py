@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from deitkit.errors import DeitkitError
-from deitkit.known import imagenet_names
-from deitkit.model import Student
-from deitkit.schema import Data, Teacher
+from deitkit.models.class_names import imagenet_names
+from deitkit.models.student import Student
+from deitkit.recipe.schema import Data, Teacher
 from deitkit.teachers import open_teacher
 from deitkit.teachers.classes import Matched, finetune_command, match_classes
 from tests.teachers.conftest import NAMES, WriteFactory, recipe
@@ -113,8 +113,8 @@ def test_as_many_outputs_as_classes_it_must_be(write_factory: WriteFactory) -> N
 def test_a_bare_file_of_weights_has_no_class_names(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from deitkit.model import build_student
-    from deitkit.schema import Model
+    from deitkit.models.student import build_student
+    from deitkit.recipe.schema import Model
 
     state = build_student(Model(name="deit_nano"), 10).network.state_dict()
     save_file(state, tmp_path / "bare.safetensors")

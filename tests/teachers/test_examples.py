@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deitkit.data.augment import evaluation_view
-from deitkit.known import imagenet_names
-from deitkit.recipe import validate
-from deitkit.schema import Recipe
+from deitkit.data.views.augment import evaluation_view
+from deitkit.models.class_names import imagenet_names
+from deitkit.recipe.load import validate
+from deitkit.recipe.schema import Recipe
 from deitkit.teachers import Teacher, open_teacher
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

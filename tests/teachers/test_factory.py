@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deitkit.errors import DeitkitError
-from deitkit.schema import Teacher
+from deitkit.recipe.schema import Teacher
 from deitkit.teachers import Classifier, open_classifier, open_teacher
 from deitkit.teachers.factory import parse
 from tests.teachers.conftest import WriteFactory, recipe, seen

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deitkit.errors import DeitkitError
-from deitkit.schema import Teacher
+from deitkit.recipe.schema import Teacher
 from deitkit.teachers import Classifier, open_classifier, open_teacher
 from tests.teachers.conftest import recipe, seen
 

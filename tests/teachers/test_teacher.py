@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from deitkit.cli.app import run
-from deitkit.data.stream import StreamShape
+from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
-from deitkit.model import Student, build_student
-from deitkit.schema import Data, Model, Teacher
+from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.student import Student, build_student
+from deitkit.recipe.schema import Data, Model, Teacher
 from deitkit.teachers import check_chunk, kind_of, open_classifier, open_teacher
-from deitkit.weights import ModelInfo, save_model
 from tests.teachers.conftest import NAMES, OWN, recipe, seen
 
 # Adaptation
@@ -129,8 +129,8 @@ def test_a_named_teacher_without_weights_is_refused_with_what_helps_there_and_he
     def nowhere(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("deitkit.hub.hub.get_hf_file_metadata", nowhere)
-    monkeypatch.setattr("deitkit.hub.hub.try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr("deitkit.models.hub.hub.get_hf_file_metadata", nowhere)
+    monkeypatch.setattr("deitkit.models.hub.hub.try_to_load_from_cache", lambda *_, **__: None)
     with pytest.raises(DeitkitError, match="not at hand") as caught:
         open_teacher(recipe("timm:regnety_160.deit_in1k"), NAMES)
     assert "hf download" in caught.value.remedy and "--teacher regnety_160" in caught.value.remedy

@@ -1,0 +1,1 @@
+"""What the class and the distillation token read of images."""

@@ -1,0 +1,1 @@
+"""Who decides differently from whom (Table 4)."""

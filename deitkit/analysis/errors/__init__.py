@@ -1,0 +1,1 @@
+"""Which images a model gets wrong, how surely, and which labels to doubt."""

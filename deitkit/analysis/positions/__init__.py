@@ -1,0 +1,1 @@
+"""Position embeddings, and what interpolation keeps of them."""

@@ -1,0 +1,1 @@
+"""How alike the class and the distillation token are, by depth (Sec. 5.2)."""

@@ -1,0 +1,208 @@
+"""How alike the class and the distillation token are, by depth and model (paper Sec. 4). Runs no network.
+
+The paper says 0.06 before the first layer and 0.93 after the last, and leaves open whether position embeddings and the
+final norm are counted. Both are measured each way. Of two class tokens with the same target it says 0.999: such a run
+is the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from deitkit.analysis.report import Curves, Reference, Report, Series, Table
+from deitkit.analysis.tokens.measure import FIXED, TokenMeasures, TokenSums
+from deitkit.catalog import TOKENS_COSINE_AFTER, TOKENS_COSINE_BEFORE
+from deitkit.errors import DeitkitError
+
+if TYPE_CHECKING:
+    from deitkit.models.student import Tokens
+
+TOKENS_COSINE_CONTROL = 0.999  # Sec. 4: two class tokens with the same target
+EXTREMES = 5  # classes shown at either end
+DEFINITIONS = {
+    "embedding": "the two tokens' parameters alone",
+    "input": "the same with their position embeddings: what the first block reads",
+    "block": "the two tokens after that block, of the same image",
+    "final norm": "after the norm that follows the last block: what the heads read",
+    "std": "standard deviation over the images; embedding and input are the same for all",
+    "paper": "Sec. 4, DeiT on ImageNet: 0.06 before the first layer, 0.93 after the last; 0.999 for the control",
+    "control": "a model whose second token has the same target as the first: two class tokens",
+    "cka": "linear CKA of the class tokens [images, D] and the distillation tokens [images, D] of the same images, both"
+    " centred: |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms; it nears 1 where images are fewer than D",
+    "cka_debiased": "the same with the unbiased estimator HSIC_1: comparable across numbers of images; about 0 where"
+    " the spaces have nothing in common; empty where nothing varies or below 4 images",
+    "norm": "mean L2 norm over the images",
+    "classes": "mean cosine after the final norm over the images of a true class, with its standard deviation",
+}
+SOURCES = (
+    "Touvron et al., Training data-efficient image transformers, 2020, Sec. 4",
+    "Kornblith et al., Similarity of neural network representations revisited, 2019",
+    "Song et al., Feature selection via dependence maximization, 2012, eq. 5",
+)
+
+
+def tokens_report(batches: Iterable[Tokens], *, classifier: str, images: str = "images") -> Report:
+    """Batches of one model's tokens -> their report; for tokens whose images have no labels at hand."""
+    sums = TokenSums(classifier)
+    for tokens in batches:
+        sums.add(tokens)
+    return compare_tokens([sums.measures()], images=images)
+
+
+def compare_tokens(models: Sequence[TokenMeasures], *, images: str = "images") -> Report:
+    """Any number of models' tokens side by side, a control among them or not."""
+    if not models:
+        raise DeitkitError("there is nothing to compare: no model was given", remedy="name a distilled run")
+    models = _distinct(models)
+    names = ", ".join(model.label for model in models)
+    counts = " and ".join(f"{count:,}" for count in sorted({model.images for model in models}))
+    return Report(
+        name="tokens",
+        title=f"Class and distillation token of {names}, {counts} images of {images}",
+        definitions=DEFINITIONS,
+        sources=SOURCES,
+        numbers={
+            "images": {model.label: model.images for model in models},
+            "cosine": {model.label: {place.name: place.cosine for place in model.places} for model in models},
+        },
+        tables=(_depth_table(models), *_class_tables(models)),
+        figures=tuple(
+            figure
+            for layers, group in groupby(sorted(models, key=lambda model: model.layers), key=lambda model: model.layers)
+            for figure in _figures(list(group), f"_{layers}_layers" if len({m.layers for m in models}) > 1 else "")
+        ),
+    )
+
+
+def _distinct(models: Sequence[TokenMeasures]) -> list[TokenMeasures]:
+    """Of models of one name, later ones get a number."""
+    seen: dict[str, int] = {}
+    named = []
+    for model in models:
+        number = seen[model.label] = seen.get(model.label, 0) + 1
+        named.append(model if number == 1 else replace(model, classifier=f"{model.classifier} ({number})"))
+    return named
+
+
+def _published(model: TokenMeasures) -> tuple[float | None, ...]:
+    """What the paper says of such a model at each place."""
+    if model.control:
+        return (*(None for _ in model.places[:-2]), TOKENS_COSINE_CONTROL, TOKENS_COSINE_CONTROL)
+    before, after = (TOKENS_COSINE_BEFORE,) * FIXED, (TOKENS_COSINE_AFTER,) * 2
+    return (*before, *(None for _ in range(model.layers - 1)), *after)
+
+
+def _depth_table(models: Sequence[TokenMeasures]) -> Table:
+    columns = ("model", "depth", "cosine", "std", "paper", "cka", "cka_debiased", "norm_class", "norm_distillation")
+    return Table(
+        name="depth",
+        title="By depth",
+        columns=columns,
+        rows=tuple(
+            (
+                model.label,
+                place.name,
+                place.cosine,
+                place.cosine_std,
+                paper,
+                place.cka,
+                place.cka_debiased,
+                *place.norms,
+            )
+            for model in models
+            for place, paper in zip(model.places, _published(model), strict=True)
+        ),
+        formats=dict.fromkeys(columns[2:], ".3f") | {"paper": ".3g"},
+    )
+
+
+def _class_tables(models: Sequence[TokenMeasures]) -> tuple[Table, ...]:
+    """Every class, the least alike first, and the extremes of each model."""
+    rows, extremes = [], []
+    for model in models:
+        own = sorted(
+            (
+                (model.label, name, int(count), float(mean), float(std))
+                for name, count, mean, std in zip(
+                    model.class_names, model.class_counts, model.class_means, model.class_stds, strict=True
+                )
+                if count
+            ),
+            key=lambda row: row[3],
+        )
+        rows += own
+        extremes += own if len(own) <= 2 * EXTREMES else [*own[:EXTREMES], *own[-EXTREMES:]]
+    columns, formats = ("model", "class", "images", "cosine", "std"), {"images": ",", "cosine": ".3f", "std": ".3f"}
+    if not rows:
+        return ()
+    return (
+        Table("classes", "Final norm, by true class", columns, tuple(rows), formats),
+        Table("class_extremes", "Final norm, classes least and most alike", columns, tuple(extremes), formats),
+    )
+
+
+def _figures(models: Sequence[TokenMeasures], suffix: str) -> list[Curves]:
+    """Models of equal depth in the same figures."""
+    ticks = tuple(place.name for place in models[0].places)
+    found = [_cosine_figure(models, ticks, f"cosine{suffix}")]
+    spaces = tuple(
+        Series(model.label, tuple(value for value in values if value is not None))
+        for model in models
+        if None not in (values := [place.cka_debiased for place in model.places[FIXED:]])
+    )
+    if spaces:
+        found.append(
+            Curves(
+                name=f"cka{suffix}", title="Spaces of class and distillation token", x_label="depth",
+                y_label="linear CKA, debiased", ticks=ticks[FIXED:], series=spaces,
+            )
+        )  # fmt: skip
+    norms = tuple(
+        Series(
+            f"{model.label}, {token}",
+            tuple(place.norms[number] for place in model.places),
+            tuple(place.norms_std[number] for place in model.places),
+        )
+        for model in models
+        for number, token in enumerate(("class", "distillation"))
+    )
+    found.append(
+        Curves(
+            name=f"norms{suffix}", title="Norms of the tokens, mean and standard deviation", x_label="depth",
+            y_label="L2 norm", ticks=ticks, series=norms,
+        )
+    )  # fmt: skip
+    return found
+
+
+def _cosine_figure(models: Sequence[TokenMeasures], ticks: tuple[str, ...], name: str) -> Curves:
+    last = len(ticks) - 1
+    before, after, control = TOKENS_COSINE_BEFORE, TOKENS_COSINE_AFTER, TOKENS_COSINE_CONTROL
+    references = []
+    if not all(model.control for model in models):
+        references += [
+            Reference(f"paper, before the first layer: {before}", before, 0, FIXED - 1),
+            Reference(f"paper, after the last layer: {after}", after, last - 1, last),
+        ]
+    if any(model.control for model in models):
+        references.append(Reference(f"paper, two class tokens: {control}", control, last - 1, last))
+    return Curves(
+        name=name,
+        title="Class and distillation token, mean and standard deviation",
+        x_label="depth",
+        y_label="cosine similarity",
+        bounds=(-1.0, 1.0),
+        ticks=ticks,
+        series=tuple(
+            Series(
+                model.label,
+                tuple(place.cosine for place in model.places),
+                tuple(place.cosine_std for place in model.places),
+            )
+            for model in models
+        ),
+        references=tuple(references),
+    )

@@ -1,0 +1,1 @@
+"""Accuracy against throughput (Figure 1, Table 5)."""

@@ -1,0 +1,187 @@
+"""Models' accuracy against what they cost, as tables and figures (paper Figure 1 and Table 5). Measures nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deitkit.analysis.report import AnyFigure, Cloud, Points, Report, Table
+from deitkit.analysis.speed import COMMON, speed_definitions, speed_table, spelled
+from deitkit.analysis.tradeoff.measure import AXES, Axis, Contender, Cost, fronts, pareto_front
+from deitkit.catalog import TABLE5
+from deitkit.errors import DeitkitError
+from deitkit.measures.agreement import wilson_interval
+
+V100 = "published, V100"
+
+
+def tradeoff_report(
+    models: Sequence[Contender], *, images: str, cost: Cost = "throughput", conditions: Mapping[str, Any] | None = None,
+    published: bool = False,
+) -> Report:  # fmt: skip
+    """Any number of models; `images` names the data, `conditions` say how speed was measured (None: it was not)."""
+    if not models:
+        raise DeitkitError("there is nothing to compare: no model was given", remedy="name a run")
+    axis = AXES[cost]
+    on_front = fronts(models, cost)
+    order = sorted(range(len(models)), key=lambda place: _order(models[place], axis))
+    ranked, front = [models[place] for place in order], [on_front[place] for place in order]
+    count = max(model.images for model in models)
+    return Report(
+        name="tradeoff",
+        title=f"Accuracy against {axis.label}, {count:,} images of {images}",
+        definitions={
+            **COMMON,
+            "size": "each model's own image size (px), in accuracy and in speed; ONNX files and functions have the"
+            " first run's crop",
+            "distilled": "with a distillation token, or trained with a teacher",
+            "front": f"no other model is at least as good in both accuracy and {cost}, and better in one",
+            **(speed_definitions(conditions) if conditions else {}),
+        },
+        sources=(
+            "Touvron et al., Training data-efficient image transformers, 2020, Figure 1 and Table 5",
+            "Wilson, Probable inference, the law of succession, and statistical inference, 1927",
+        ),
+        numbers={
+            "images": count, "cost": cost, "conditions": dict(conditions) if conditions else None,
+            "front": [model.name for model, is_on in zip(ranked, front, strict=True) if is_on],
+        },
+        tables=(
+            _model_table(ranked, front),
+            _accuracy_table(ranked),
+            *([speed_table({model.name: model.speed for model in ranked}, what="model")] if conditions else []),
+            *([_published_table()] if published else []),
+        ),
+        figures=(*_figure(ranked, front, images, cost), *([_published_figure()] if published else [])),
+    )  # fmt: skip
+
+
+def _order(model: Contender, axis: Axis) -> tuple[bool, float]:
+    """The best cost first, what was not measured last."""
+    value = axis.value(model)
+    return value is None, 0.0 if value is None else (-value if axis.more_is_better else value)
+
+
+def _model_table(models: Sequence[Contender], front: Sequence[bool | None]) -> Table:
+    rows = [
+        (
+            model.name, spelled(model.size), model.parameters,
+            None if model.macs is None else model.macs / 1e9, model.speed and model.speed.images_per_s,
+            model.speed and model.speed.memory_mb, model.top1, None if is_on is None else ("yes" if is_on else "no"),
+        )
+        for model, is_on in zip(models, front, strict=True)
+    ]  # fmt: skip
+    columns = ("model", "size", "parameters", "GMACs", "images/s", "MiB", "top1", "front")
+    return Table(
+        name="models",
+        title="Cost and accuracy",
+        columns=columns,
+        rows=tuple(rows),
+        formats={"parameters": ",", "GMACs": ".3g", "images/s": ",.1f", "MiB": ",.1f", "top1": ".1%"},
+    )
+
+
+def _accuracy_table(models: Sequence[Contender]) -> Table:
+    intervals = [wilson_interval(model.right, model.images) for model in models]
+    rows = [
+        (model.name, model.kind, model.head, model.top1, interval.low, interval.high, model.right)
+        for model, interval in zip(models, intervals, strict=True)
+    ]
+    return Table(
+        name="accuracy",
+        title="Top-1 of the deciding head",
+        columns=("model", "kind", "head", "top1", "low", "high", "right"),
+        rows=tuple(rows),
+        formats={"right": ","} | dict.fromkeys(("top1", "low", "high"), ".1%"),
+    )
+
+
+def _figure(
+    models: Sequence[Contender], front: Sequence[bool | None], images: str, cost: Cost
+) -> list[AnyFigure]:  # fmt: skip
+    """A mark for each model whose cost is known, kinds apart, and the front as a line."""
+    axis = AXES[cost]
+    kinds = sorted({model.kind for model in models}, reverse=True)  # transformers, convnets, others
+    clouds = [cloud for kind in kinds if (cloud := _cloud(models, kind, axis)).x]
+    if not clouds:
+        return []
+    best = [
+        (value, 100 * model.top1)
+        for model, is_on in zip(models, front, strict=True)
+        if is_on and (value := axis.value(model)) is not None
+    ]
+    line = stairs(best)
+    if len(line) > 1:
+        clouds.append(Cloud("Pareto front", tuple(x for x, _ in line), tuple(y for _, y in line), line=True))
+    return [
+        Points(
+            name="models", title=f"Accuracy on {images} against {axis.label}, with 95% intervals",
+            x_label=axis.label + (" (measured here)" if cost in ("throughput", "memory") else ""),
+            y_label="top-1 accuracy (%)", clouds=tuple(clouds), log_x=True,
+        )
+    ]  # fmt: skip
+
+
+def _cloud(models: Sequence[Contender], kind: str, axis: Axis) -> Cloud:
+    chosen = [(value, model) for model in models if model.kind == kind and (value := axis.value(model)) is not None]
+    intervals = [wilson_interval(model.right, model.images) for _, model in chosen]
+    return Cloud(
+        label=kind,
+        x=tuple(value for value, _ in chosen),
+        y=tuple(100 * model.top1 for _, model in chosen),
+        names=tuple(model.name for _, model in chosen),
+        intervals=tuple((100 * interval.low, 100 * interval.high) for interval in intervals),
+    )
+
+
+def stairs(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(cost, accuracy) of undominated models -> the edge of what they dominate, corners between them."""
+    ordered = sorted(set(front))
+    found = ordered[:1]
+    for (x, y), (next_x, next_y) in itertools.pairwise(ordered):
+        # Where accuracy falls with more of the cost, more is better: the edge goes down first, then across.
+        found += [(x, next_y) if next_y < y else (next_x, y), (next_x, next_y)]
+    return found
+
+
+def _published_table() -> Table:
+    front = pareto_front([(row.images_per_s, row.imagenet) for row in TABLE5], more_is_better=True)
+    rows = [
+        (
+            row.model,
+            row.millions,
+            row.image_size,
+            row.images_per_s,
+            row.imagenet,
+            row.real,
+            row.v2,
+            "yes" if on else "no",
+        )
+        for row, on in zip(TABLE5, front, strict=True)
+    ]
+    return Table(
+        name="published",
+        title=f"The paper's Table 5, ImageNet ({V100})",
+        columns=("model", "millions", "size", "images/s", "top1", "real", "v2", "front"),
+        rows=tuple(rows),
+        formats={"images/s": ",.1f"} | dict.fromkeys(("top1", "real", "v2"), ".1f"),
+    )
+
+
+def _published_figure() -> Points:
+    """Apart from ours, because images per second of another machine cannot be compared."""
+    families = list(dict.fromkeys(row.family for row in TABLE5))
+    clouds = []
+    for family in families:
+        rows = sorted((row for row in TABLE5 if row.family == family), key=lambda row: row.images_per_s)
+        clouds.append(
+            Cloud(
+                family, tuple(row.images_per_s for row in rows), tuple(row.imagenet for row in rows),
+                tuple(row.mark for row in rows), published=True,
+            )
+        )  # fmt: skip
+    return Points(
+        name="published", title=f"The paper's Table 5 and Figure 1 ({V100}): not this machine's numbers",
+        x_label="images/s (V100)", y_label="top-1 accuracy on ImageNet (%)", clouds=tuple(clouds), log_x=True,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""`deitkit analyze`: one file a verb; `shared` is what they share."""

@@ -1,0 +1,76 @@
+"""What the verbs of `deitkit analyze` share: their options, and a report shown and saved in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deitkit.cli import render
+from deitkit.models.reference import Reference
+
+if TYPE_CHECKING:
+    from deitkit.analysis.report import Matrix, Report, Table
+
+LONG = 20  # rows: of a longer table a screen shows the first few, and the CSV has all
+FEW = 10
+
+Dataset = Annotated[str, typer.Option("--dataset", help="Another data set than the first run's.")]
+DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
+Split = Annotated[str, typer.Option("--split", help="train or val.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="Folder of the report [default: reports/ of the run].")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def reports_folder(reference: str, output: str) -> Path:
+    """Where a report goes: reports/ of the run, whatever of it is referred to, or the folder asked for."""
+    return Path(output) if output else Reference.parse(reference).folder / "reports"
+
+
+def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:
+    """Save a report and print it, but for the tables named; JSON has no pixels."""
+    from deitkit.analysis.save import save_report
+
+    saved = save_report(report, folder)
+    if as_json:
+        render.print_json(report.as_dict())
+        return
+    print_report(report, without=without)
+    render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
+
+
+def print_report(report: Report, *, without: tuple[str, ...] = ()) -> None:
+    """A report's tables; where a matrix has published values, they stand in brackets beside the measured ones."""
+    from deitkit.analysis.report import Matrix
+
+    matrices = {figure.name: figure for figure in report.figures if isinstance(figure, Matrix)}
+    for table in report.tables:
+        if table.name not in without:
+            footers, texts = [], _texts(table, matrices.get(table.name))
+            if len(texts) > LONG:
+                footers.append(f"{FEW} of {len(texts):,} rows; all are in {report.name}_{table.name}.csv")
+                texts = texts[:FEW]
+            if table.name in matrices:
+                footers.append(matrices[table.name].references_title)
+            render.print_table(
+                f"{report.title}: {_inside(table.title)}", table.columns, texts, footer="\n".join(filter(None, footers))
+            )
+
+
+def _inside(title: str) -> str:
+    """A title as the middle of a sentence: its first word small, but for a name with capitals of its own."""
+    first = title.partition(" ")[0]
+    return title[:1].lower() + title[1:] if first[1:] == first[1:].lower() else title
+
+
+def _texts(table: Table, matrix: Matrix | None) -> list[list[str]]:
+    texts = table.texts()
+    if matrix is not None and matrix.references_title:
+        for row, references in zip(texts, matrix.references, strict=True):
+            row[1:] = [
+                text if reference is None else f"{text} ({reference:.1f})"
+                for text, reference in zip(row[1:], references, strict=True)
+            ]
+    return texts

@@ -1,0 +1,1 @@
+"""`deitkit data`: one file a verb; `shared` is what they share."""

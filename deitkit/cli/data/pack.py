@@ -1,0 +1,154 @@
+"""`deitkit data pack`: a data set as tar shards with an index. Its work is deitkit/data/pack/pack.py's."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deitkit.cli import render
+from deitkit.errors import DeitkitError, one_of
+
+if TYPE_CHECKING:
+    from deitkit.data.open import Source
+    from deitkit.data.pack.pack import PackResult
+    from deitkit.data.pack.shard_writer import Progress
+    from deitkit.recipe.schema import Data
+
+MEGABYTE = 10**6
+SPLITS = ("train", "val", "both")
+
+
+def pack(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A data set's name, or the path of images.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The folder of the shards [default: packed/NAME].")
+    ] = "",
+    data: Annotated[str, typer.Option("--data", help="Where the named data set lies.")] = "",
+    split: Annotated[str, typer.Option("--split", help="train, val or both [default: both].")] = "",
+    val_fraction: Annotated[
+        float | None, typer.Option("--val-fraction", help="Hold out this part of data without a val split.")
+    ] = None,
+    shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="Megabytes of a shard.")] = 256,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another pack that is there.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every image back and compare it.")] = False,
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="SOURCE is a pack: compare its shards' bytes and renew its index.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Pack a data set into tar shards that are faster to read.
+
+    The images' bytes are kept as they are, with an index that reaches each one; WebDataset reads the shards, too.
+    Repeating the command goes on where it was interrupted. Training from the shards equals training from the images.
+
+    Example: deitkit data pack digits -o packed/digits
+    """
+    from deitkit.data.pack.pack import pack as pack_sources
+    from deitkit.data.pack.pack import reindex as renew_index
+
+    began = time.perf_counter()
+    if reindex:
+        with progress_bar(source) as progress:
+            result = renew_index(Path(source), progress=progress)
+    else:
+        settings = settings_of(source, data=data, val_fraction=val_fraction)
+        sources = open_splits(settings, split)
+        folder = Path(output or f"packed/{Path(source).resolve().name if settings.path else source}")
+        with progress_bar(str(folder)) as progress:
+            result = pack_sources(
+                sources, folder, data=settings, shard_bytes=shard_mb * MEGABYTE, overwrite=overwrite, verify=verify,
+                progress=progress,
+            )  # fmt: skip
+        for note in dict.fromkeys(note for each in sources for note in each.notes):
+            render.say(f"note: {note}")
+    show(result, seconds=time.perf_counter() - began, as_json=as_json)
+
+
+def settings_of(source: str, *, data: str, val_fraction: float | None) -> Data:
+    """The recipe's [data] table that the words of the command line mean."""
+    from deitkit.cli.data.shared import data_of
+
+    return data_of(source, data=data, val_fraction=val_fraction)
+
+
+def open_splits(settings: Data, split: str) -> list[Source]:
+    """The splits asked for; without a wish both, or the only one that the data set has."""
+    from deitkit.catalog import DATASETS
+    from deitkit.data.open import open_source
+
+    known = DATASETS.get(settings.dataset)
+    default = "val" if known and not known.train_size else "both"
+    wanted = one_of(split or default, SPLITS, what="split")
+    sources = [] if wanted == "val" else [open_source(settings, "train")]
+    if wanted == "train":
+        return sources
+    try:
+        return [*sources, open_source(settings, "val")]
+    except DeitkitError as error:
+        if split:
+            raise
+        remedy = f"{error.remedy}; `--split train` packs the training images alone"
+        raise DeitkitError(error.what, value=error.value, remedy=remedy, problems=error.problems) from error
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line for each tenth of each split."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress(title)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        tasks = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield tell
+
+
+class _PlainProgress:
+    """For pipes, files and CI."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.tenths: dict[str, int] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        tenth = 10 * done // total
+        if tenth > self.tenths.get(what, 0):
+            self.tenths[what] = tenth
+            render.say(f"{self.title}: {what} {done:,}/{total:,}")
+
+
+def show(result: PackResult, *, seconds: float, as_json: bool) -> None:
+    from deitkit.catalog import DATASETS
+
+    known = result.dataset in DATASETS and not DATASETS[result.dataset].bundled
+    following = (
+        f"deitkit finetune --dataset {result.dataset if known else 'folder'} --data {shlex.quote(str(result.root))}"
+    )
+    if as_json:
+        render.print_json({**render.plain(result), "seconds": round(seconds, 3), "next": following})
+        return
+    rows = [[part.split, part.images, part.shards, part.bytes] for part in result.splits]
+    kept = f", {result.kept} shards were there" if result.kept else ""
+    render.print_table(
+        f"Packed in {result.root}",
+        ["split", "images", "shards", "bytes"],
+        rows,
+        footer=f"{seconds:.1f} s{kept}; {'every byte' if result.verified else 'every size'} checked",
+    )
+    render.say(f"next: {following}")

@@ -1,0 +1,1 @@
+"""Looking at data before training on them: every image decoded, statistics, a contact sheet."""

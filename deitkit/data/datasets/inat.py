@@ -1,0 +1,307 @@
+"""iNaturalist 2018 and 2019: the competitions' JSON files or plain lists, and images in the archive's folders.
+
+Classes are matched by category id, never by place in a list; `data.category` coarsens them to a taxonomic level. Images
+are sorted by their path in the archive. Unpacks nothing, and reads no test images: they have no labels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deitkit.data.formats.split import hold_out, refuse_fraction
+from deitkit.data.source import SUFFIXES, Files, Form, PackedNames, Source, counted
+from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
+
+YEARS = {"inat18": "2018", "inat19": "2019"}
+PLACES = ("", "annotations")
+LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "supercategory")
+# Which of an image's folders (archive, super-category, category) are there, as people unpack them.
+LAYOUTS = {
+    "as in the archive": (0, 1, 2),
+    "without the archive's folder": (1, 2),
+    "without the super-category's folder": (0, 2),
+    "without the archive's and the super-category's folder": (2,),
+}
+Levels = Mapping[int, Mapping[str, str]]  # of each category id, the names of its levels
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """One annotation file: (path in the archive, category id) of each image, sorted, and all categories."""
+
+    file: Path
+    pairs: Sequence[tuple[str, int]]
+    levels: Levels
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to write annotations down: the file's name, of {year}, {yy} and {split}, and its reader."""
+
+    file_name: str
+    read: Callable[[Path], Annotations]
+
+    def find(self, root: Path, year: str, split: str) -> Path | None:
+        return _find(root, self.file_name.format(year=year, yy=year[2:], split=split))
+
+
+def _open(kind: Kind, root: Path, data: schema.Data, split: str) -> Source:
+    year = YEARS[data.dataset]
+    found = {part: file for part in ("train", "val") if (file := kind.find(root, year, part))}
+    if "val" in found:
+        refuse_fraction(data, root, found["val"].name)
+    holds_out = "val" not in found and data.val_fraction is not None
+    wanted = "train" if holds_out else split
+    if wanted not in found:
+        raise _no_annotations(kind, root, data.dataset, wanted)
+    images = _images(root, data, {part: kind.read(file) for part, file in found.items()}, wanted)
+    return hold_out(images, data, split, root=root) if holds_out else images
+
+
+def _images(root: Path, data: schema.Data, known: Mapping[str, Annotations], split: str) -> Files:
+    """The images of one split that are there. Splits share folders: only both annotations tell what is of neither."""
+    wanted = known[split]
+    trained = known.get("train", wanted)
+    if foreign := [str(number) for number in sorted(wanted.levels.keys() - trained.levels.keys())]:
+        what = f"categories are not among those of {trained.file.name}"
+        raise _bad(wanted.file, [counted(what, foreign)], remedy="are both files of one competition?")
+    class_names, label_of = _classes(root, data.category, trained)
+    layout = _layout(root, wanted)
+    names = [_place(name, layout) for name, _ in wanted.pairs]
+    on_disk = _on_disk(root, names)
+    rows = [row for row, name in enumerate(names) if name in on_disk]
+    if not rows:
+        raise _no_images(root, wanted, data.dataset)
+    notes = [] if layout == next(iter(LAYOUTS)) else [f"images lie {layout}, as {names[rows[0]]}"]
+    if absent := [name for name in names if name not in on_disk]:
+        notes.append(counted("annotated images are not there", absent))
+    annotated = {_place(name, layout) for part in known.values() for name, _ in part.pairs}
+    if len(known) > 1 and (stray := sorted(on_disk - annotated)):
+        notes.append(counted("images have no annotation and are ignored", stray))
+    return Files(
+        dataset=data.dataset,
+        split=split,
+        root=root,
+        class_names=class_names,
+        labels=np.array([label_of[wanted.pairs[row][1]] for row in rows], dtype=np.int64),
+        ids=PackedNames([names[row] for row in rows]),
+        notes=(*wanted.notes, *notes),
+    )
+
+
+def _classes(root: Path, category: str, annotations: Annotations) -> tuple[tuple[str, ...], dict[int, int]]:
+    """Class names, and the label of each category id: the categories themselves, or one level's names, sorted."""
+    ids = sorted(annotations.levels)
+    if category == "name":
+        return tuple(map(str, ids)), {number: label for label, number in enumerate(ids)}
+    levels = {number: dict(annotations.levels[number]) for number in ids}
+    if file := _find(root, "categories.json"):
+        for number, row in _published_levels(file, ids).items():
+            levels[number] |= row
+    there = [level for level in LEVELS if all(level in row for row in levels.values())]
+    if category not in there:
+        raise DeitkitError(
+            f"the categories of {annotations.file} have no level {category!r}",
+            value=category,
+            choices=("name", *there),
+            remedy=f"--set data.category=name, or unpack the competition's categories.json in {root}",
+        )
+    names = sorted({row[category] for row in levels.values()})
+    place = {name: label for label, name in enumerate(names)}
+    return tuple(names), {number: place[row[category]] for number, row in levels.items()}
+
+
+def _published_levels(file: Path, ids: Sequence[int]) -> Levels:
+    """The competition's categories.json: it replaces obfuscated names and has levels that 2018's files lack."""
+    content = _load(file)
+    levels = _levels(file, content if isinstance(content, dict) else {"categories": content})
+    if absent := [str(number) for number in ids if number not in levels]:
+        raise _bad(file, [counted("categories are not in it", absent)], remedy="is it of the same competition?")
+    return {number: levels[number] for number in ids}
+
+
+def _layout(root: Path, annotations: Annotations) -> str:
+    """The first layout that any of the images' folders has."""
+    samples = {name.rpartition("/")[0]: name for name, _ in annotations.pairs}
+    for layout in LAYOUTS:
+        if any((root / _place(name, layout)).parent.is_dir() for name in samples.values()):
+            return layout
+    return next(iter(LAYOUTS))
+
+
+def _place(name: str, layout: str) -> str:
+    """Where an image of that path in the archive lies; paths of another depth stay as they are."""
+    parts = name.split("/")
+    return "/".join(parts[place] for place in (*LAYOUTS[layout], 3)) if len(parts) == 4 else name
+
+
+def _on_disk(root: Path, names: Iterable[str]) -> set[str]:
+    """All image files in the folders of these, by one look at each folder."""
+    found = set()
+    for folder in {name.rpartition("/")[0] for name in names}:
+        if (root / folder).is_dir():
+            prefix = f"{folder}/" if folder else ""
+            with os.scandir(root / folder) as entries:
+                names_there = (entry.name for entry in entries if not entry.name.startswith("."))
+                found |= {prefix + name for name in names_there if name.lower().endswith(tuple(SUFFIXES))}
+    return found
+
+
+def _read_json(file: Path) -> Annotations:
+    """A competition's JSON; only what is needed of it is kept."""
+    content = _load(file)
+    if not isinstance(content, dict) or not content.get("annotations"):
+        what = "no annotations: test images have no labels" if isinstance(content, dict) else "no tables"
+        raise DeitkitError(f"{file} has {what}", value=file, remedy="use the competition's train and val files")
+    image_ids = _column(file, content, "images", key="id", kind=int)
+    names = _column(file, content, "images", key="file_name", kind=str)
+    annotated = _column(file, content, "annotations", key="image_id", kind=int)
+    categories = _column(file, content, "annotations", key="category_id", kind=int)
+    levels, name_of, labelled = _levels(file, content), dict(zip(image_ids, names, strict=True)), set(annotated)
+    _refuse(
+        file,
+        {
+            "image ids stand in it more than once": _twice(image_ids),
+            "file names stand in it more than once": _twice(names),
+            "images are annotated more than once": _twice(annotated),
+            "annotated images are not among its images": sorted(labelled - name_of.keys()),
+            "annotated categories are not among its categories": sorted(set(categories) - levels.keys()),
+            "file names lead out of the folder": [name for name in names if _leads_out(name)],
+        },
+    )
+    pairs = sorted((name_of[image], number) for image, number in zip(annotated, categories, strict=True))
+    unlabelled = sorted(name for image, name in name_of.items() if image not in labelled)
+    note = counted(f"images of {file.name} have no annotation and are left out", unlabelled)
+    return Annotations(file, pairs, levels, (note,) if unlabelled else ())
+
+
+def _read_list(file: Path) -> Annotations:
+    """Lines such as `train_val2018/Plantae/7291/9f8e.jpg 7291`; the path tells the super-category."""
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeitkitError(f"{file} cannot be read: {error}", value=file, remedy="fetch it anew") from error
+    rows = [(number, *line.strip().rpartition(" ")[::2]) for number, line in enumerate(lines, 1) if line.strip()]
+    strange = [number for number, name, label in rows if not (name and label.isascii() and label.isdecimal())]
+    _refuse(file, {"lines are no path and category id; their numbers": strange})
+    pairs = sorted((name.strip(), int(label)) for _, name, label in rows)
+    supers = {(label, name.split("/")[1]) for name, label in pairs if name.count("/") == 3}
+    _refuse(
+        file,
+        {
+            "images stand in it more than once": _twice(name for name, _ in pairs),
+            "categories are in two super-categories": _twice(label for label, _ in supers),
+            "file names lead out of the folder": [name for name, _ in pairs if _leads_out(name)],
+            "it is empty": [] if pairs else [file.name],
+        },
+    )
+    levels: dict[int, dict[str, str]] = {label: {} for _, label in pairs}
+    for label, name in supers:
+        levels[label]["supercategory"] = name
+    return Annotations(file, pairs, levels)
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DeitkitError(f"{file} is no readable JSON: {error}", value=file, remedy="fetch it anew") from error
+
+
+def _column(file: Path, content: Mapping[str, Any], table: str, *, key: str, kind: type) -> list[Any]:
+    """One field of every row of a table."""
+    rows = content.get(table)
+    values = [row.get(key) if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else []
+    strange = [f"{table}[{index}]" for index, value in enumerate(values) if type(value) is not kind]
+    _refuse(file, {f"rows have no {key} ({kind.__name__})": strange, "list is not in it": [] if values else [table]})
+    return values
+
+
+def _levels(file: Path, content: Mapping[str, Any]) -> Levels:
+    ids = _column(file, content, "categories", key="id", kind=int)
+    _refuse(file, {"category ids stand in it more than once": _twice(ids)})
+    rows = content["categories"]
+    return {
+        number: {level: row[level] for level in LEVELS if isinstance(row.get(level), str) and row[level]}
+        for number, row in zip(ids, rows, strict=True)
+    }
+
+
+def _twice(values: Iterable[Hashable]) -> list[Hashable]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")
+
+
+def _find(root: Path, name: str) -> Path | None:
+    return next((root / place / name for place in PLACES if (root / place / name).is_file()), None)
+
+
+def _refuse(file: Path, offenders: Mapping[str, Sequence[object]]) -> None:
+    if problems := [counted(what, [str(value) for value in found]) for what, found in offenders.items() if found]:
+        raise _bad(file, problems, remedy="mend the file, or fetch it anew")
+
+
+def _bad(file: Path, problems: Sequence[str], *, remedy: str) -> DeitkitError:
+    return DeitkitError(f"the annotations in {file} are wrong", value=file, problems=problems, remedy=remedy)
+
+
+def _no_annotations(kind: Kind, root: Path, dataset: str, split: str) -> DeitkitError:
+    year = YEARS[dataset]
+    name = kind.file_name.format(year=year, yy=year[2:], split=split)
+    problems = [f"looked for {root / place / name}" for place in PLACES]
+    if test := kind.find(root, year, "test"):
+        problems.append(f"{test} does not help: test images have no labels")
+    problems += [
+        f"{file} is there: is it data.dataset={other}?"
+        for other, its_year in YEARS.items()
+        if other != dataset and (file := kind.find(root, its_year, split))
+    ]
+    remedy = f"`deitkit data download {dataset}` fetches the annotations"
+    if split == "val":
+        remedy += ", or hold a part of the training images out: --val-fraction 0.1"
+    return DeitkitError(f"{root} has no annotations of {dataset} {split}", value=root, problems=problems, remedy=remedy)
+
+
+def _no_images(root: Path, annotations: Annotations, dataset: str) -> DeitkitError:
+    first = annotations.pairs[0][0]
+    return DeitkitError(
+        f"none of the {len(annotations.pairs):,} images of {annotations.file} is there",
+        value=root,
+        problems=[f"looked for {root / place}" for place in dict.fromkeys(_place(first, layout) for layout in LAYOUTS)],
+        remedy=f"unpack train_val{YEARS[dataset]}.tar.gz in {root}; `deitkit data download {dataset}` fetches it",
+    )
+
+
+def _matches(kind: Kind, root: Path) -> bool:
+    return any(kind.find(root, year, split) for year in YEARS.values() for split in ("train", "val", "test"))
+
+
+JSON = Kind("{split}{year}.json", _read_json)
+LIST = Kind("iNaturalist{yy}_{split}.txt", _read_list)
+ANNOTATIONS = {
+    "competition JSON": (JSON, "ROOT/train2018.json and ROOT/val2018.json"),
+    "lists of images": (LIST, "ROOT/iNaturalist18_train.txt and ROOT/iNaturalist18_val.txt"),
+}
+INAT_FORMS = tuple(
+    Form(
+        name,
+        f"{files} (or in ROOT/annotations) and ROOT/train_val2018/SUPER/ID/*.jpg; 2019 likewise",
+        partial(_matches, kind),
+        partial(_open, kind),
+    )
+    for name, (kind, files) in ANNOTATIONS.items()
+)

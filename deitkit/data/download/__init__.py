@@ -1,0 +1,1 @@
+"""Downloading data sets: hosts, parts, archives. What is there is not fetched again."""

@@ -1,0 +1,1 @@
+"""The forms in which images and labels lie on disk, whichever data set they are."""

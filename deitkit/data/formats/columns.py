@@ -1,0 +1,185 @@
+"""Columns of a CSV, TSV or Parquet file as text, found by their usual names. Knows no images and no splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deitkit.data.source import SUFFIXES
+from deitkit.errors import DeitkitError, did_you_mean
+
+DELIMITERS = (",", ";", "\t", "|")
+
+# Usual names, lower case and with underscores; the first that a table has is taken.
+IMAGE_NAMES = (
+    "image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "imagepath", "image_file",
+    "image_filename", "image_name", "img", "img_path", "fname", "image_id", "id",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "class", "target", "category", "species", "wnid", "class_name", "label_name", "category_name", "breed",
+    "labels", "class_id", "label_id", "category_id", "class_index",
+)  # fmt: skip
+SPLIT_NAMES = ("split", "set", "subset", "fold", "partition")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is written: `delimiter` is "" for Parquet."""
+
+    path: Path
+    names: tuple[str, ...]
+    delimiter: str
+    encoding: str
+
+
+def is_usual(name: str, usual: Sequence[str]) -> bool:
+    """Whether a column has one of the usual names, however it is spelled."""
+    return _plain(name) in usual
+
+
+def find_column(names: Sequence[str], given: str | None, usual: Sequence[str], *, key: str, where: object) -> str:
+    """The column that the recipe's data.`key` names, or else the first with a usual name.
+
+    Raises:
+        DeitkitError: there is none; the columns and the names looked for are listed.
+    """
+    plain = {_plain(name): name for name in reversed(names)}
+    found = given if given is not None else next((plain[name] for name in usual if name in plain), None)
+    if found is not None and found in names:
+        if names.count(found) > 1:
+            raise DeitkitError(f"{where} has several columns {found!r}", value=found, choices=names, remedy="name them")
+        return found
+    remedy = f"--set data.{key}=NAME names one of its columns"
+    if given is not None:
+        what = f"data.{key} is {given!r}, but {where} has no such column.{did_you_mean(given, names)}"
+        raise DeitkitError(what, value=given, choices=names, remedy=remedy)
+    raise DeitkitError(
+        f"{where} has no {key.replace('_', ' ')} that is known by its name",
+        value=where,
+        problems=[f"columns found: {', '.join(names)}", f"names looked for: {', '.join(usual)}"],
+        remedy=remedy,
+    )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def layout_of(table: Path) -> Layout:
+    """Names of the columns and, in a text, the delimiter that cuts its first row into the most.
+
+    Raises:
+        DeitkitError: the table cannot be read, is empty, or begins with an image instead of names.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if table.suffix.lower() == ".parquet":
+            return Layout(table, tuple(pq.read_schema(table).names), "", "")
+        with open(table, "rb") as file:
+            head = file.read(1 << 16)
+    except (pa.ArrowException, OSError) as error:
+        raise DeitkitError(f"{table} cannot be read: {error}", value=table, remedy="mend or replace it") from error
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = head.decode(encoding, errors="replace").lstrip("\r\n")
+    if not text:
+        raise DeitkitError(f"{table} is empty", value=table, remedy="its first line names the columns: image,label")
+    rows = {delimiter: next(csv.reader(io.StringIO(text), delimiter=delimiter)) for delimiter in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda delimiter: len(rows[delimiter]))
+    if any(name.strip().lower().endswith(tuple(SUFFIXES)) for name in rows[delimiter]):
+        raise DeitkitError(
+            f"{table} does not name its columns: its first row is {delimiter.join(rows[delimiter])}",
+            value=table,
+            remedy="put a line with their names above it: image,label",
+        )
+    return Layout(table, tuple(rows[delimiter]), delimiter, encoding)
+
+
+def read_texts(layout: Layout, names: Sequence[str]) -> list[Any]:
+    """These columns as arrow arrays of text, without blanks around it; what is missing is "".
+
+    Raises:
+        DeitkitError: the table cannot be read, a row has more or fewer columns than the first, or there are no rows.
+    """
+    import pyarrow as pa
+
+    try:
+        table = _read(layout, names)
+        columns = [as_text(table.column(name)) for name in names]
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise DeitkitError(
+            f"{layout.path} cannot be read: {error}",
+            value=layout.path,
+            remedy="mend it: UTF-8 text, one value a column, quotes around a value that holds the delimiter",
+        ) from error
+    if not len(columns[0]):
+        raise DeitkitError(f"{layout.path} has no rows", value=layout.path, remedy="every image needs one")
+    return columns
+
+
+def refuse_empty(layout: Layout, name: str, column: Any) -> None:
+    """Every row says something.
+
+    Raises:
+        DeitkitError: rows of the column are empty; the first ten are named by their lines.
+    """
+    import pyarrow.compute as pc
+
+    rows = pc.indices_nonzero(pc.equal(column, "")).to_pylist()
+    if rows:
+        places = ", ".join(map(str, _lines(layout, rows[:10])))
+        more = f" and {len(rows) - 10:,} more" if len(rows) > 10 else ""
+        raise DeitkitError(
+            f"{layout.path} has nothing in column {name!r} on {'line' if layout.delimiter else 'row'} {places}{more}",
+            value=name,
+            remedy="fill it in, or take these rows out",
+        )
+
+
+def _read(layout: Layout, names: Sequence[str]) -> Any:
+    """An arrow table; everything in a text stays text, so that 007 does not become 7."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    if not layout.delimiter:
+        return pq.read_table(layout.path, columns=list(names))
+    return pyarrow.csv.read_csv(
+        layout.path,
+        # Arrow skips the mark at the beginning of UTF-8 by itself, and other encodings take longer.
+        read_options=pyarrow.csv.ReadOptions(encoding="utf-16" if layout.encoding == "utf-16" else "utf8"),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        ),
+    )
+
+
+def as_text(column: Any) -> Any:
+    """Numbers lose a fraction of .0, which pandas gives whole ones where a value is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.round(column))).as_py():
+        column = column.cast(pa.int64())
+    return pc.utf8_trim_whitespace(column.cast(pa.large_string()).fill_null(""))
+
+
+def _lines(layout: Layout, rows: Sequence[int]) -> Iterator[int]:
+    """The lines of a text on which rows end, quoted line breaks counted; in Parquet, rows counted from 1."""
+    if not layout.delimiter:
+        yield from (row + 1 for row in rows)
+        return
+    wanted = set(rows)
+    with open(layout.path, encoding=layout.encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=layout.delimiter)
+        for row, _ in enumerate((cells for cells in reader if cells), start=-1):
+            if row in wanted:
+                yield reader.line_num

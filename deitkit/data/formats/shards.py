@@ -1,0 +1,168 @@
+"""Packed shards: our own (`deitkit data pack`), or a WebDataset made by others. Writes none.
+
+Ours keep the ids, labels and order of what was packed, and so its fingerprint; deitkit/data/pack/pack.py writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
+from deitkit.data.formats.webdataset import of_splits, open_webdataset
+from deitkit.data.source import Form, LabelSets, PackedNames, Source
+from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PACK = "deitkit-shards.json"  # written last
+UNFINISHED = ".deitkit-pack"  # what an interrupted pack knows
+FORMAT = 1
+TREE = "ROOT/deitkit-shards.json with ROOT/{train,val}-NNNNNN.tar, or a WebDataset: ROOT/[train/]NAME-NNNN.tar"
+
+
+def is_pack(root: Path) -> bool:
+    """Whether `root` has a pack of ours, finished or not."""
+    return (root / PACK).is_file() or (root / UNFINISHED).is_dir()
+
+
+def matches(root: Path) -> bool:
+    """Whether `root` has a pack of ours, finished or not, or archives with names of shards."""
+    return is_pack(root) or (root.is_dir() and bool(archives(root)))
+
+
+def open_shards(root: Path, data: schema.Data, split: str) -> Source:
+    """One split of our own pack, or of a WebDataset of others.
+
+    Raises:
+        DeitkitError: a pack that is unfinished, damaged or older than its shards; shards that cannot be indexed.
+    """
+    if (root / PACK).is_file():
+        pack = read_pack(root)
+        refuse_changed_settings(root, pack, data)
+        return of_splits(
+            list(pack["splits"]),
+            lambda name: open_packed(root, pack, name, wanted=data.dataset),
+            data,
+            split,
+            root=root,
+        )
+    if (root / UNFINISHED).is_dir():
+        raise DeitkitError(
+            f"{root} is an unfinished pack", value=root, remedy="repeat `deitkit data pack`: it goes on where it ended"
+        )
+    if any(root.glob("*.index.parquet")):
+        raise DeitkitError(
+            f"{root} has lost its {PACK}",
+            value=root,
+            remedy="restore it, or remove the folder and repeat `deitkit data pack`",
+        )
+    return open_webdataset(root, data, split)
+
+
+def read_pack(root: Path) -> dict[str, Any]:
+    """What deitkit-shards.json says.
+
+    Raises:
+        DeitkitError: it cannot be read, or is of another version.
+    """
+    path = root / PACK
+    try:
+        pack: dict[str, Any] = json.loads(path.read_text())
+        if pack["format"] == FORMAT:
+            return pack
+        problem = f"its format is {pack['format']}, and this version of deitkit reads {FORMAT}"
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise DeitkitError(f"{path} cannot be read", value=path, problems=[problem], remedy="repeat `deitkit data pack`")
+
+
+def refuse_changed_settings(root: Path, pack: dict[str, Any], data: schema.Data) -> None:
+    """Raise where the recipe wants other classes, or other held-out images, than were packed."""
+    problems = []
+    if data.category != pack["category"]:
+        problems.append(f"data.category: packed {pack['category']}, wanted {data.category}")
+    held = (data.val_fraction, data.split_seed)
+    if data.val_fraction is not None and "val" in pack["splits"] and held != (pack["val_fraction"], pack["split_seed"]):
+        packed = "its own" if pack["val_fraction"] is None else f"{pack['val_fraction']:g} (seed {pack['split_seed']})"
+        problems.append(f"data.val_fraction: packed {packed}, wanted {held[0]:g} (seed {held[1]})")
+    if problems:
+        raise DeitkitError(
+            f"{root} was packed with other settings", value=root, problems=problems,
+            remedy="--set data.val_fraction=false takes the packed split; for another, `deitkit data pack` anew",
+        )  # fmt: skip
+
+
+def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "folder") -> Shards:
+    """A split as it was packed; it is said where the data set `wanted` is another than that.
+
+    Raises:
+        DeitkitError: shards or index are missing, cut short, or the index is older than a shard.
+    """
+    described = pack["splits"][split]
+    shards = _checked_shards(root, described)
+    table = _packed_index(root, described)
+    ids = [os.fsdecode(name) for name in table["id"].to_pylist()]
+    other = [f"{root} holds {pack['dataset']}, not {wanted}"] if wanted not in ("folder", pack["dataset"]) else []
+    return Shards(
+        dataset=pack["dataset"],
+        split=split,
+        root=root,
+        class_names=tuple(pack["class_names"]),
+        labels=table["label"].to_numpy().astype(np.int64),
+        ids=PackedNames(ids),
+        shards=shards,
+        places=places_of(table),
+        accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in table.column_names else None,
+        notes=(*described["notes"], *other),
+    )
+
+
+def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:
+    """The shards as they lie there, if they are those that were packed."""
+    index = root / described["index"]["name"]
+    shards, problems = [], []
+    written_ns = index.stat().st_mtime_ns if index.is_file() else None
+    if written_ns is None:
+        problems.append(f"{index.name}: the index is missing")
+    for entry in described["shards"]:
+        try:
+            shards.append(stat_shard(root, entry["name"]))
+        except OSError as error:
+            problems.append(f"{entry['name']}: {error.strerror}")
+            continue
+        if shards[-1].size != entry["bytes"]:
+            problems.append(f"{entry['name']}: {shards[-1].size:,} bytes, packed were {entry['bytes']:,}")
+        elif written_ns is not None and shards[-1].changed_ns > written_ns:
+            problems.append(f"{entry['name']}: newer than its index {index.name}")
+    if not problems:
+        return tuple(shards)
+    more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
+    raise DeitkitError(
+        f"the shards in {root} are not those that were packed", value=root, problems=[*problems[:10], *more],
+        remedy=f"repeat `deitkit data pack`; if only dates differ (a copy), `deitkit data pack {root} --reindex`"
+        " compares the bytes and renews the index",
+    )  # fmt: skip
+
+
+def _packed_index(root: Path, described: dict[str, Any]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = root / described["index"]["name"]
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != described["index"]["sha256"]:
+        raise DeitkitError(f"{path} is not the index that was packed", value=path, remedy="repeat `deitkit data pack`")
+    # Not from a file of Python's: Arrow's threads may let go of it after Python has ended, and abort.
+    return pq.read_table(pa.BufferReader(content))
+
+
+PACKED = Form("packed shards", "ROOT/deitkit-shards.json", is_pack, open_shards)
+SHARDS = Form("packed shards", TREE, matches, open_shards)

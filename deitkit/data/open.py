@@ -1,0 +1,143 @@
+"""Sources: one split of one data set, in whichever form it lies on disk. A new one is one file and one row here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from deitkit.catalog import DATASETS
+from deitkit.data.datasets.cars import CARS_FORMS
+from deitkit.data.datasets.cifar import CIFAR10_FORMS, CIFAR100_FORMS
+from deitkit.data.datasets.digits import open_digits
+from deitkit.data.datasets.flowers import FLOWERS_FORMS
+from deitkit.data.datasets.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS
+from deitkit.data.datasets.imagenet_v2 import IMAGENET_V2_FORMS
+from deitkit.data.datasets.inat import INAT_FORMS
+from deitkit.data.formats.folder import FOLDER
+from deitkit.data.formats.hugging_face import PREFIX, SAVED, open_hub
+from deitkit.data.formats.image_parquet import IMAGE_PARQUET
+from deitkit.data.formats.shards import PACKED, SHARDS
+from deitkit.data.formats.split import NoValidation, stratified_split
+from deitkit.data.formats.table import TABLE
+from deitkit.data.source import (
+    Files,
+    Form,
+    LabelSets,
+    Source,
+    Subset,
+    counted,
+    fingerprint,
+    image_name,
+    spread_over,
+    subset,
+)
+from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
+
+__all__ = [
+    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "NoValidation", "Source", "Subset", "counted",
+    "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "spread_over",
+    "stratified_split", "subset",
+]  # fmt: skip
+
+SPLITS = ("train", "val")
+
+# The forms in which a data set is found, in the order in which they are tried; the generic ones come last.
+FORMS: dict[str, tuple[Form, ...]] = {
+    "imagenet": IMAGENET_FORMS,
+    "imagenet_v2": IMAGENET_V2_FORMS,
+    "imagenet_real": IMAGENET_REAL_FORMS,
+    "inat18": INAT_FORMS,
+    "inat19": INAT_FORMS,
+    "flowers102": FLOWERS_FORMS,
+    "cars": CARS_FORMS,
+    "cifar10": CIFAR10_FORMS,
+    "cifar100": CIFAR100_FORMS,
+}
+GENERIC: tuple[Form, ...] = (SHARDS, SAVED, IMAGE_PARQUET, TABLE, FOLDER)
+
+
+def places(data: schema.Data) -> list[Path]:
+    """Where the images are looked for: data.path alone, or $DEITKIT_DATA/<dataset> and ./data/<dataset>."""
+    if data.path is not None:
+        return [Path(data.path).expanduser()]
+    if data.dataset not in DATASETS:
+        raise DeitkitError(
+            f"data.dataset is {data.dataset!r}, but data.path is not set: which folder?",
+            value=data.dataset,
+            remedy="--data FOLDER names the folder of images",
+        )
+    shelves = [Path(shelf).expanduser() for shelf in (os.environ.get("DEITKIT_DATA"), "data") if shelf]
+    return [shelf / DATASETS[data.dataset].folder_name(data.dataset) for shelf in shelves]
+
+
+def find_data(data: schema.Data) -> Path | None:
+    """The first of `places` that is there, or the first; None where the images are bundled or on a hub."""
+    if _is_bundled(data) or _is_hub(data):
+        return None
+    found = places(data)
+    return next((place for place in found if place.exists()), found[0])
+
+
+def is_available(data: schema.Data) -> bool:
+    """Whether the images are at hand."""
+    if data.path is None and data.dataset not in DATASETS and not _is_hub(data):
+        return False
+    root = find_data(data)
+    return root is None or root.exists()
+
+
+def open_source(data: schema.Data, split: str) -> Source:
+    """One split ("train" or "val") of the recipe's data, in whichever form it is found.
+
+    Raises:
+        DeitkitError: no such split, no images, or images laid out in no known way: what was looked for is listed.
+    """
+    if split not in SPLITS:
+        raise DeitkitError(f"unknown split {split!r}", value=split, choices=SPLITS)
+    if _is_hub(data):
+        return open_hub(data, split)
+    root = find_data(data)
+    return open_digits(data, split) if root is None else form_of(data, root).open(root, data, split)
+
+
+def form_of(data: schema.Data, root: Path) -> Form:
+    """The first form that `root` has.
+
+    Raises:
+        DeitkitError: it is missing, or has none of them; each is shown.
+    """
+    forms = (*FORMS.get(data.dataset, ()), *GENERIC)
+    for form in (PACKED, *forms) if root.exists() else ():
+        if form.matches(root):
+            return form
+    known = data.dataset in DATASETS
+    remedy = f"`deitkit data download {data.dataset}` fetches it or says where it is" if known else "mend the path"
+    raise DeitkitError(
+        f"no images in {root}: it holds none of the forms below" if root.exists() else f"{root} does not exist",
+        value=root,
+        problems=[f"{form.name}: {form.tree}" for form in forms],
+        remedy=f"--data PATH names them; {remedy}",
+    )
+
+
+def size_notes(data: schema.Data, source: Source) -> list[str]:
+    """Where a split's images or classes are not as many as were published (Table 6): said, not fatal."""
+    known = DATASETS.get(data.dataset)
+    if known is None or _is_bundled(data):
+        return []
+    published = known.train_size if source.split == "train" else known.test_size
+    pairs = [("images", len(source), published), ("classes", len(source.class_names), known.classes)]
+    return [
+        f"{data.dataset} {source.split} has {found:,} {what}; {known.source} has {expected:,}"
+        for what, found, expected in pairs
+        if found != expected
+    ]
+
+
+def _is_hub(data: schema.Data) -> bool:
+    return data.dataset.startswith(PREFIX) and data.path is None
+
+
+def _is_bundled(data: schema.Data) -> bool:
+    return data.dataset in DATASETS and DATASETS[data.dataset].bundled

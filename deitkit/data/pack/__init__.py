@@ -1,0 +1,1 @@
+"""Packing a data set into tar shards."""

@@ -1,0 +1,1 @@
+"""From a source's images to batches: order (`stream`), plans, pixels (`augment`), mixing, workers, the loader."""

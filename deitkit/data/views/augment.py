@@ -1,0 +1,176 @@
+"""Plans to pixels with Pillow and timm's operation functions: the reference backend. Draws no random decision.
+
+What odd files become: grey, palette, CMYK and transparent images are converted to RGB (transparency dropped), 16 bits
+of grey become 8, an animation is its first frame, a wrong extension does not matter. Files that are cut short, damaged,
+empty or larger than the limit are `UnreadableImage`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
+from timm.data.auto_augment import NAME_TO_OP
+
+from deitkit.data.views.plan import Plan
+from deitkit.errors import DeitkitError
+from deitkit.recipe import schema
+
+Pixels = npt.NDArray[np.uint8]
+
+INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+TURNED = (5, 6, 7, 8)  # orientation tags that swap height and width
+# What Pillow raises for broken files, besides its own classes of these.
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
+# Pillow warns where we refuse: the limit is a recipe's value and is named.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read: by their orientation tag or as they lie (torchvision's way), and up to which size.
+
+    `leave_out_unreadable` is for evaluation: such images are left out, not an error.
+    """
+
+    exif_orientation: bool = False
+    max_pixels: int = 89_478_485
+    leave_out_unreadable: bool = False
+
+    @classmethod
+    def of(cls, data: schema.Data) -> Reading:
+        return cls(data.exif_orientation, data.max_pixels, data.on_bad_image == "replace")
+
+
+AS_IT_LIES = Reading()
+
+
+class UnreadableImage(DeitkitError):
+    """A file that is no whole image; `value` is its name."""
+
+
+def _unreadable(name: str, reason: str, *, remedy: str = "") -> UnreadableImage:
+    return UnreadableImage(
+        f"cannot read image {name}: {reason}",
+        value=name,
+        remedy=remedy
+        or "`deitkit data verify` lists all such files: repair them or take them out; or let the next image take "
+        "their place in training: --set data.on_bad_image=replace",
+    )
+
+
+def open_image(data: bytes, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
+    """Read the header: the size is known, the pixels are not decoded yet."""
+    if not data:
+        raise _unreadable(name, "the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:  # its text names the buffer's address
+        raise _unreadable(name, "not an image of a known kind") from error
+    except _BROKEN as error:
+        raise _unreadable(name, str(error)) from error
+    if image.width * image.height > reading.max_pixels:
+        raise _unreadable(
+            name,
+            f"{image.width} x {image.height} pixels are more than data.max_pixels = {reading.max_pixels}: a "
+            "decompression bomb?",
+            remedy=f"take it out, or raise the limit: --set data.max_pixels={image.width * image.height}",
+        )
+    return image
+
+
+def size_of(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> tuple[int, int]:
+    """(height, width) in pixels, as the image will be seen."""
+    if reading.exif_orientation:
+        try:
+            turned = image.getexif().get(Base.Orientation) in TURNED
+        except _BROKEN as error:
+            raise _unreadable(name, str(error)) from error
+        return (image.width, image.height) if turned else (image.height, image.width)
+    return image.height, image.width
+
+
+def load_rgb(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
+    """Decode an opened image as RGB; transparency is dropped, 16 bits of grey become 8."""
+    try:
+        if reading.exif_orientation:
+            image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # Pillow's own conversion clips: nearly all pixels become white
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
+    except _BROKEN as error:
+        raise _unreadable(name, str(error)) from error
+
+
+def decode(data: bytes, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
+    """An encoded image file -> RGB.
+
+    Raises:
+        UnreadableImage: not an image, a broken one, or one of more pixels than the limit; `name` is said.
+    """
+    return load_rgb(open_image(data, name, reading), name, reading)
+
+
+def make_view(
+    image: Image.Image, plan: Plan, *, size: tuple[int, int], interpolation: str, fill: tuple[int, int, int]
+) -> Pixels:
+    """Crop, resize, flip and augment an RGB image: [3, H, W]. Erasing comes after normalisation, not here.
+
+    `fill` is the colour of what a geometric operation lays bare.
+    """
+    resample = INTERPOLATIONS[interpolation]
+    top, left, height, width = plan.crop
+    image = image.crop((left, top, left + width, top + height)).resize((size[1], size[0]), resample)
+    if plan.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for name, argument in plan.operations:
+        image = apply_operation(image, name, argument, fill=fill, resample=resample)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def apply_operation(
+    image: Image.Image,
+    name: str,
+    argument: float | None,
+    *,
+    fill: tuple[int, int, int],
+    resample: Image.Resampling,
+) -> Image.Image:
+    """timm's operation of that name with an explicit argument."""
+    if argument == 0 and name.startswith("Posterize"):  # no bits left; Pillow 13 refuses what older ones made black
+        return Image.new(image.mode, image.size)
+    arguments = () if argument is None else (argument,)
+    operation = cast(Callable[..., Image.Image], NAME_TO_OP[name])
+    return operation(image, *arguments, fillcolor=fill, resample=resample)
+
+
+def erasing_noise(plan: Plan) -> npt.NDArray[np.float32]:
+    """The plan's own standard normal pixels: [3, height, width] of its erasing box."""
+    generator = np.random.Generator(np.random.Philox(key=plan.noise_key))
+    return generator.standard_normal((3, *plan.erase[2:]), dtype=np.float32)
+
+
+def evaluation_view(image: Image.Image, size: tuple[int, int], crop_ratio: float, interpolation: str) -> Pixels:
+    """Resize so that the short side is floor(size / crop_ratio), then crop the centre: [3, H, W].
+
+    A view that is not square is cut from the smallest resized image that holds both of its resized sides.
+    """
+    height, width = (math.floor(side / crop_ratio) for side in size)
+    if height * image.width >= width * image.height:
+        resized = (height * image.width // image.height, height)
+    else:
+        resized = (width, width * image.height // image.width)
+    if resized != image.size:
+        image = image.resize(resized, INTERPOLATIONS[interpolation])
+    top, left = round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2)
+    view = image.crop((left, top, left + size[1], top + size[0]))
+    return np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))

@@ -1,0 +1,285 @@
+"""Loaders: units of the stream to mixed, normalised batches on the device, and evaluation images in order.
+
+Workers decode and augment; normalising, erasing and mixing happen on the device. What a batch holds depends on the
+recipe and the seed alone, never on the workers, the ranks or where training began.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from deitkit.data.open import Source
+from deitkit.data.views.augment import AS_IT_LIES, Reading
+from deitkit.data.views.mix import draw_mix, mix_groups
+from deitkit.data.views.stream import StreamShape, Unit, units
+from deitkit.data.views.workers import EvalBatch, EvalMaker, UnitMaker, UnitViews
+from deitkit.errors import DeitkitError
+from deitkit.recipe.schema import Recipe
+
+Key = TypeVar("Key")
+Sample = TypeVar("Sample")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One part of a step on the device: whole mix groups.
+
+    images [B, 3, H, W] float32, normalised and mixed; labels [B]; partners [B], the mixed-in images' labels;
+    lam [B] float32, the labels' share; group is G; `replaced` names the unreadable images that others stood in for.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    partners: torch.Tensor
+    lam: torch.Tensor
+    group: int
+    replaced: tuple[str, ...] = ()
+
+    def targets(self, num_classes: int, smoothing: float) -> torch.Tensor:
+        """Label distributions [B, K]: both labels by their shares, each smoothed by spreading `smoothing` over K."""
+        off = smoothing / num_classes
+        on = 1.0 - smoothing + off
+        own, partner = (
+            torch.full((len(labels), num_classes), off, device=labels.device).scatter_(1, labels[:, None], on)
+            for labels in (self.labels, self.partners)
+        )
+        lam = self.lam[:, None]
+        return own * lam + partner * (1.0 - lam)
+
+
+class TrainLoader:
+    """The stream's batches from any step on, for one rank.
+
+    `decoded` counts images decoded, `data_wait_s` the seconds that training waited for workers.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: Recipe,
+        shape: StreamShape,
+        *,
+        rank: int = 0,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        start_method: str | None = None,
+    ) -> None:
+        self.recipe, self.shape, self.rank = recipe, shape, rank
+        self.device = torch.device(device)
+        self.decoded = 0
+        self.data_wait_s = 0.0
+        self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
+        self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
+
+    def steps(self, start_step: int, stop_step: int) -> Iterator[list[Batch]]:
+        """For each global step the rank's parts, one for each accumulation step. Workers live until the last."""
+        steps = range(start_step, stop_step)
+        views = self._pool.map(unit for step in steps for part in self._parts(step) for unit in part)
+        try:
+            for step in steps:
+                yield [self._batch(part, views) for part in self._parts(step)]
+        finally:
+            views.close()
+
+    def _parts(self, step: int) -> list[list[Unit]]:
+        epoch, step_in_epoch = divmod(step, self.shape.steps_per_epoch)
+        first = self.rank * self.shape.accumulation
+        return [
+            units(self.shape, epoch=epoch, step=step_in_epoch, part=part)
+            for part in range(first, first + self.shape.accumulation)
+        ]
+
+    def _batch(self, part: list[Unit], views: Iterator[UnitViews]) -> Batch:
+        """The next units, joined on the device, normalised, erased and mixed: their groups are whole."""
+        recipe, group = self.recipe, self.shape.mix_group
+        made = [self._wait_for(views) for _ in part]
+        images, labels, noise = (
+            torch.cat([getattr(unit, name).to(self.device, non_blocking=True) for unit in made])
+            for name in ("images", "labels", "noise")
+        )
+        images = normalised(images, self._mean, self._std)
+        erase_boxes(images, torch.cat([unit.erase for unit in made]), noise)
+        groups = [number for unit in part for number in unit.groups]
+        plans = draw_mix(recipe.mix, recipe.model.size, seed=recipe.train.seed, epoch=part[0].epoch, groups=groups)
+        mix_groups(images, plans, mix_group=group)
+        lam = torch.from_numpy(plans.lam.astype(np.float32)).to(self.device)
+        return Batch(
+            images=images,
+            labels=labels,
+            partners=labels.view(-1, group).flip(1).flatten(),
+            lam=lam.repeat_interleave(group),
+            group=group,
+            replaced=tuple(name for unit in made for name in unit.replaced),
+        )
+
+    def _wait_for(self, views: Iterator[UnitViews]) -> UnitViews:
+        began = time.perf_counter()
+        unit = next(views)
+        self.data_wait_s += time.perf_counter() - began
+        self.decoded += unit.decoded
+        return unit
+
+
+class EvalLoader:
+    """A source's images in order (or those of `indices`), resized and cropped for evaluation; the last batch is
+    smaller."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop_ratio: float,
+        interpolation: str,
+        batch_size: int,
+        reading: Reading = AS_IT_LIES,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.indices = range(len(source)) if indices is None else indices
+        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation, reading), workers, self.device)
+        self._mean, self._std = per_channel(mean, self.device), per_channel(std, self.device)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        starts = range(0, len(self.indices), self.batch_size)
+        views = self._pool.map(self.indices[start : start + self.batch_size] for start in starts)
+        try:
+            for indices, images, labels in views:
+                moved = normalised(images.to(self.device, non_blocking=True), self._mean, self._std)
+                yield EvalBatch(indices, moved, labels.to(self.device, non_blocking=True))
+        finally:
+            views.close()
+
+
+def per_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:
+    """[3] -> [1, 3, 1, 1]."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
+
+
+def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """images [B, 3, H, W] uint8 -> float32, (images / 255 - mean) / std in torchvision's order of operations."""
+    return images.div(255).sub_(mean).div_(std)
+
+
+def erase_boxes(images: torch.Tensor, erase: torch.Tensor, noise: torch.Tensor) -> None:
+    """Fill each image's box of erase [B, 4] with its pixels of `noise`, in place: images [B, 3, H, W]."""
+    used = 0
+    for index, (top, left, height, width) in enumerate(erase.tolist()):
+        if height:
+            pixels = noise[used : used + 3 * height * width].view(3, height, width)
+            images[index, :, top : top + height, left : left + width] = pixels
+            used += pixels.numel()
+
+
+class Pool(Generic[Key, Sample]):
+    """Makes samples from keys in order, here or in worker processes."""
+
+    def __init__(
+        self,
+        make: Callable[[Key], Sample],
+        workers: int,
+        device: torch.device,
+        start_method: str | None = None,
+    ) -> None:
+        self.make, self.workers, self.device, self.start_method = make, workers, device, start_method
+
+    def map(self, keys: Iterable[Key]) -> Generator[Sample, None, None]:
+        """Samples in the keys' order; closing the generator ends the workers.
+
+        Raises:
+            DeitkitError: a worker's own, or that a worker was killed.
+        """
+        samples = _started(self._loader(keys))
+        try:
+            for sample in samples:
+                if isinstance(sample, DeitkitError):
+                    raise sample
+                yield sample
+        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+            if not self.workers or not _is_death(error):
+                raise
+        else:
+            return
+        finally:
+            del samples  # its last reference: the workers end now
+        # Not in the handler: the caught error would keep the other workers alive.
+        raise DeitkitError(
+            "a data worker was killed; mostly memory, or shared memory (/dev/shm), ran out",
+            value=self.workers,
+            remedy="fewer --workers, or 0",
+        )
+
+    def _loader(self, keys: Iterable[Key]) -> DataLoader[Any]:
+        return DataLoader(
+            _Samples(self.make),
+            batch_size=None,
+            sampler=keys,
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_init_worker,
+            multiprocessing_context=self.start_method if self.workers else None,
+            generator=torch.Generator(),  # else every pass would draw from the global one
+        )
+
+
+class _Samples(Dataset[Any]):
+    """`make` as a data set. An error is a sample: raised in a worker it would come out as a traceback's text."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.make(key)
+        except DeitkitError as error:
+            return error
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, without torch's signal handler for dead ones: it raises in the middle of anything, of an
+    optimiser's step, too. Waiting for the next sample finds them as well."""
+    if sys.platform == "win32" or not loader.num_workers:
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    samples = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+    return samples
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether a worker died: torch says so, or the channel broke that tensors come through."""
+    text = str(error)
+    channel_broke = not isinstance(error, RuntimeError) and "in DataLoader worker process" not in text
+    return channel_broke or "DataLoader worker (pid" in text
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
+
+
+def _init_worker(_: int) -> None:
+    """The main process decides when to stop: Ctrl-C and a first SIGTERM, which reach a whole process group, must not
+    end the workers before the step is finished and saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _heed_the_next)
+
+
+def _heed_the_next(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

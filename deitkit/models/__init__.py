@@ -1,0 +1,1 @@
+"""Models: what a user may call one, where its weights come from, building, loading, saving, resampling."""

@@ -1,0 +1,184 @@
+"""Model folders: `model.safetensors` + `config.json`, with classes, protocol and data fingerprint. Starts no training.
+
+timm loads one, too: `timm.create_model("local-dir:FOLDER", pretrained=True)`; without pretrained=True timm silently
+gives random weights, and its distilled models average the heads' logits where deitkit adds their softmaxes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors.torch import save_file
+from timm.models._hub import save_config_for_hf
+
+from deitkit.errors import DeitkitError
+from deitkit.files import saving, write_atomic
+from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
+from deitkit.recipe.schema import Data
+from deitkit.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What travels with a model: its classes, its input and what it was trained on. `size` is (height, width) px."""
+
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_ratio: float
+    interpolation: str
+    dataset: str = ""
+    data_fingerprint: str = ""
+    recipe: str = ""
+    exif_orientation: bool = False
+    fusion: Fusion = "softmax"
+
+    @classmethod
+    def of(cls, data: Data, size: tuple[int, int], class_names: tuple[str, ...], **more: Any) -> ModelInfo:
+        return cls(
+            class_names, size, data.mean, data.std, data.crop_ratio, data.interpolation, data.dataset,
+            exif_orientation=data.exif_orientation, **more,
+        )  # fmt: skip
+
+
+def save_model(folder: Path, student: Student, info: ModelInfo) -> None:
+    """Write a model folder; an older one is replaced only when the new one is whole."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        with saving(folder):
+            _write_model(temporary, student, info)
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(temporary, folder)
+    finally:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_model(folder: Path, student: Student, info: ModelInfo) -> None:
+    folder.mkdir(parents=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in student.network.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_config_for_hf(
+        student.network,
+        str(folder / "config.json"),
+        model_config={"deitkit": asdict(info), "label_names": list(info.class_names)},
+        model_args={key: value for key, value in student.arguments.items() if key != "num_classes"},
+        data_config={
+            "input_size": (3, *info.size),
+            "mean": info.mean,
+            "std": info.std,
+            "crop_pct": info.crop_ratio,
+            "interpolation": info.interpolation,
+        },
+    )
+    config = read_config(folder)
+    config["model_args"] = student.arguments  # timm drops what it can infer; deitkit rebuilds from these
+    config["pretrained_cfg"]["tag"] = "deitkit"  # not the released weights that timm's template names
+    config["pretrained_cfg"].pop("license", None)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def find_model(reference: str | Path) -> Path:
+    """The model folder of a run, or of itself.
+
+    Raises:
+        DeitkitError: neither is there; an unfinished run is named as such.
+    """
+    path = Path(reference)
+    if (path / "config.json").is_file():
+        return path
+    if Run.is_run(path):
+        run = Run(path)
+        if (run.model / "config.json").is_file():
+            return run.model
+        raise DeitkitError(
+            f"{path} has no model yet: the run is {run.status()}",
+            value=str(path),
+            remedy=f"wait for it, or finish it with its command and --resume (see {path}/environment.json)",
+        )
+    reason = "is neither a run nor a model folder" if path.exists() else "does not exist"
+    raise DeitkitError(f"model {path} {reason}", value=str(path), remedy="`deitkit runs list` shows the runs")
+
+
+def read_info(config: dict[str, Any]) -> ModelInfo | None:
+    """What a config.json says of classes and protocol; None where deitkit did not write it."""
+    about = config.get("deitkit")
+    if about is None:
+        return None
+    tuples = {key: tuple(about[key]) for key in ("class_names", "size", "mean", "std")}
+    return ModelInfo(**{**about, **tuples, "fusion": read_fusion(about.get("fusion", "softmax"))})
+
+
+def read_fusion(value: Any) -> Fusion:
+    """What a config.json says of the fusion: a name, or an object that was fitted.
+
+    Raises:
+        DeitkitError: this version knows no such fusion.
+    """
+    if value in FUSIONS:
+        return value  # type: ignore[no-any-return]
+    try:
+        class_temperature, distillation_temperature = map(float, value["temperatures"])
+        fitted = FittedFusion(**{**value, "temperatures": (class_temperature, distillation_temperature)})
+        sound = fitted.kind in get_args(FittedKind) and 0 <= fitted.weight <= 1 and min(fitted.temperatures) > 0
+    except (TypeError, KeyError, ValueError):
+        sound = False
+    if not sound:
+        raise DeitkitError(
+            f"a model's config.json names a fusion that deitkit does not know: {value}",
+            value=value,
+            choices=(*FUSIONS, *get_args(FittedKind)),
+            remedy='write "softmax" there, the paper\'s; `deitkit evaluate --fit-fusion --store-fusion` fits it anew',
+        )
+    return fitted
+
+
+def fusion_as_json(fusion: Fusion) -> str | dict[str, Any]:
+    """What `read_fusion` reads."""
+    if isinstance(fusion, FittedFusion):
+        return {**asdict(fusion), "temperatures": list(fusion.temperatures)}
+    return fusion
+
+
+def store_fusion(folder: Path, fusion: Fusion) -> None:
+    """Make it the model's own: its fused predictions are made so from now on. Weights are not touched.
+
+    Raises:
+        DeitkitError: deitkit did not write the folder.
+    """
+    config = read_config(folder)
+    if "deitkit" not in config:
+        raise DeitkitError(
+            f"{folder} was not written by deitkit: nothing reads a fusion there",
+            value=str(folder),
+            remedy="fit without --store-fusion, or name a run",
+        )
+    config["deitkit"]["fusion"] = fusion_as_json(fusion)
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model folder's config.json.
+
+    Raises:
+        DeitkitError: it is damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise DeitkitError(
+            f"{folder}/config.json is damaged: {error}", value=str(folder), remedy="copy it again"
+        ) from error
+    if not isinstance(config, dict):
+        raise DeitkitError(f"{folder}/config.json is no JSON object", value=str(folder), remedy="copy it again")
+    return config

@@ -1,0 +1,209 @@
+"""Classifiers' predictions: found where they were kept, or made and kept. Loads torch only where a model has to run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deitkit.errors import DeitkitError
+from deitkit.models.reference import EMA, Reference, short_names, step_of
+from deitkit.predictions.foreign import as_model, open_foreign, spec_of
+
+if TYPE_CHECKING:
+    from deitkit.data.open import Source
+    from deitkit.models.load import LoadedModel
+    from deitkit.predictions.predict import ClassMap
+    from deitkit.predictions.table import Predictions
+    from deitkit.recipe.schema import Data, Recipe
+if TYPE_CHECKING:
+    from deitkit.data.open import Source
+    from deitkit.models.load import LoadedModel
+    from deitkit.predictions.predict import ClassMap
+    from deitkit.recipe.schema import Data
+
+logger = logging.getLogger(__name__)
+
+
+def predictions_of(
+    references: list[str],
+    *,
+    dataset: str = "",
+    data: str = "",
+    split: str = "val",
+    device: str = "auto",
+    keep_logits: bool = False,
+    like: str = "",
+) -> list[Predictions]:
+    """Each model's predictions on the data of the run `like`, else of the first run, or the data named.
+
+    They are found, or made and kept. A model that is named twice is there once; heads named one by one are there alone.
+    """
+    from deitkit.runs.folder import Run
+
+    parsed = [Reference.parse(text) for text in references]
+    names = short_names(parsed)
+    models = [reference for reference in names if not reference.is_table]
+    first = [Reference.parse(like)] if like and models else []
+    settings = data_of([*first, *models], dataset=dataset, data=data) if models else None
+    runs = [Run(each.folder) for each in (*first, *models) if Run.is_run(each.folder)]
+    recipes = [run.recipe() for run in runs] if any(model.is_foreign for model in models) else []
+    tables = []
+    for model, name in names.items():
+        table = _find(model, settings, split, recipes, data=data, keep_logits=keep_logits)
+        if table is None and settings is not None:
+            logger.info(f"{name} has no predictions on {settings.dataset} {split} yet: making them")
+            table = _make(model, settings, split, recipes, data=data, device=device, keep_logits=keep_logits)
+        if table is not None:
+            heads = [reference.head for reference in parsed if replace(reference, head="") == model]
+            tables.append(_with_heads(replace(table, classifier=name), heads))
+    return tables
+
+
+def data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data:
+    """The data of the first that is a run, because a published model has none of its own; else of the first."""
+    from deitkit.recipe.schema import Data
+    from deitkit.runs.folder import Run
+
+    run = next((reference.folder for reference in references if Run.is_run(reference.folder)), None)
+    if run and not dataset and not data:
+        return Run(run).recipe().data  # at once, without torch
+    model = next((reference.place for reference in references if not reference.is_foreign), None)
+    if model is None and not dataset and not data:
+        raise DeitkitError(
+            "none of these says on which images",
+            value=references[0].place,
+            remedy="--dataset NAME, or --data FOLDER, or name a run beside it",
+        )
+    if run is None and model is None:
+        return Data(dataset=dataset or "folder", path=data or None)
+    return data_settings(str(run or model), dataset=dataset, data=data)
+
+
+def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Path:
+    """Where its predictions are kept."""
+    from deitkit.predictions.table import predictions_path
+
+    path = predictions_path(reference.model, settings.dataset, split, data=data)
+    step = reference.checkpoint if reference.checkpoint != EMA else ""
+    return path.with_name(f"{path.stem}@{step}.parquet") if step else path
+
+
+def _find(
+    reference: Reference, settings: Data | None, split: str, recipes: Sequence[Recipe], *, data: str, keep_logits: bool
+) -> Predictions | None:
+    """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
+    from deitkit.predictions.table import Predictions
+
+    if settings is None or reference.is_table:
+        return Predictions.load(Path(reference.place), logits=keep_logits)
+    path = _path(reference, settings, split, data=data)
+    if not path.is_file():
+        return None
+    table = Predictions.load(path, logits=keep_logits)
+    if keep_logits and table.head("class").logits is None:
+        return None
+    if any(table.settings.get(key) != value for key, value in _state(reference, settings, recipes).items()):
+        return None
+    if data or reference.is_foreign:
+        from deitkit.data.open import open_source
+
+        return table if table.fingerprint == open_source(settings, split).fingerprint else None
+    return table
+
+
+def _state(reference: Reference, settings: Data, recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """What its predictions are of that changes under its name: a checkpoint's step; the content of files, and how a
+    classifier of another making is shown images, which follows the run beside it."""
+    from deitkit.runs.folder import Run
+
+    if reference.is_foreign:
+        from deitkit.tape.header import weights_digest
+
+        size = next((list(recipe.model.size) for recipe in recipes), None)
+        shown = [size, settings.crop_ratio, settings.interpolation, settings.exif_orientation]
+        return {"weights": weights_digest(reference.place), "shown": shown}
+    if reference.checkpoint not in ("", EMA):
+        return {"step": step_of(Run(reference.folder), reference.checkpoint)}
+    return {}
+
+
+def _make(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe], *, data: str, device: str,
+    keep_logits: bool,
+) -> Predictions:  # fmt: skip
+    """Run the model over the split, and keep what it says."""
+    from deitkit.data.views.augment import Reading
+    from deitkit.distributed import pick_device
+    from deitkit.predictions import predict as prediction
+
+    picked = pick_device(device)
+    model, source, classes = _open(reference, settings, split, recipes)
+    table = prediction.predict(
+        model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
+        keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
+    )  # fmt: skip
+    table = replace(table, settings=table.settings | _state(reference, settings, recipes))
+    table.save(_path(reference, settings, split, data=data))
+    return table
+
+
+def _open(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe]
+) -> tuple[LoadedModel, Source, ClassMap | None]:
+    """The model, the split, and how its classes are matched; the recipes are of the runs that are named beside it."""
+    from deitkit.data.open import open_source
+    from deitkit.models.load import load_reference
+
+    if reference.is_foreign:
+        source = open_source(settings, split)
+        spec = spec_of(reference.place, [recipe.teacher for recipe in recipes if recipe.teacher is not None])
+        size = next((recipe.model.size for recipe in recipes), None)
+        model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
+        return model, source, classes
+    model = load_reference(reference.word)
+    return model, *open_for(model, settings, split)
+
+
+def _with_heads(table: Predictions, heads: Sequence[str]) -> Predictions:
+    """Only these heads, where each reference to the model named one; `settings` still says which there are."""
+    if not all(heads):
+        return table
+    chosen = {head: table.head(head) for head in dict.fromkeys(heads)}
+    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)})
+
+
+def data_settings(reference: str, *, dataset: str, data: str) -> Data:
+    """The data of a run's recipe, or of a model folder's config, or the data named."""
+    from deitkit.recipe.schema import Data
+    from deitkit.runs.folder import Run
+
+    if Run.is_run(Path(reference)):
+        settings = Run(Path(reference)).recipe().data
+    else:
+        from deitkit.models.load import load_info
+
+        settings = Data() if Path(reference).is_file() else Data(dataset=load_info(reference).dataset)
+    if data:
+        own = "folder" if settings.dataset == "digits" else settings.dataset
+        return settings.model_copy(update={"path": data, "dataset": dataset or own})
+    return settings.model_copy(update={"dataset": dataset, "path": None}) if dataset else settings
+
+
+def open_for(model: LoadedModel, settings: Data, split: str) -> tuple[Source, ClassMap | None]:
+    """A split, and how the model's classes are matched to its own, by name.
+
+    Raises:
+        DeitkitError: the data has classes that the model does not know.
+    """
+    from deitkit.data.open import open_source
+    from deitkit.models.class_names import imagenet_names, numbered
+    from deitkit.predictions.predict import map_classes
+
+    source, names = open_source(settings, split), model.info.class_names
+    if names == numbered(len(names)) and source.class_names == imagenet_names():
+        logger.info(f"{model.origin}: {len(names):,} unnamed classes are taken as ImageNet's")
+        names = imagenet_names()
+    return source, map_classes(names, source.class_names, origin=model.origin)

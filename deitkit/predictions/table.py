@@ -1,0 +1,265 @@
+"""Predictions: a table, one row an image, one column group a head. Runs no model and does not know how they were made.
+
+On disk it is one Parquet file for a data set and a split: the columns `image_id`, `path`, `label`, then `HEAD.top`,
+`HEAD.confidence` and, on request, `HEAD.logits` as lists of fixed size. What holds for the whole table is JSON in the
+schema's metadata. `accepted`, lists of labels, is there where several or none may be right (ImageNet-ReaL).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from deitkit.data.open import LabelSets
+from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.files import write_atomic
+from deitkit.models.reference import is_foreign, local_folder
+
+TOP = 5  # classes kept for an image
+FORMAT = 1
+METADATA_KEY = b"deitkit.predictions.table"
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPredictions:
+    """What one head says of N images; k is the smaller of 5 and K.
+
+    top [N, k] class indices, best first; confidence [N, k] their probabilities; logits [N, K].
+    """
+
+    name: str
+    top: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One classifier's answers for one split of one data set.
+
+    `labels` [N] and every `top` index `class_names`. `fingerprint` is the source's, so equal ones mean equal images.
+    `settings` says how the classifier looked at the images (image_size, crop_ratio, fusion and the like).
+    """
+
+    dataset: str
+    split: str
+    fingerprint: str
+    classifier: str
+    class_names: tuple[str, ...]
+    ids: list[str]
+    labels: NDArray[np.int64]
+    heads: dict[str, HeadPredictions]
+    paths: list[str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    accepted: LabelSets | None = None
+
+    def __post_init__(self) -> None:
+        images = len(self.ids)
+        lengths = {"labels": len(self.labels)} | {name: len(head.top) for name, head in self.heads.items()}
+        if self.paths is not None:
+            lengths["paths"] = len(self.paths)
+        if self.accepted is not None:
+            lengths["accepted"] = len(self.accepted)
+        if wrong := {name: length for name, length in lengths.items() if length != images}:
+            raise ValueError(f"{images} image ids, but other lengths: {wrong}")
+        if len(set(self.ids)) != images:
+            raise DeitkitError(
+                f"the image ids of {self.dataset}/{self.split} are not unique, so predictions cannot be told apart",
+                remedy="give every image an id of its own in the data source",
+            )
+
+    def head(self, name: str) -> HeadPredictions:
+        """The head of that name, or an error that lists the ones there are."""
+        if name not in self.heads:
+            raise DeitkitError(
+                f"the predictions of {self.classifier} have no head {name!r}.{did_you_mean(name, self.heads)}",
+                value=name,
+                choices=self.heads,
+            )
+        return self.heads[name]
+
+    def top1(self, head: str) -> NDArray[np.int64]:
+        """The head's decisions [N]."""
+        return self.head(head).top[:, 0]
+
+    def accuracy(self, head: str, k: int = 1) -> float:
+        """The fraction of images whose label is among the head's k best classes."""
+        return float(self.hits(head, k).mean())
+
+    def hits(self, head: str, k: int = 1) -> NDArray[np.bool_]:
+        """Whether each image's label is among the head's k best classes: [N]."""
+        top = self.head(head).top
+        if not len(top):
+            raise DeitkitError(f"there are no images in {self.dataset}/{self.split}, so there is no accuracy")
+        if not 1 <= k <= top.shape[1]:
+            raise DeitkitError(f"top-{k} accuracy needs k from 1 to {top.shape[1]}, the classes kept", value=k)
+        return np.asarray((top[:, :k] == self.labels[:, None]).any(axis=1))
+
+    def real_accuracy(self, head: str) -> tuple[int, int]:
+        """(right, judged) images by the accepted labels; those that accept none are not judged (Beyer et al. 2020)."""
+        if self.accepted is None:
+            raise DeitkitError(
+                f"the predictions on {self.dataset}/{self.split} know one label an image",
+                remedy="deitkit data download imagenet_real, then evaluate anew",
+            )
+        judged = self.accepted.counts > 0
+        return int(self.accepted.hits(self.top1(head)[:, None])[judged].sum()), int(judged.sum())
+
+    def per_class(self, head: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Right decisions and images of each class: [K], [K]; a class without images has 0 of 0."""
+        classes = len(self.class_names)
+        right = np.bincount(self.labels[self.hits(head)], minlength=classes)
+        return right, np.bincount(self.labels, minlength=classes)
+
+    def save(self, path: Path) -> None:
+        """Write the Parquet file whole or not at all."""
+        file = io.BytesIO()
+        pq.write_table(_table(self), file, compression="zstd")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, file.getvalue())
+        except OSError as error:
+            raise DeitkitError(
+                f"the predictions could not be written to {path}: {error}",
+                value=path,
+                remedy="free some space or choose another folder; a file that was there before is unchanged",
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path, *, logits: bool = True) -> Predictions:
+        """Read what `save` wrote; without `logits` they are left on the disk, which spares 4 K bytes an image."""
+        if not path.is_file():
+            raise DeitkitError(f"there are no predictions at {path}", value=path, remedy="deitkit evaluate RUN")
+        try:
+            names = pq.read_schema(path).names
+            table = pq.read_table(path, columns=[name for name in names if logits or not name.endswith(".logits")])
+        except (pa.ArrowException, OSError) as error:
+            raise DeitkitError(
+                f"{path} cannot be read as Parquet: {error}", value=path, remedy="deitkit evaluate RUN writes it anew"
+            ) from error
+        metadata = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+        if metadata.get("format") != FORMAT:
+            raise DeitkitError(
+                f"{path} does not hold predictions of this version of deitkit",
+                value=metadata.get("format"),
+                remedy="deitkit evaluate RUN writes them anew",
+            )
+        return _predictions(table, metadata)
+
+
+def head_predictions(
+    name: str, probabilities: NDArray[np.floating[Any]], logits: NDArray[np.floating[Any]] | None = None
+) -> HeadPredictions:
+    """probabilities [N, K], logits [N, K] or None -> the best classes of each image; the lower index wins a tie."""
+    left = np.array(probabilities, dtype=np.float32)
+    if not np.isfinite(left).all():
+        raise DeitkitError(
+            f"the {name} head gives probabilities that are not finite for"
+            f" {int((~np.isfinite(left)).any(axis=1).sum())} of {len(left)} images",
+            remedy="the weights have diverged: take an earlier checkpoint",
+        )
+    rows, k = np.arange(len(left)), min(TOP, left.shape[1])
+    top = np.empty((len(left), k), dtype=np.int64)
+    confidence = np.empty((len(left), k), dtype=np.float32)
+    # k passes of argmax, because a partial sort does not say which of two equal classes it keeps.
+    for place in range(k):
+        top[:, place] = left.argmax(axis=1)
+        confidence[:, place] = left[rows, top[:, place]]
+        left[rows, top[:, place]] = -np.inf
+    return HeadPredictions(name, top, confidence, None if logits is None else np.asarray(logits, dtype=np.float32))
+
+
+def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
+    """One head's predictions for several batches, in order, so that all probabilities are never held at once."""
+    logits = [part.logits for part in parts if part.logits is not None]
+    return HeadPredictions(
+        parts[0].name,
+        np.concatenate([part.top for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate(logits) if logits else None,
+    )
+
+
+def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
+    """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
+    is_file = Path(reference).is_file() and not is_foreign(reference)
+    root = Path(reference).parent if is_file else local_folder(reference)
+    stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
+    return root / "predictions" / f"{stem}.parquet"
+
+
+def _table(predictions: Predictions) -> pa.Table:
+    columns: dict[str, pa.Array] = {"image_id": pa.array(predictions.ids, pa.string())}
+    if predictions.paths is not None:
+        columns["path"] = pa.array(predictions.paths, pa.string())
+    columns["label"] = pa.array(predictions.labels, pa.int64())
+    if predictions.accepted is not None:
+        columns["accepted"] = pa.array(predictions.accepted.rows, pa.list_(pa.int32()))
+    for name, head in predictions.heads.items():
+        columns[f"{name}.top"] = _lists(head.top.astype(np.int32))
+        columns[f"{name}.confidence"] = _lists(head.confidence)
+        if head.logits is not None:
+            columns[f"{name}.logits"] = _lists(head.logits)
+    metadata = {
+        "format": FORMAT,
+        "dataset": predictions.dataset,
+        "split": predictions.split,
+        "fingerprint": predictions.fingerprint,
+        "classifier": predictions.classifier,
+        "class_names": predictions.class_names,
+        "heads": list(predictions.heads),
+        "settings": predictions.settings,
+    }
+    return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
+
+
+def _predictions(table: pa.Table, metadata: Mapping[str, Any]) -> Predictions:
+    names = table.column_names
+    heads = {
+        name: HeadPredictions(
+            name,
+            _matrix(table[f"{name}.top"]).astype(np.int64),
+            _matrix(table[f"{name}.confidence"]),
+            _matrix(table[f"{name}.logits"]) if f"{name}.logits" in names else None,
+        )
+        for name in metadata["heads"]
+    }
+    return Predictions(
+        dataset=metadata["dataset"],
+        split=metadata["split"],
+        fingerprint=metadata["fingerprint"],
+        classifier=metadata["classifier"],
+        class_names=tuple(metadata["class_names"]),
+        ids=table["image_id"].to_numpy().tolist(),  # twice as quick as to_pylist
+        labels=table["label"].to_numpy(),
+        heads=heads,
+        paths=table["path"].to_numpy().tolist() if "path" in names else None,
+        settings=metadata["settings"],
+        accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in names else None,
+    )
+
+
+def _lists(matrix: NDArray[Any]) -> pa.Array:
+    """[N, k] -> a column of N lists of k."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).reshape(-1)), matrix.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of N lists of k -> [N, k]."""
+    lists = column.combine_chunks()
+    values: NDArray[Any] = lists.flatten().to_numpy()
+    return values.reshape(len(lists), lists.type.list_size)
+
+
+def decisive(table: Predictions) -> str:
+    """The head that counts: the fused one, or the only one."""
+    return "fused" if "fused" in table.heads else next(iter(table.heads))

@@ -1,0 +1,251 @@
+"""Recipes: found, read, extended, overridden, validated, explained and written. Knows no past run.
+
+A recipe is TOML. A comment behind a value is that value's origin (`lr = 5e-4  # Table 9`). `extends` names one
+parent. `deitkit/recipe/schema.py` says what may stand in it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import tomlkit
+from pydantic import ValidationError
+from tomlkit.items import AbstractTable, InlineTable
+
+from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.recipe.schema import Recipe, Table, contradictions
+
+
+def recipe_root() -> Path:
+    """The shipped recipes: inside the package when installed, beside it in an editable install."""
+    package = Path(__file__).parent.parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of all shipped recipes, such as `pretrain/deit_tiny`."""
+    root = recipe_root()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml"))
+
+
+def find_recipe(name: str, *, near: Path | None = None) -> Path:
+    """The file of a shipped recipe's name, of its last part where only one has it, or of a path.
+
+    With `near` the name stands in an `extends`: it is looked for beside that file, then among the shipped recipes, so
+    that a file in the working directory never slips under a shipped recipe.
+
+    Raises:
+        DeitkitError: nothing of that name; the nearest is suggested.
+    """
+    shipped = recipe_root() / f"{name}.toml"
+    candidates = [Path(name), Path(f"{name}.toml"), shipped]
+    if near is not None:
+        candidates = [near / name, near / f"{name}.toml", shipped, *candidates]
+    for path in candidates:
+        if path.is_file():
+            return path
+    names = recipe_names()
+    alike = [known for known in names if known.rsplit("/", 1)[-1] == name]
+    if len(alike) == 1:
+        return recipe_root() / f"{alike[0]}.toml"
+    if alike:
+        raise DeitkitError(f"several recipes are called {name!r}", value=name, choices=alike)
+    short = {known.rsplit("/", 1)[-1]: known for known in names}
+    hint = did_you_mean(name, names) or did_you_mean(short.get(name, ""), names) or did_you_mean(name, short)
+    raise DeitkitError(
+        f"unknown recipe {name!r}.{hint}",
+        value=name,
+        remedy="`deitkit recipes list` shows the shipped recipes; a path to a .toml file works, too",
+    )
+
+
+def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """A recipe file's values merged over its parents', and each value's origin (its comment, or the file)."""
+    path = path.resolve()
+    if path in _seen:
+        raise DeitkitError(f"recipe {path.name} extends itself", value=str(path), remedy="remove one `extends`")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
+    label = recipe_label(path)
+    origins = {key: comment or f"recipe {label}" for key, comment in _comments(text)}
+    parent = values.pop("extends", None)
+    origins.pop("extends", None)
+    if parent is None:
+        return values, origins
+    if not isinstance(parent, str):
+        raise DeitkitError(f"{path}: extends: expected one recipe's name", value=parent, remedy='extends = "NAME"')
+    base, base_origins = read_layers(find_recipe(parent, near=path.parent), (*_seen, path))
+    merged = _merge(base, values)
+    kept = {key: origin for key, origin in base_origins.items() if not _switched_off(values, key)}
+    return merged, {**kept, **origins}
+
+
+def recipe_label(path: Path) -> str:
+    """A shipped recipe's name, or the file's name."""
+    root = recipe_root().resolve()
+    path = path.resolve()
+    return path.relative_to(root).with_suffix("").as_posix() if path.is_relative_to(root) else path.stem
+
+
+def recipe_header(path: Path) -> str:
+    """The comment at a recipe's head: source, cost, results and command."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    return "\n".join(lines)
+
+
+def _comments(text: str) -> Iterator[tuple[str, str]]:
+    # The raw body: looked up by key, tomlkit gives plain booleans, which have lost their comments.
+    def walk(body: Any, prefix: str, around: str) -> Iterator[tuple[str, str]]:
+        for key, item in body:
+            if key is None:
+                continue
+            name, comment = f"{prefix}{key.key}", item.trivia.comment.lstrip("# ").strip() or around
+            if not isinstance(item, AbstractTable) or name == "model.options":
+                yield name, comment
+            else:  # a comment behind an inline table counts for all its values; one behind [table] for none
+                inner = comment if isinstance(item, InlineTable) else ""
+                yield from walk(item.value.body, f"{name}.", inner)
+
+    yield from walk(tomlkit.parse(text).body, "", "")
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; `options`, which belong to one model, are replaced as a whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and key != "options":
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _switched_off(values: Mapping[str, Any], key: str) -> bool:
+    table, dot, _ = key.partition(".")
+    return bool(dot) and values.get(table) is False
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None, *, origin: str = "--set") -> Recipe:
+    """Read, extend, override (dotted key -> value) and validate a recipe.
+
+    Raises:
+        DeitkitError: naming *all* unknown keys, wrong values and contradictions at once.
+    """
+    path = find_recipe(name)
+    values, origins = read_layers(path)
+    values.pop("name", None)
+    origins.pop("name", None)
+    return override(_Raw(recipe_label(path), values, origins), overrides or {}, origin=origin)
+
+
+class _Raw:
+    """Values that are not validated yet."""
+
+    def __init__(self, name: str, values: dict[str, Any], origins: dict[str, str]) -> None:
+        self.name, self.values, self.origins = name, values, origins
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`optim.lr=1e-4` -> ("optim.lr", 1e-4); what is no TOML value is a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise DeitkitError(f"--set {text!r}: expected key=value", value=text, remedy="for example --set optim.lr=1e-4")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value.strip()}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def override(recipe: Recipe | _Raw, overrides: Mapping[str, Any], *, origin: str = "--set") -> Recipe:
+    """A recipe with dotted keys replaced, validated as a whole."""
+    if isinstance(recipe, Recipe):
+        values = recipe.model_dump(mode="json", exclude={"name"})
+        values = {key: False if value is None else value for key, value in values.items()}
+        origins = dict(recipe.origins)
+    else:
+        values, origins = recipe.values, dict(recipe.origins)
+    for key, value in overrides.items():
+        over: Any = value
+        for part in reversed(key.split(".")):
+            over = {part: over}
+        values = _merge(values, over)
+        origins[key] = origin
+    return validate(values, name=recipe.name, origins=origins)
+
+
+def validate(values: Mapping[str, Any], *, name: str, origins: Mapping[str, str]) -> Recipe:
+    """Values -> Recipe, or one error with every problem in it."""
+    try:
+        recipe = Recipe.model_validate({**values, "name": name, "origins": dict(origins)})
+    except ValidationError as error:
+        raise DeitkitError(
+            f"recipe {name}: {error.error_count()} problem(s)",
+            value=name,
+            problems=[_explain(problem) for problem in error.errors()],
+            remedy="`deitkit recipes show pretrain/deit_base` shows every key with a value and its origin",
+        ) from error
+    problems = contradictions(recipe)
+    if problems:
+        raise DeitkitError(f"recipe {name}: {len(problems)} contradiction(s)", value=name, problems=problems)
+    return recipe
+
+
+def all_keys() -> list[str]:
+    """Every dotted key that a recipe may have."""
+    keys = []
+    for table, field in Recipe.model_fields.items():
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, Table):
+                keys += [f"{table}.{key}" for key in candidate.model_fields]
+    return keys
+
+
+def _explain(problem: Any) -> str:
+    parts = [str(part) for part in problem["loc"] if str(part) not in _UNION_TAGS]
+    key = ".".join(parts[:2]) if parts[:2] != ["model", "options"] else ".".join(parts)
+    if problem["type"] == "extra_forbidden":
+        known = all_keys() if "." in key else [k for k in Recipe.model_fields if k not in ("name", "origins")]
+        return f"{key}: unknown key.{did_you_mean(key, known)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key}: {message} (got {problem['input']!r})"
+
+
+_UNION_TAGS = {"int", "float", "tuple[int, int]", "constrained-int", "constrained-float", "literal['lr']", "str"}
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, every value with its origin as a comment; loading it gives an equal recipe."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment(f"deitkit recipe {recipe.name}, resolved: every value with its origin"))
+    dumped = recipe.model_dump(mode="json", exclude={"name"})
+    for key in [key for key, value in dumped.items() if value is None]:
+        document.add(key, tomlkit.item(False).comment(recipe.origin(key)))
+    for table_name, values in dumped.items():
+        if values is None:
+            continue
+        table = tomlkit.table()
+        for key, value in values.items():
+            item = tomlkit.item(False if value is None else value)
+            table.add(key, item.comment(recipe.origin(f"{table_name}.{key}")))
+        document.add(table_name, table)
+    return tomlkit.dumps(document)
+
+
+def read_resolved(path: Path, *, name: str) -> Recipe:
+    """A recipe that `to_toml` wrote, with its origins."""
+    values, origins = read_layers(path)
+    return validate(values, name=name, origins=origins)

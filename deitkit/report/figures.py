@@ -1,0 +1,102 @@
+"""Reports of analyses and example images, made ready for the page. Measures nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from deitkit.analysis.report import Report
+from deitkit.predictions.table import Predictions
+from deitkit.report.charts.drawings import drawing
+from deitkit.report.charts.marks import Drawing
+from deitkit.report.examples import Kind
+from deitkit.report.folder import SavedReport
+from deitkit.report.thumbnails import Album
+from deitkit.report.views import Answer, Budget, Embedded, Example, KindView, ReportView, TableView
+
+MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def show_report(
+    report: Report, key: str, budget: Budget, *, saved: SavedReport | None = None, without: tuple[str, ...] = ()
+) -> ReportView:
+    """Figures as the page's own drawings; large ones and pictures as the files that were saved, where they fit."""
+    drawings: list[Drawing] = []
+    embedded: list[Embedded] = []
+    for figure in report.figures:
+        drawn = drawing(figure, f"{key}-{figure.name}")
+        if drawn is not None:
+            drawings.append(drawn)
+        elif saved is not None:
+            embedded.append(_embed(saved, figure.name, figure.title, budget))
+    if saved is not None:
+        embedded += [
+            _embed(saved, name, f"{report.title}: {name.replace('_', ' ')}", budget) for name in saved.pictures
+        ]
+    return ReportView(
+        anchor=report.name,
+        title=report.title,
+        drawings=tuple(drawings),
+        embedded=tuple(embedded),
+        tables=tuple(
+            TableView.of(table, more=f"{report.name}_{table.name}.csv")
+            for table in report.tables
+            if table.name not in without
+        ),
+        definitions=report.definitions,
+        sources=report.sources,
+    )
+
+
+def _embed(saved: SavedReport, name: str, title: str, budget: Budget) -> Embedded:
+    """The SVG, or the PNG where that is smaller and the SVG does not fit, or the files' name."""
+    stem = f"{saved.report.name}_{name}"
+    for suffix, media in MEDIA.items():
+        path = saved.folder / f"{stem}{suffix}"
+        if path.is_file() and path.stat().st_size <= budget.embedded_bytes:
+            return Embedded(title, f"data:{media};base64,{base64.b64encode(path.read_bytes()).decode()}", path.name)
+    return Embedded(title, "", f"{stem}.png")
+
+
+def show_kinds(
+    kinds: list[Kind], student: Predictions, teachers: Mapping[str, Predictions], album: Album, budget: Budget
+) -> tuple[KindView, ...]:
+    """The first images of each kind, with everyone's answer."""
+    views = []
+    for kind in kinds:
+        rows = kind.rows[: budget.examples].tolist()
+        views.append(
+            KindView(
+                key=kind.key,
+                title=kind.title,
+                definition=kind.definition,
+                count=f"{len(kind.rows):,} of {len(student.ids):,} images ({len(kind.rows) / len(student.ids):.1%})",
+                examples=tuple(_example(row, student, teachers, album) for row in rows),
+            )
+        )
+    return tuple(views)
+
+
+def _example(row: int, student: Predictions, teachers: Mapping[str, Predictions], album: Album) -> Example:
+    who = [(name, table, head) for name, table in teachers.items() for head in table.heads]
+    heads = [(head if len(student.heads) > 1 else "model", student, head) for head in student.heads]
+    named = [(f"{name} {head}" if len(table.heads) > 1 else name, table, head) for name, table, head in who]
+    label = int(student.labels[row])
+    answers = []
+    for name, table, head in [*named, *heads]:
+        said = table.head(head)
+        answer, confidence = int(said.top[row, 0]), float(said.confidence[row, 0])
+        answers.append(Answer(name, student.class_names[answer], f"{confidence:.0%}", answer == label))
+    return Example(student.ids[row], student.class_names[label], album.thumbnail(row), tuple(answers))
+
+
+def name_lost(album: Album, shown: int) -> str:
+    """Which of the shown images are gone, in a sentence."""
+    if not album.lost:
+        return ""
+    first = Path(album.lost[0]) if album.table.paths else album.lost[0]
+    return (
+        f"{len(album.lost)} of the {shown} images to be shown are not where they were or cannot be read, the first:"
+        f" {first}. Put them back, or evaluate anew with --data FOLDER."
+    )

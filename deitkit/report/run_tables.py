@@ -1,0 +1,63 @@
+"""A run with the predictions that belong to it: its own, and its teachers'. Compares nothing."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from deitkit.models.reference import foreign_parts, is_foreign
+from deitkit.predictions.align import align
+from deitkit.predictions.table import Predictions
+from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
+
+
+@dataclass(eq=False)
+class Subject:
+    """A run's predictions under its own name, and those of its teachers on the same images."""
+
+    folder: RunFolder
+
+    @cached_property
+    def main(self) -> Predictions | None:
+        main = self.folder.main
+        return None if main is None else replace(main, classifier=self.folder.name)
+
+    @cached_property
+    def teachers(self) -> dict[Path, Predictions]:
+        """The teachers' predictions by their folder; what is missing is noted with its command."""
+        places, main = teacher_folders(self.folder), self.main
+        if main is None:
+            return {}
+        tables = {place: self._same_images(place, main) for place in places}
+        named = [Path(*foreign_parts(word)) if is_foreign(word) else place for place, word in places.items()]
+        names = short_names([*named, self.folder.run.path])
+        return {
+            place: replace(table, classifier=name)
+            for (place, table), name in zip(tables.items(), names, strict=False)
+            if table is not None
+        }
+
+    def _same_images(self, place: Path, main: Predictions) -> Predictions | None:
+        paths = sorted((place / "predictions").glob(f"{main.dataset}-{main.split}*.parquet"))
+        for path in (path for path in paths if "@" not in path.name):
+            table = self.folder.attempt(str(path), partial(Predictions.load, path, logits=False), None)
+            if table is not None and table.fingerprint == main.fingerprint:
+                return table
+        words = ["deitkit", "analyze", "disagreement", str(self.folder.run.path), "--teacher"]
+        words.append(teacher_folders(self.folder)[place])
+        self.folder.missing.append(Missing("the teacher's predictions on the same images", shlex.join(words)))
+        return None
+
+    @cached_property
+    def aligned(self) -> list[Predictions]:
+        """The run first, then its teachers, on the images that all have; the run alone where that cannot be."""
+        tables = [table for table in (self.main, *self.teachers.values()) if table is not None]
+        alone = tables[:1]
+        return self.folder.attempt("the comparison with the teacher", lambda: align(tables), alone) if tables else []
+
+    @property
+    def teacher(self) -> Predictions | None:
+        """The first teacher, aligned with the run."""
+        return self.aligned[1] if len(self.aligned) > 1 else None

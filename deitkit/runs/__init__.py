@@ -1,0 +1,1 @@
+"""A run's folder: what happened, its checkpoints, where it ran."""

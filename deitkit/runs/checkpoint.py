@@ -1,0 +1,133 @@
+"""Checkpoints: a folder that exists only when its manifest does. Loads no foreign pickle and knows no loss.
+
+checkpoints/step-000000123/   model.safetensors, state.pt (weights_only), manifest.json with sha256s, written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deitkit.errors import DeitkitError
+from deitkit.files import saving, write_atomic
+
+STEP_FOLDER = re.compile(r"step-(\d{9})$")
+FILES = ("model.safetensors", "state.pt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Model tensors, and `state`: only tensors, numbers, strings, lists and dicts."""
+
+    step: int
+    model: dict[str, Tensor]
+    state: dict[str, Any]
+    metrics_bytes: int
+
+
+def save_checkpoint(
+    root: Path,
+    *,
+    step: int,
+    model: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    metrics_bytes: int,
+    keep: int,
+    name: str | None = None,
+) -> Path:
+    """Write one checkpoint atomically, then remove those beyond `keep`; `name` keeps one apart (`best`).
+
+    Raises:
+        DeitkitError: the disk is full; earlier checkpoints stay as they are.
+    """
+    folder = root / (name or f"step-{step:09d}")
+    temporary = root / f".{folder.name}.{os.getpid()}.tmp"
+    try:
+        with saving(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            save_file({key: value.detach().cpu().contiguous() for key, value in model.items()}, temporary / FILES[0])
+            torch.save(dict(state), temporary / FILES[1])
+            manifest = {
+                "step": step,
+                "metrics_bytes": metrics_bytes,
+                "sha256": {file: _sha256(temporary / file, sync=True) for file in FILES},
+            }
+            write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+            _sync_folder(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in list_checkpoints(root)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """Step checkpoints, oldest first, valid or not."""
+    found = [path for path in root.iterdir() if STEP_FOLDER.search(path.name)] if root.is_dir() else []
+    return sorted(found)
+
+
+def load_latest(root: Path, *, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest valid checkpoint; damaged ones are named through `say` and skipped."""
+    for folder in reversed(list_checkpoints(root)):
+        try:
+            return load_checkpoint(folder)
+        except DeitkitError as error:
+            say(f"{error.what}; skipped for the one before it")
+    return None
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """A checkpoint whose files match its manifest.
+
+    Raises:
+        DeitkitError: truncated, tampered with, or a pickle that would run code.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        step, metrics_bytes, sums = manifest["step"], manifest["metrics_bytes"], manifest["sha256"]
+        for file in FILES:
+            if _sha256(folder / file) != sums[file]:
+                what = f"checkpoint {folder} is damaged: {file} differs from its manifest"
+                raise DeitkitError(what, value=str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DeitkitError(f"checkpoint {folder} is damaged: {error}", value=str(folder)) from error
+    try:
+        state = torch.load(folder / FILES[1], map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DeitkitError(
+            f"checkpoint {folder}: state.pt is a pickle of foreign code and was not executed", value=str(folder)
+        ) from error
+    return Checkpoint(step, load_file(folder / FILES[0]), state, metrics_bytes)
+
+
+def _sha256(path: Path, *, sync: bool = False) -> str:
+    with open(path, "rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""What a run ran on: versions, devices, processor, command line."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+VERSIONS_OF = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy", "safetensors")
+
+
+_PROCESSOR = {"cpu family": "family", "model": "model", "stepping": "stepping"}
+
+
+def processor() -> str:
+    """What the processor calls itself: kinds reckon with instructions of their own, and differ in the last bit."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return platform.processor() or platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model|stepping)\s*:\s*(.+)$", path.read_text(), re.MULTILINE))
+    numbers = [f"{word} {found[key]}" for key, word in _PROCESSOR.items() if key in found]
+    return ", ".join([found.get("model name", platform.machine()), *numbers])
+
+
+def describe_environment(**more: Any) -> dict[str, Any]:
+    """Versions, platform and command line, with what the caller knows (devices, threads, data fingerprint)."""
+    versions = {}
+    for package in VERSIONS_OF:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "command": ["deitkit", *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "versions": versions,
+        **more,
+    }

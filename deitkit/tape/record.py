@@ -1,0 +1,180 @@
+"""Going through what a tape lacks: views, the teacher's answers, files.
+
+What a student of any batch size could see of an epoch is recorded: its first floor(N / G) mix groups, in whole chunks
+of the teacher. Views, chunks and precision are those of live training, so the answers are the live teacher's own.
+Ranks share each epoch, machines share the epochs, and a repeated command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import torch
+
+from deitkit.data.open import counted
+from deitkit.distributed import autocast, join_world, pick_device
+from deitkit.errors import DeitkitError, Interrupted
+from deitkit.files import DISK_FULL
+from deitkit.recipe.schema import Recipe
+from deitkit.tape import Gap
+from deitkit.tape.layout import encode
+from deitkit.tape.parts import find_validation, recording, write_validation
+from deitkit.tape.pieces import Piece, PieceLoader, cut_pieces
+from deitkit.tape.replay import validation_key
+from deitkit.tape.session import Session, open_session, refuse_too_little_room
+from deitkit.tape.writer import PartWriter
+from deitkit.teachers.ask import ask_teacher
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one command recorded: views of this process alone, bytes a view, and how long it took."""
+
+    path: Path
+    epochs: range
+    views: int
+    bytes_per_view: int
+    seconds: float
+
+
+def record_tape(
+    recipe: Recipe,
+    path: str | Path,
+    *,
+    epochs: range | None = None,
+    labels: Literal["hard", "soft"] | None = None,
+    top_k: int | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    strict: bool = False,
+    progress: Progress = lambda what, done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Recorded:
+    """Record the recipe's teacher on these epochs (by default the recipe's) into the folder `path`, or go on there.
+
+    Raises:
+        DeitkitError: the tape in `path` is another one, somebody records these epochs already, or the disk is full.
+        Interrupted: SIGINT or SIGTERM; what was answered is saved.
+    """
+    began, path = time.perf_counter(), Path(path)
+    epochs = epochs if epochs is not None else range(recipe.train.epochs)
+    picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    with _room(path), join_world(picked.type) as world:
+        say = say if world.is_main else lambda text: None
+        session = open_session(
+            recipe, path, world, picked, epochs, labels=labels, top_k=top_k, workers=workers, strict=strict, say=say
+        )
+        gaps = world.gather(session.tape.gaps(epochs))[0]
+        if world.is_main:
+            refuse_too_little_room(session.tape, gaps)
+        with recording(path, epochs) as sign, _stopping():
+            _record_validation(session, say)
+            views = _record_gaps(session, gaps, sign.give, progress, say)
+        world.barrier()
+    return Recorded(path, epochs, views, session.tape.layout.bytes_per_view, time.perf_counter() - began)
+
+
+@torch.inference_mode()
+def _record_gaps(
+    session: Session, gaps: list[Gap], alive: Callable[[], None], progress: Progress, say: Callable[[str], None]
+) -> int:
+    """Answer every view of this rank's part of the gaps; how many there were."""
+    recipe, teacher, layout, shape = session.recipe, session.teacher, session.tape.layout, session.shape
+
+    def pieces() -> Iterator[Piece]:
+        return cut_pieces(gaps, shape, chunk=teacher.chunk, world=session.world)
+
+    loader = PieceLoader(session.train, recipe, shape, workers=session.workers, device=session.device)
+    writer, done, replaced = PartWriter(session.tape, teacher), 0, set[str]()
+    total = sum(len(piece.groups) for piece in pieces()) * shape.mix_group
+    try:
+        for piece, batch in loader.pieces(pieces):
+            with autocast(recipe, session.device):
+                logits = teacher(batch.images, group=batch.group)
+            writer.add(piece, *encode(logits, layout, tau=session.tau))
+            done += len(batch.labels)
+            replaced.update(batch.replaced)
+            alive()
+            progress("views", done, total)
+        writer.flush()
+    except Signal:
+        writer.flush()
+        raise
+    if replaced:
+        say("others stand in for " + counted("unreadable images", sorted(replaced)))
+    return done
+
+
+def _record_validation(session: Session, say: Callable[[str], None]) -> None:
+    """The teacher's decisions on the validation images, so that a run can be watched without it."""
+    recipe, world, tape = session.recipe, session.world, session.tape
+    key = validation_key(recipe, session.val)
+    if world.gather(find_validation(tape.path, key))[0] is not None:
+        return
+    say(f"first the {len(session.val):,} validation images, so that runs can be watched")
+    decisions = ask_teacher(
+        session.teacher, session.val, recipe, mix_group=session.shape.mix_group, device=session.device, world=world,
+        workers=session.workers,
+    )  # fmt: skip
+    if world.is_main:
+        write_validation(tape.path, key, decisions)
+
+
+@contextlib.contextmanager
+def _room(path: Path) -> Iterator[None]:
+    """A full disk, as an error with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DeitkitError(
+            f"cannot write {error.filename or path}: the disk is full",
+            value=str(path),
+            remedy="make room, then repeat the command: what was recorded is intact, and it goes on from there",
+        ) from error
+
+
+class Stopped(Interrupted):
+    """A signal arrived, and what was answered is saved."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal, 0)
+        self.args = (f"interrupted by signal {signal}: what was answered is on the tape",)
+
+
+class Signal(BaseException):
+    """Raised by the signal itself: no `except Exception` on its way, as around a teacher's own code, may take it."""
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends whatever is being done; saving what was answered is short, and not disturbed."""
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        raise Signal(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Signal as received:
+        raise Stopped(received.args[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
