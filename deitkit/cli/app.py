@@ -129,6 +129,7 @@ VERBS: dict[str, Verb | Group] = {
         {
             "list": Verb("deitkit.cli.runs", "list_runs", "List the runs in a folder."),
             "show": Verb("deitkit.cli.runs", "show", "Show one run: its state, last metrics and result."),
+            "watch": Verb("deitkit.cli.watch", "watch", "Watch a run that trains in another terminal."),
         },
     ),
 }

@@ -7,13 +7,21 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deitkit.cli.picture import BARS, Picture
 from deitkit.cli.render import say
+from deitkit.cli.screen import Keys, Region
 
 if TYPE_CHECKING:
+    from deitkit.training.fit import Request
     from deitkit.training.log import Sums
     from deitkit.training.step import Training
 
 REFRESHES_A_SECOND = 4
+PAUSED = "paused: p goes on"
+KEYS: dict[str, Request] = {"e": "evaluate", "c": "checkpoint", "q": "stop"}
+SHORT_HELP = "e evaluate  c checkpoint  p pause  q stop  ? help"
+NARROW_HELP = "keys: e c p q, ? for help"
+LONG_HELP = "e: evaluate now; counts for nothing  c: save a checkpoint  p: pause and go on  q: save and end  ?: less"
 
 
 class PlainLines:
@@ -41,6 +49,13 @@ class PlainLines:
             f"{record['images_per_s']:.0f} images/s  ETA {eta}"
         )
 
+    def doing(self, what: str) -> None:
+        """The lines before and after say it."""
+
+    def asked(self) -> Request:
+        """Nobody can press a key."""
+        return ""
+
     def say(self, text: str) -> None:
         say(f"  {text}")
 
@@ -49,75 +64,85 @@ class PlainLines:
 
 
 class LiveView:
-    """A bar with ETA above a line of numbers and the last evaluation's one or two."""
+    """A bar with the time left, curves of loss and accuracy, speed and keys; an evaluation's row stays above them."""
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
         self.title = title
-        self.console = Console(stderr=True, highlight=False)
-        self.bar = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[epoch]}"),
-            TextColumn("[cyan]{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("ETA"),
-            TimeRemainingColumn(), console=self.console, transient=False, refresh_per_second=REFRESHES_A_SECOND,
-        )  # fmt: skip
-        self.numbers: dict[str, str] = {}
-        self.evaluation: list[str] = []
+        self.region, self.keys = Region(), Keys()
+        self.state, self.request, self.wants_help = "", "", False
+        self.drawn_at = self.paused_at = 0.0
 
     def start(self, training: Training, *, first_step: int) -> None:
-        from rich.live import Live
-
-        self.training, self.total = training, training.total_steps
-        self.console.print(f"[bold]{self.title}[/]: {headline(training)}")
-        self.task = self.bar.add_task(self.title, total=self.total, completed=first_step, epoch="")
-        self.last_drawn = 0.0
-        self.live = Live(self._render(), console=self.console, auto_refresh=False)
-        self.live.start()
+        self.picture = Picture(
+            self.title, training.recipe.train.epochs, training.total_steps,
+            symbols=self.region.speaks(BARS + "★━"), step=first_step,
+        )  # fmt: skip
+        self.began, self.first_step = time.perf_counter(), first_step
+        self.say(f"{self.title}: {headline(training)}")
 
     def step(self, step: int, sums: Sums) -> None:
+        self.picture.step, self.state = step, ""
         now = time.perf_counter()
-        if now - self.last_drawn < 1 / REFRESHES_A_SECOND:
+        if now - self.drawn_at < 1 / REFRESHES_A_SECOND:
             return
-        self.last_drawn = now
-        means = sums.means()
-        for key, name in (("loss", "loss"), ("loss_label", "label"), ("loss_distillation", "distillation")):
-            if key in means:
-                self.numbers[name] = f"{means[key]:.4f}"
-        self._draw(step)
+        self.picture.loss = sums.means().get("loss", self.picture.loss)
+        self._draw()
 
     def logged(self, record: Mapping[str, Any]) -> None:
-        if "top1" in record:
-            self.evaluation = evaluation(record)
-        else:
-            self.numbers |= {
-                "lr": f"{record['lr']:.2e}",
-                "images/s": f"{record['images_per_s']:.0f}",
-                "data wait": f"{100 * record['data_wait_s'] / max(record['seconds'], 1e-9):.0f} %",
-                "memory": f"{record['memory_mb']:.0f} MiB",
-            }
-        self._draw(record["step"])
+        for row in self.picture.take(record, width=self.region.width):
+            self.region.print_above(row)
+        self.state = ""
+        self._draw()
+
+    def doing(self, what: str) -> None:
+        self.state = what
+        self._draw()
+
+    def asked(self) -> Request:
+        """What was asked for by a key since the last call; "pause" as long as it lasts."""
+        for key in self.keys.pressed():
+            if key == "?":
+                self.wants_help = not self.wants_help
+            elif key == "p":
+                self.state = "" if self.state == PAUSED else PAUSED
+                self.began += time.perf_counter() - self.paused_at if not self.state else 0.0
+                self.paused_at = time.perf_counter()
+            else:
+                self.request = KEYS.get(key, self.request)
+            self._draw()
+        if self.state == PAUSED and not self.request:
+            return "pause"
+        request, self.request = self.request, ""
+        return request  # type: ignore[return-value]
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", markup=False)
-
-    def stop(self) -> None:
-        if hasattr(self, "live"):
-            self.live.update(self._render(), refresh=True)
-            self.live.stop()
-
-    def _draw(self, step: int) -> None:
-        epochs = self.training.recipe.train.epochs
-        self.bar.update(self.task, completed=step, epoch=f"epoch {self.training.epoch_of(step):.1f}/{epochs}")
-        self.live.update(self._render(), refresh=True)
-
-    def _render(self) -> Any:
-        from rich.console import Group
         from rich.text import Text
 
-        numbers = "  ".join(f"{name} {value}" for name, value in self.numbers.items())
-        lines = "\n".join(f"  {line}" for line in self.evaluation)
-        return Group(self.bar, Text(f"  {numbers}", style="dim"), Text(lines, style="green"))
+        for line in Text(f"  {text}").wrap(self.region.console, self.region.width):
+            self.region.print_above(line)
+
+    def stop(self) -> None:
+        self.keys.release()
+        if hasattr(self, "picture"):
+            self._draw(last=True)
+            self.region.leave()
+
+    def _draw(self, *, last: bool = False) -> None:
+        from rich.text import Text
+
+        self.drawn_at = time.perf_counter()
+        done = self.picture.step - self.first_step
+        pace = (self.drawn_at - self.began) / done if done > 0 else None
+        eta = None if pace is None or last else pace * (self.picture.total_steps - self.picture.step)
+        lines = self.picture.lines(width=self.region.width, eta_s=eta, state="" if last else self.state)
+        if self.keys.there_are() and not last:
+            lines.append(Text(f"  {self._help()}", style="dim"))
+        self.region.draw(lines)
+
+    def _help(self) -> str:
+        if self.wants_help:
+            return LONG_HELP
+        return SHORT_HELP if len(SHORT_HELP) + 2 <= self.region.width else NARROW_HELP
 
 
 def observer(title: str) -> PlainLines | LiveView:

@@ -11,11 +11,11 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -33,6 +33,9 @@ from deitkit.training.optim import learning_rate
 from deitkit.training.step import Progress, Training, build, train_step
 from deitkit.training.teacher_check import brief_check
 
+# What a person who watches may ask for between two steps; "pause" until it is taken back.
+Request = Literal["", "evaluate", "checkpoint", "pause", "stop"]
+
 
 class Observer(Protocol):
     """Who watches a run: the live view, or nobody. Called by `fit` only."""
@@ -40,6 +43,8 @@ class Observer(Protocol):
     def start(self, training: Training, *, first_step: int) -> None: ...
     def step(self, step: int, sums: Sums) -> None: ...
     def logged(self, record: Mapping[str, Any]) -> None: ...
+    def doing(self, what: str) -> None: ...
+    def asked(self) -> Request: ...
     def say(self, text: str) -> None: ...
     def stop(self) -> None: ...
 
@@ -55,6 +60,13 @@ class Silent:
 
     def logged(self, record: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl was written."""
+
+    def doing(self, what: str) -> None:
+        """Something began that is no step and takes a while."""
+
+    def asked(self) -> Request:
+        """What is asked for since the last call: nothing."""
+        return ""
 
     def say(self, text: str) -> None:
         """Something that a person should know."""
@@ -125,13 +137,31 @@ def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> Fi
                 train_step(training, next(stream))
                 progress.step += 1
                 observer.step(progress.step, training.sums)
-                _end_step(run, watch, log, observer, interrupted=training.world.any(received[0]))
+                stopped = _heed(run, watch, log, observer, received)
+                _end_step(run, watch, log, observer, interrupted=training.world.any(stopped))
         return _finish(run, watch, log, observer)
     finally:
         observer.stop()
 
 
 # The end of a step: log, evaluate, checkpoint
+
+
+def _heed(run: Run, watch: Watch, log: MetricsLog, observer: Observer, received: Sequence[int]) -> int:
+    """Do what the person who watches asks for; the number of the signal that ends the run, or 0."""
+    began = time.perf_counter()
+    while (asked := observer.asked()) == "pause" and not received[0]:
+        time.sleep(0.1)
+    if watch.training.world.is_distributed:  # one rank alone may neither evaluate nor save
+        asked = ""
+    if asked == "evaluate":
+        _evaluate(run, watch, log, observer, counts=False)
+    elif asked == "checkpoint":
+        observer.doing("saving a checkpoint")
+        _save(run, watch.training, log)
+        observer.say(f"checkpoint of step {watch.training.progress.step} saved")
+    log.leave_out(time.perf_counter() - began)
+    return received[0] or (signal.SIGINT if asked == "stop" else 0)
 
 
 def _end_step(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, interrupted: int) -> None:
@@ -207,12 +237,17 @@ def memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 
 
-def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> None:
-    """Log what the watch measures; remember the best."""
+def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, counts: bool = True) -> None:
+    """Log what the watch measures; remember the best. One that does not `count` was asked for by a key: whoever looks
+    more often must not choose another model."""
     training, progress = watch.training, watch.training.progress
+    observer.doing("evaluating")
     record = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4), **watch.evaluate()}
+    record |= {} if counts else {"asked": True}
     log.write(record)
     observer.logged(record)
+    if not counts:
+        return
     progress.evaluation_due = False
     if (score := decisive(record["top1"])) > progress.best_top1:
         progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +11,7 @@ from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Data
 from deitkit.runs.folder import Run
 from deitkit.training.suggest import suggest
+from tests.cli.terminal import Terminal
 
 
 @pytest.mark.parametrize("goal", ["pretrain", "teacher"])
@@ -32,34 +27,6 @@ def test_a_suggested_recipe_loads_and_says_why(goal: str, tmp_path: Path) -> Non
     assert recipe.augment.hflip == 0.0
     assert "measured here" in recipe.origin("train.epochs")
     assert all(recipe.origin(key).startswith("ours") for key in ("model.name", "stream.batch_size", "optim.lr"))
-
-
-class Terminal:
-    """A real pseudo-terminal with deitkit on it."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.ours, theirs = pty.openpty()
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100", "TERM": "xterm"}
-        command = [sys.executable, "-m", "deitkit", *words]
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True
-        )
-        os.close(theirs)
-        self.seen = ""
-
-    def expect(self, words: str, *, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while words not in self.seen:
-            assert time.monotonic() < deadline, f"no {words!r} in:\n{self.seen}"
-            if select.select([self.ours], [], [], 0.2)[0]:
-                try:
-                    self.seen += os.read(self.ours, 65536).decode(errors="replace")
-                except OSError:
-                    assert words in self.seen, self.seen
-        self.seen = self.seen.split(words, 1)[1]
-
-    def answer(self, text: str) -> None:
-        os.write(self.ours, f"{text}\n".encode())
 
 
 @pytest.mark.slow

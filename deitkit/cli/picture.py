@@ -1,0 +1,151 @@
+"""What a person sees of a run, as lines of text: from its metrics, whether it trains here or elsewhere. Draws nothing.
+
+`live` shows it while a run trains, `runs watch` from another terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
+MUCH_WAITING = 0.1  # share of a step's time that goes by without data
+SPARKS = 40  # cells of a curve at the most
+HEADS = {"class": "class", "distillation": "distil", "fused": "fused"}
+
+
+@dataclass
+class Picture:
+    """A run so far. `epochs` and `total_steps` are the recipe's; `symbols` is False where there is no Unicode."""
+
+    title: str
+    epochs: int
+    total_steps: int
+    symbols: bool = True
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    loss: float | None = None
+    best: float = -1.0
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    log_steps: int = 0  # between the last two records of a loss
+
+    def take(self, record: Mapping[str, Any], *, width: int) -> list[Text]:
+        """Take in a line of metrics.jsonl; gives the lines that stay: an evaluation's row, and before the first the
+        columns' names."""
+        self.step = max(self.step, record.get("step", 0))
+        if "top1" not in record:
+            self.log_steps = record["step"] - self.numbers.get("step", 0)
+            self.losses.append(record["loss"])
+            self.loss, self.numbers = record["loss"], record
+            return []
+        score = record["top1"].get("fused", record["top1"].get("class", 0.0))
+        self.scores.append(score)
+        is_best = score >= self.best and not record.get("asked")  # the later one of equals is kept
+        self.best = score if is_best else self.best
+        cells = self._cells(record, is_best=is_best)
+        rows = [self._row(cells, width=width)]
+        return (
+            [self._row({name: name for name in cells}, width=width, heading=True), *rows]
+            if not self.scores[1:]
+            else rows
+        )
+
+    def _cells(self, record: Mapping[str, Any], *, is_best: bool) -> dict[str, str]:
+        """A row's cells by column, in the order of their importance."""
+        top1, agreement = record["top1"], record.get("agreement", {}).get("teacher", {})
+        decisive = "fused" if "fused" in top1 else "class"
+        cells = {"epoch": f"{round(record['epoch'], 1):g}", HEADS[decisive]: f"{top1[decisive]:.2%}"}
+        cells["best"] = ("★" if self.symbols else "*") if is_best else ""
+        cells["loss"] = "" if self.loss is None else f"{self.loss:.4f}"
+        cells |= {HEADS.get(head, head): f"{value:.2%}" for head, value in top1.items() if head != decisive}
+        cells |= {f"EMA {HEADS.get(head, head)}": f"{value:.2%}" for head, value in record.get("ema_top1", {}).items()}
+        if agreement:
+            cells["as teacher"] = f"{agreement.get(decisive, next(iter(agreement.values()))):.2%}"
+        if "heads" in record.get("agreement", {}):
+            cells["heads agree"] = f"{record['agreement']['heads']:.2%}"
+        if "token_cosine" in record:
+            cells["cosine"] = f"{record['token_cosine']['final_norm']:.2f}"
+        return cells
+
+    @staticmethod
+    def _row(cells: Mapping[str, str], *, width: int, heading: bool = False) -> Text:
+        from rich.text import Text
+
+        row = Text("  ", style="dim" if heading else "")
+        for name, cell in cells.items():
+            cell_width = max(len(name), 6)
+            if row.cell_len + cell_width > width:
+                break
+            row.append(f"{cell:>{cell_width}}  ", style="bold green" if name == "best" else "")
+        row.rstrip()
+        return row
+
+    def lines(self, *, width: int, eta_s: float | None, state: str = "") -> list[Text]:
+        """The lines that change: how far, both curves, speed and memory. `state` stands for the time left."""
+        from rich.text import Text
+
+        epoch = self.epochs * self.step / max(self.total_steps, 1)
+        left = state or ("" if eta_s is None else f"{spell_seconds(eta_s)} left")
+        share = f"{self.step / max(self.total_steps, 1):4.0%}"
+        end = f" {share}  epoch {epoch:.1f}/{self.epochs}  {left}"
+        if len(end) + 8 > width:  # the time left matters most
+            end = f" {share}  {left}"
+        bar = Text.assemble((self._bar(max(width - len(end) - 2, 5)), "cyan"), (end, "bold"))
+        lines = [bar]
+        if self.loss is not None:
+            lines.append(
+                Text.assemble(("  loss   ", "dim"), (self._curve(self.losses, width), "yellow"), f"  {self.loss:.4f}")
+            )
+        if self.scores:
+            said = f"  {self.scores[-1]:.2%}  best {self.best:.2%}"
+            lines.append(Text.assemble(("  top-1  ", "dim"), (self._curve(self.scores, width), "green"), said))
+        if self.numbers:
+            lines.append(self._speed())
+        return lines
+
+    def _bar(self, cells: int) -> str:
+        done = min(cells, int(cells * self.step / max(self.total_steps, 1)))
+        return "  " + ("━" * done + "─" * (cells - done) if self.symbols else "#" * done + "." * (cells - done))
+
+    def _curve(self, values: Sequence[float], width: int) -> str:
+        return sparkline(values, cells=min(SPARKS, max(width - 36, 8)), bars=BARS if self.symbols else PLAIN_BARS)
+
+    def _speed(self) -> Text:
+        from rich.text import Text
+
+        record = self.numbers
+        waiting = record.get("data_wait_s", 0.0) / max(record.get("seconds", 0.0), 1e-9)
+        line = Text(f"  {record.get('images_per_s', 0):.0f} images/s", style="dim")
+        if waiting > MUCH_WAITING:
+            line.append(f"  waits for data {waiting:.0%}: more --workers", style="not dim yellow")
+        else:
+            line.append(f"  data wait {waiting:.0%}")
+        line.append(f"  {record.get('memory_mb', 0):.0f} MiB  lr {record['lr']:.1e}")
+        return line
+
+
+def sparkline(values: Sequence[float], *, cells: int, bars: str = BARS) -> str:
+    """A curve in one line, its least value lowest; of more values than cells the mean of each part."""
+    if not values:
+        return ""
+    parts = [values[len(values) * k // cells : len(values) * (k + 1) // cells] for k in range(cells)]
+    points = [sum(part) / len(part) for part in parts if part]
+    low, high = min(points), max(points)
+    scale = (len(bars) - 1) / (high - low) if high > low else 0.0
+    return "".join(bars[round((point - low) * scale)] for point in points)
+
+
+def spell_seconds(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 07 min`, `3 d 4 h`."""
+    whole = int(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
