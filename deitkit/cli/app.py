@@ -168,9 +168,12 @@ def function_of(verb: Verb) -> Callable[..., None]:
 
 
 def _load(name: str, verb: Verb) -> Any:
+    from deitkit.cli.options import spread
+
     function = function_of(verb)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, help=_keep_example(inspect.getdoc(function) or ""), context_settings=dict(SETTINGS))(function)
+    words = _keep_example(inspect.getdoc(function) or "")
+    app.command(name, help=words, context_settings=dict(SETTINGS))(spread(function))
     return typer.main.get_command(app)
 
 

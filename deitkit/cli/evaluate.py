@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, BatchSize, DataPath, Device, Split, ValFraction, Workers, output_option
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -29,11 +30,9 @@ def evaluate(
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", metavar="NAME[=PATH]", help="Other data; may be repeated.")
     ] = None,
-    data: Annotated[str, typer.Option("--data", help="Where the images are.")] = "",
-    split: Annotated[str, typer.Option("--split", help="train or val [default: the recipe's, val].")] = "",
-    val_fraction: Annotated[
-        float | None, typer.Option("--val-fraction", help="Share held out where the data has no val split.")
-    ] = None,
+    data: DataPath = "",
+    split: Split = "",
+    val_fraction: ValFraction = None,
     fusion: Annotated[
         str, typer.Option("--fusion", help="softmax (the paper's) or average_logits [default: the model's].")
     ] = "",
@@ -48,11 +47,11 @@ def evaluate(
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False,
     logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False,
-    output: Annotated[str, typer.Option("--output", "-o", help="The Parquet file [default: in the run].")] = "",
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images at once.")] = 64,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[str, output_option("The Parquet file [default: in the run].")] = "",
+    batch_size: BatchSize = 64,
+    workers: Workers = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model's accuracy, each head apart, and write its predictions.
 
@@ -88,7 +87,7 @@ def evaluate(
             source, classes = open_for(loaded, settings, split or settings.validate_on)
             table = prediction.predict(
                 loaded.student.to(picked), info, source, name=Path(model).name, device=picked, world=world,
-                batch_size=batch_size, workers=workers, keep_logits=logits or fit_fusion, classes=classes,
+                batch_size=batch_size or 64, workers=workers or 0, keep_logits=logits or fit_fusion, classes=classes,
                 reading=Reading.of(settings),
             )  # fmt: skip
             if world.is_main:

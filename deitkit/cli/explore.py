@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import DataPath, Dataset, Split
-from deitkit.cli.live import remaining
-from deitkit.cli.predict import AsJson, Device
+from deitkit.cli.options import AsJson, DataPath, Dataset, Device, Overwrite, Split
+from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.predictions.find import data_of, data_settings, predictions_of
@@ -24,8 +22,6 @@ from deitkit.predictions.find import data_of, data_settings, predictions_of
 if TYPE_CHECKING:
     from deitkit.predictions.table import Predictions
     from deitkit.recipe.schema import Data
-
-SECONDS_BETWEEN_LINES = 5
 
 
 def explore(
@@ -48,9 +44,7 @@ def explore(
         int, typer.Option("--heatmaps", metavar="N", min=0, help="Attention on N images: the most disputed, or --view.")
     ] = 0,
     name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = "",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete a dataset of that name first, with its tags and views.")
-    ] = False,
+    overwrite: Overwrite = False,
     launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False,
     view: Annotated[str, typer.Option("--view", help="Open the App at this saved view.")] = "",
     port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151,
@@ -172,7 +166,8 @@ def build(tables: list[Predictions], name: str, **options: Any) -> Any:
     render.say("starting FiftyOne and its database")
     from deitkit.explore import build_dataset
 
-    return build_dataset(tables, name, progress=Steps(), **options)
+    with Progress() as progress:
+        return build_dataset(tables, name, progress=progress, **options)
 
 
 def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings: Data | None, **options: str) -> None:
@@ -182,7 +177,8 @@ def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings
     model = None
     if not run.is_table and settings is not None:
         model = Model(run.word, run.folder, settings, **options)
-    add_extras(built, Wish(**wish), model, say=lambda text: render.say(f"  {text}"), progress=Steps())
+    with Progress() as progress:
+        add_extras(built, Wish(**wish), model, say=progress.say, progress=progress)
 
 
 def named_view(built: Any, view: str) -> str:
@@ -193,23 +189,6 @@ def named_view(built: Any, view: str) -> str:
 
 
 # The screen
-
-
-class Steps:
-    """What goes on, as lines on stderr: one when a step begins, and one now and then with the time left."""
-
-    def __init__(self) -> None:
-        self.what = ""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if what != self.what:
-            self.what, self.began, self.first, self.told = what, now, done, now
-            render.say(f"  {what}: {total:,}")
-        elif done < total and now - self.told > SECONDS_BETWEEN_LINES:
-            self.told = now
-            left = remaining(self.began, done - self.first, total - done)
-            render.say(f"  {what}: {done:,} of {total:,}, {left} left")
 
 
 def show(built: Any, *, as_json: bool) -> None:

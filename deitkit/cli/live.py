@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli.picture import BARS, Picture
-from deitkit.cli.render import say
+from deitkit.cli.progress import REFRESHES_A_SECOND, remaining
+from deitkit.cli.render import say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from deitkit.training.log import Sums
     from deitkit.training.step import Training
 
-REFRESHES_A_SECOND = 4
 PAUSED = "paused: p goes on"
 KEYS: dict[str, Request] = {"e": "evaluate", "c": "checkpoint", "q": "stop"}
 SHORT_HELP = "e evaluate  c checkpoint  p pause  q stop  ? help"
@@ -32,7 +31,7 @@ class PlainLines:
 
     def start(self, training: Training, *, first_step: int) -> None:
         self.total = training.total_steps
-        self.began, self.first_step = time.perf_counter(), first_step
+        self.began, self.first_step = time.monotonic(), first_step
         say(f"{self.title}: {headline(training)}")
 
     def step(self, step: int, sums: Sums) -> None:
@@ -147,7 +146,7 @@ class LiveView:
 
 def observer(title: str) -> PlainLines | LiveView:
     """The live view on a terminal, plain lines elsewhere."""
-    return LiveView(title) if sys.stderr.isatty() else PlainLines(title)
+    return LiveView(title) if talks_to_a_terminal() else PlainLines(title)
 
 
 def headline(training: Training) -> str:
@@ -187,9 +186,3 @@ def accuracies(record: Mapping[str, Any]) -> str:
     parts = [f"{head} {value:.2%}" for head, value in record["top1"].items()]
     parts += [f"EMA {head} {value:.2%}" for head, value in record.get("ema_top1", {}).items()]
     return ", ".join(parts)
-
-
-def remaining(began: float, done: int, left: int) -> str:
-    """Time left at the pace so far, as h:mm:ss."""
-    seconds = int((time.perf_counter() - began) / max(done, 1) * left)
-    return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, Device, ModelRef, output_option
 from deitkit.errors import DeitkitError
 
-if TYPE_CHECKING:
-    pass
-
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def predict(
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A run or a model folder.")],
+    model: ModelRef,
     top: Annotated[int, typer.Option("--top", help="How many classes to show.")] = 5,
-    output: Annotated[str, typer.Option("--output", "-o", help="Also write the answers as JSON.")] = "",
+    output: Annotated[str, output_option("Also write the answers as JSON.")] = "",
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

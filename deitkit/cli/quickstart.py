@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, Device, DryRun, Overwrite, Resume, Seed, Set, Workers, output_option
 from deitkit.errors import DeitkitError, Interrupted
 
 if TYPE_CHECKING:
@@ -43,17 +42,15 @@ STAGES = {
 
 
 def quickstart(
-    output: Annotated[str, typer.Option("--output", "-o", help="The folder of its runs.")] = "runs/quickstart",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of every stage's recipe.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep finished stages, go on with the rest.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")] = False,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode and augment.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stages and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[str, output_option("The folder of its runs.")] = "runs/quickstart",
+    seed: Seed = 0,
+    sets: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    workers: Workers = 0,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """See the whole method work on real images, in minutes.
 
@@ -74,8 +71,10 @@ def quickstart(
         render.say(f"\n[{number}/{len(STAGES)}] {stage.title}")
         if stage.start == "student_upscaled":
             upscale_student(root)
-        recipe = stage_recipe(root, name, seed=seed, sets=sets)
-        top1[name] = run_stage(recipe, root / name, resume=resume, overwrite=overwrite, workers=workers, device=device)
+        recipe = stage_recipe(root, name, seed=seed or 0, sets=sets)
+        top1[name] = run_stage(
+            recipe, root / name, resume=resume, overwrite=overwrite, workers=workers or 0, device=device
+        )
     found = explain(root)
     seconds = time.perf_counter() - began
     if as_json:

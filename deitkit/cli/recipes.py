@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, Overwrite, Set, output_option
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
 Other = Annotated[str, typer.Argument(metavar="OTHER", help="Another one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Header(NamedTuple):
@@ -92,8 +91,8 @@ def diff(name: Name, other: Other, as_json: AsJson = False) -> None:
 def copy(
     name: Name,
     destination: Annotated[str, typer.Argument(metavar="[FILE]", help="The new file [default: ./NAME.toml].")] = "",
-    output: Annotated[str, typer.Option("--output", "-o", help="The new file, as an option.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    output: Annotated[str, output_option("The new file, as an option.")] = "",
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it there.

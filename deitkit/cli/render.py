@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
+
+CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+
+
+def escaped(text: str) -> str:
+    """Text that a terminal may show: what would move its cursor, turn its writing or cannot be encoded, as \\x1b."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def plain(value: Any) -> Any:
@@ -63,15 +72,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         console.print(Text(footer))
 
 
+def talks_to_a_terminal() -> bool:
+    """Whether somebody sees stderr as it is drawn."""
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+
 def say(text: str) -> None:
     """Talk: to stderr, so that stdout stays data."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(escaped(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say_error(message: str) -> None:
     """An error's message, its first word red on a terminal."""
-    word = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
-    say(f"{word} {message}")
+    word = "\x1b[1;31merror:\x1b[0m" if talks_to_a_terminal() and not os.environ.get("NO_COLOR") else "error:"
+    print(f"{word} {escaped(message)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show_notes() -> None:

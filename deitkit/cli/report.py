@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, output_option
 
 FILE = "report.html"
 
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, finished or not.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The file [default: reports/report.html of the last run].")
-    ] = "",
+    output: Annotated[str, output_option("The file [default: reports/report.html of the last run].")] = "",
     title: Annotated[str, typer.Option("--title", help="The page's title [default: the runs' names].")] = "",
     open_it: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Write one or several runs as one HTML file that needs no network.
 

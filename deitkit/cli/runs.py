@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
     from deitkit.runs.folder import Run
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_runs(

@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.train import AsJson, DataPath, Dataset, Device, ImageSize, Seed, Set, TeacherRef, ValFraction, Workers
+from deitkit.cli.options import (
+    AsJson,
+    DataPath,
+    Dataset,
+    Device,
+    ImageSize,
+    RecipeName,
+    Seed,
+    Set,
+    TeacherRef,
+    ValFraction,
+    Workers,
+    output_option,
+)
+from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -23,11 +37,8 @@ TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", help="A tape's folde
 
 
 def record(
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The students' recipe, for its views: a name or a .toml file.")
-    ] = "distill/deit_tiny",
-    teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None,
-    image_size: ImageSize = None, seed: Seed = None, sets: Set = None,
+    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "",
+    val_fraction: ValFraction = None, image_size: ImageSize = None, seed: Seed = None, sets: Set = None,
     epochs: Annotated[
         str, typer.Option("--epochs", metavar="A:B", help="From epoch A to before B [default: the recipe's, all].")
     ] = "",
@@ -35,7 +46,7 @@ def record(
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Soft: keep the K likeliest classes and the rest's mass.")
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="The tape's folder [default: tapes/RECIPE].")] = "",
+    output: Annotated[str, output_option("The tape's folder [default: tapes/RECIPE].")] = "",
     strict: Annotated[
         bool, typer.Option("--strict", help="Go on only with the versions and device that began the tape.")
     ] = False,
@@ -54,7 +65,6 @@ def record(
     """
     import os
 
-    from deitkit.cli.data.pack import progress_bar
     from deitkit.recipe.resolve import given
     from deitkit.tape import Tape
     from deitkit.tape.record import record_tape
@@ -66,7 +76,7 @@ def record(
     span, path = parse_epochs(epochs, settled.train.epochs), Path(output or f"tapes/{settled.name.replace('/', '-')}")
     kind = one_of(labels, LABELS, what="kind of labels") if labels else "soft" if top_k else None
     is_main = os.environ.get("RANK", "0") == "0"
-    with progress_bar(str(path)) if is_main else nullcontext(lambda what, done, total: None) as progress:
+    with Progress() if is_main else nullcontext(lambda what, done, total: None) as progress:
         done = record_tape(
             settled, path, epochs=span, labels=cast(Any, kind), top_k=top_k, device=device, strict=strict,
             workers=workers if workers is not None else min(8, (os.cpu_count() or 1) - 1),
@@ -109,7 +119,7 @@ def show(
 
 def merge(
     tapes: Annotated[list[Path], typer.Argument(metavar="TAPE...", help="Tapes of one recipe and teacher.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that gets them all; may be a tape.")],
+    output: Annotated[Path, output_option("The folder that gets them all; may be a tape.")],
     as_json: AsJson = False,
 ) -> None:
     """Join tapes of the same recipe and teacher that were recorded apart.

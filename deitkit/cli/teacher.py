@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import (
+    AsJson,
+    ChosenRecipe,
+    DataPath,
+    Dataset,
+    Device,
+    ImageSize,
+    Set,
+    ValFraction,
+    Workers,
+    output_option,
+)
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -30,28 +42,22 @@ def check(
             help="timm:NAME, a run, a model folder, FILE.onnx, FILE.py:FUNCTION; several: a mixture.",
         ),
     ],
-    dataset: Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME.")] = "",
-    data: Annotated[str, typer.Option("--data", help="Where the images are.")] = "",
-    recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The student's recipe, for its views [default: by the images' size].")
-    ] = "",
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")
-    ] = None,
-    image_size: Annotated[int | None, typer.Option("--image-size", min=1, help="The student's, in pixels.")] = None,
-    val_fraction: Annotated[
-        float | None, typer.Option("--val-fraction", help="Share held out where the data has no val split.")
-    ] = None,
+    dataset: Dataset = "",
+    data: DataPath = "",
+    recipe: ChosenRecipe = "",
+    sets: Set = None,
+    image_size: ImageSize = None,
+    val_fraction: ValFraction = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Held-out images to look at; 0: all.")] = 2_000,
     views: Annotated[int, typer.Option("--views", min=1, help="Training views to look at, about.")] = 512,
     stated: Annotated[
         float | None, typer.Option("--stated", min=1, max=100, help="The top-1 that others state, in percent.")
     ] = None,
     student: Annotated[str, typer.Option("--student", help="A student to compare with: a run or a model.")] = "",
-    output: Annotated[str, typer.Option("--output", "-o", help="Also write everything measured as JSON.")] = "",
-    workers: Annotated[int, typer.Option("--workers", "-j", min=0, help="Processes that decode.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[str, output_option("Also write everything measured as JSON.")] = "",
+    workers: Workers = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Check whether a classifier is fit to teach.
 
@@ -86,7 +92,7 @@ def check(
         held_out=held_out,
         train=train,
         device=picked,
-        extent=Extent(limit, views, workers),
+        extent=Extent(limit, views, workers or 0),
         stated=None if stated is None else stated / 100,
         student=load_model(student) if student else None,
         say=render.say,

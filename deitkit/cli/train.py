@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from deitkit.cli import render
+from deitkit.cli.options import (
+    AsJson,
+    ChosenRecipe,
+    DataPath,
+    Dataset,
+    Device,
+    DryRun,
+    Epochs,
+    From,
+    ImageSize,
+    Output,
+    Overwrite,
+    RecipeName,
+    Resume,
+    Seed,
+    Set,
+    Strict,
+    TapeRef,
+    TeacherRef,
+    ValFraction,
+    Workers,
+)
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.recipe.resolve import Options, given, resolve
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
-
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
-Dataset = Annotated[str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME.")]
-DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
-TeacherRef = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--teacher",
-        metavar="REFERENCE",
-        help="A run, a model folder, timm:NAME, an .onnx file, or 'file.py:function?weights=PATH', whose code is run. "
-        "Several are a mixture.",
-    ),
-]
-From = Annotated[
-    str, typer.Option("--from", help="Start weights: a run, a model folder, timm:NAME, hf-hub:NAME or a file.")
-]
-FinetuneRecipe = Annotated[
-    str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file [default: the data's].")
-]
-TapeRef = Annotated[
-    str, typer.Option("--tape", help="A teacher's recorded answers (deitkit tape record), in place of the teacher.")
-]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
-]
-ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
-ValFraction = Annotated[
-    float | None, typer.Option("--val-fraction", help="Share of images held out, where there is no val split.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Length of the run.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
-Output = Annotated[str, typer.Option("--output", "-o", help="The run's folder [default: runs/RECIPE].")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-j", help="Processes that decode and augment.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it means, and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def pretrain(
@@ -90,7 +71,7 @@ def distill(
 
 
 def finetune(
-    recipe: FinetuneRecipe = "", start: From = "", teacher: TeacherRef = None, tape: TapeRef = "",
+    recipe: ChosenRecipe = "", start: From = "", teacher: TeacherRef = None, tape: TapeRef = "",
     strict: Strict = False, dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None,
     image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "",
     resume: Resume = False, overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto",

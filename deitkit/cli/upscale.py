@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, DryRun, Mode, Overwrite, output_option
 from deitkit.errors import DeitkitError, one_of
 
 
@@ -16,11 +17,11 @@ def upscale(
         str, typer.Argument(metavar="RUN|MODEL", help="A run, model folder, weights file, timm:NAME or hf-hub:ID.")
     ],
     to: Annotated[str, typer.Option("--to", help="Pixels: 384, or HEIGHTxWIDTH.")],
-    mode: Annotated[str, typer.Option("--mode", help="bicubic, bilinear, nearest or bicubic-antialias.")] = "bicubic",
-    output: Annotated[str, typer.Option("--output", "-o", help="The new folder [default: beside the model].")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the norms and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    mode: Mode = "bicubic",
+    output: Annotated[str, output_option("The new folder [default: beside the model].")] = "",
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model for another resolution, its position embedding resampled.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.options import AnalysisOptions, ModelRef, ReportOptions
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import Reference
 
@@ -26,7 +27,7 @@ def attention(
         list[str] | None,
         typer.Argument(metavar="[IMAGES...]", help="Image files, or folders of them [default: the run's own data]."),
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="A run or a model folder.")] = "",
+    model: ModelRef = "",
     layer: Annotated[
         str, typer.Option("--layer", help="Also each head of this layer: a number, or all for every head of every one.")
     ] = "",
@@ -35,8 +36,9 @@ def attention(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many images [default: 4, or all files named].")
     ] = None,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """What the class and the distillation token read of images, side by side.
 
@@ -51,10 +53,9 @@ def attention(
     Example: deitkit analyze attention examples/digits --model runs/quickstart/student_32
     """
     report = attention_of(
-        model, images or [], layer=layer, head=head, token=token, limit=limit, dataset=dataset, data=data, split=split,
-        device=device,
+        model, images or [], layer=layer, head=head, token=token, limit=limit, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(model, output), as_json=as_json, without=("heads",))
+    show(report, reports_folder(model, saved), as_json=saved.as_json, without=("heads",))
 
 
 def attention_of(

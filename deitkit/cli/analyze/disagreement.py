@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.options import AnalysisOptions, Classifiers, ReportOptions
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import EMA, Reference, checkpoints, name_of, step_of, teacher_of
 from deitkit.predictions.find import predictions_of
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def disagreement(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
-    ],
+    runs: Classifiers,
     teacher: Annotated[
         str, typer.Option("--teacher", help="A teacher, compared, too [default: the recipe's, with the next two].")
     ] = "",
@@ -36,8 +35,9 @@ def disagreement(
     ] = ("", ""),
     ema: Annotated[bool, typer.Option("--ema", help="Also each run's moving average of weights (RUN@ema).")] = False,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="Of the bootstrap.")] = 1000,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """How often classifiers decide differently: the paper's Table 4 for yours.
 
@@ -63,24 +63,24 @@ def disagreement(
     from deitkit.analysis.disagreement.report import compare
     from deitkit.runs.folder import Run
 
-    folder = reports_folder(runs[-1], output)
+    folder = reports_folder(runs[-1], saved)
     if by_epoch:
         if len(runs) > 1:
             raise DeitkitError("--by-epoch follows one run", value=len(runs), remedy="name the student alone")
         run = Run.open(runs[0])
-        report = over_training(run, teacher, dataset=dataset, data=data, split=split, device=device)
-        show(report, folder, as_json=as_json)
+        report = over_training(run, teacher, **vars(where))
+        show(report, folder, as_json=saved.as_json)
         return
     if baseline and not teacher:
         teacher = teacher_of(runs[-1])
     references = [*filter(None, [teacher, baseline]), *(with_ema(runs) if ema else runs)]
-    tables = predictions_of(references, dataset=dataset, data=data, split=split, device=device, like=runs[0])
+    tables = predictions_of(references, **vars(where), like=runs[0])
     named = {word: name_of(word, references) for word in (teacher, baseline, *between) if word}
     report = compare(
         tables, teacher=named.get(teacher, ""), baseline=named.get(baseline, ""), resamples=resamples,
         between=(named[between[0]], named[between[1]]) if all(between) else None,
     )  # fmt: skip
-    show(report, folder, as_json=as_json)
+    show(report, folder, as_json=saved.as_json)
 
 
 def with_ema(runs: list[str]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, print_report, reports_folder
+from deitkit.cli.analyze.shared import print_report, reports_folder
+from deitkit.cli.options import AnalysisOptions, Classifiers, ReportOptions
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import predictions_of
 
@@ -22,14 +23,13 @@ OFF_SCREEN = ("bins", "labels")  # tables that are left to the CSV files
 
 
 def errors(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
-    ],
+    runs: Classifiers,
     top: Annotated[int, typer.Option("--top", min=1, help="Images of each list.")] = 24,
     bins: Annotated[int, typer.Option("--bins", min=1, help="Of confidence, for calibration.")] = 15,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Draw sheets of the listed images.")] = True,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """Which images a model gets wrong, how surely, and which labels to doubt.
 
@@ -50,16 +50,16 @@ def errors(
     """
     from deitkit.analysis.save import save_report
 
-    folder = reports_folder(runs[0], output)
-    report = errors_of(runs, top=top, bins=bins, images=images, dataset=dataset, data=data, split=split, device=device)
-    saved = save_report(report, folder)
+    folder = reports_folder(runs[0], saved)
+    report = errors_of(runs, top=top, bins=bins, images=images, **vars(where))
+    files = save_report(report, folder)
     for note in report.numbers["notes"]:
         render.say(f"note: {note}")
-    if as_json:
+    if saved.as_json:
         render.print_json(report.as_dict())
         return
     print_report(_without_paths(report), without=OFF_SCREEN)
-    render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
+    render.say(f"wrote {files[0].name} and {len(files) - 1} tables and figures to {folder}")
 
 
 def _without_paths(report: Report) -> Report:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, Sizes, WithAccuracy
 from deitkit.models.reference import Reference
 
 if TYPE_CHECKING:
@@ -16,18 +17,15 @@ if TYPE_CHECKING:
 
 def positions(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run or model folder of a vision transformer.")],
-    sizes: Annotated[
-        str, typer.Option("--sizes", help="Pixels: 160,224,384 or 224x160,... [default: Table 10's, scaled].")
-    ] = "",
+    sizes: Sizes = "",
     modes: Annotated[
         str, typer.Option("--modes", help="Of bicubic, bilinear, nearest, bicubic-antialias [default: all].")
     ] = "",
-    accuracy: Annotated[bool, typer.Option("--accuracy/--no-accuracy", help="Classify images at each size.")] = True,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many images, evenly from the whole split.")
-    ] = None,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    accuracy: WithAccuracy = True,
+    limit: Limit = None,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """What position embeddings look like, and what each interpolation keeps.
 
@@ -39,10 +37,9 @@ def positions(
     Example: deitkit analyze positions runs/quickstart/student --sizes 16,24,32,48
     """
     report = positions_of(
-        run, sizes=sizes, modes=modes, accuracy=accuracy, limit=limit, dataset=dataset, data=data, split=split,
-        device=device,
+        run, sizes=sizes, modes=modes, accuracy=accuracy, limit=limit, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(run, output), as_json=as_json)
+    show(report, reports_folder(run, saved), as_json=saved.as_json)
 
 
 def positions_of(

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.options import (
+    Amp,
+    AnalysisOptions,
+    BatchSize,
+    Limit,
+    Mode,
+    ReportOptions,
+    Seconds,
+    Sizes,
+    WithAccuracy,
+    WithSpeed,
+)
 from deitkit.errors import DeitkitError, one_of
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import predictions_of
@@ -29,34 +41,23 @@ if TYPE_CHECKING:
     from deitkit.recipe.schema import Data
 
 IMAGENETS, V2 = ("imagenet", "imagenet_real"), "imagenet_v2"
-WithSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Measure images per second and memory.")]
-Seconds = Annotated[float, typer.Option("--seconds", min=0.05, help="How long each is timed.")]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Images at once, when timed [default: what suits the device].")
-]
-Amp = Annotated[str, typer.Option("--amp", help="Time it in bf16 or fp16 [default: fp32, as accuracy is measured].")]
 
 
 def resolutions(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a model folder or timm:NAME.")],
-    sizes: Annotated[
-        str, typer.Option("--sizes", help="Pixels: 160,224,384 or 224x160,... [default: Table 10's, scaled].")
-    ] = "",
+    sizes: Sizes = "",
     finetuned: Annotated[
         list[str] | None,
         typer.Option("--finetuned", metavar="RUN", help="What was fine-tuned from it. Repeatable [default: found]."),
     ] = None,
     no_finetuned: Annotated[bool, typer.Option("--no-finetuned", help="Look for no fine-tuned runs.")] = False,
-    mode: Annotated[
-        str, typer.Option("--mode", help="bicubic, bilinear, nearest or bicubic-antialias.")
-    ] = "bicubic",
-    accuracy: Annotated[bool, typer.Option("--accuracy/--no-accuracy", help="Classify images at each size.")] = True,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many images, evenly from the whole split.")
-    ] = None,
+    mode: Mode = "bicubic",
+    accuracy: WithAccuracy = True,
+    limit: Limit = None,
     speed: WithSpeed = True, seconds: Seconds = 3.0, batch_size: BatchSize = None, amp: Amp = "",
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """What a model gains and costs at other image sizes.
 
@@ -79,10 +80,9 @@ def resolutions(
         raise DeitkitError("--finetuned names runs, --no-finetuned wants none", remedy="leave one of them out")
     report = resolutions_of(
         run, sizes=sizes, finetuned=[] if no_finetuned else finetuned, mode=mode, accuracy=accuracy, limit=limit,
-        timing=Timing(seconds, batch_size, amp) if speed else None, dataset=dataset, data=data, split=split,
-        device=device,
+        timing=Timing(seconds, batch_size, amp) if speed else None, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(run, output), as_json=as_json)
+    show(report, reports_folder(run, saved), as_json=saved.as_json)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""What the verbs of `deitkit analyze` share: their options, and a report shown and saved in the run."""
+"""What the verbs of `deitkit analyze` share: a report shown and saved in the run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from deitkit.cli import render
+from deitkit.cli.options import ReportOptions
 from deitkit.models.reference import Reference
 
 if TYPE_CHECKING:
@@ -16,17 +15,10 @@ if TYPE_CHECKING:
 LONG = 20  # rows: of a longer table a screen shows the first few, and the CSV has all
 FEW = 10
 
-Dataset = Annotated[str, typer.Option("--dataset", help="Another data set than the first run's.")]
-DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
-Split = Annotated[str, typer.Option("--split", help="train or val.")]
-Output = Annotated[str, typer.Option("--output", "-o", help="Folder of the report [default: reports/ of the run].")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-
-def reports_folder(reference: str, output: str) -> Path:
+def reports_folder(reference: str, saved: ReportOptions) -> Path:
     """Where a report goes: reports/ of the run, whatever of it is referred to, or the folder asked for."""
-    return Path(output) if output else Reference.parse(reference).folder / "reports"
+    return Path(saved.output) if saved.output else Reference.parse(reference).folder / "reports"
 
 
 def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, reports_folder, show
+from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import Reference, short_names
 
@@ -21,11 +22,10 @@ def tokens(
         list[str] | None,
         typer.Option("--control", help="A run with two class tokens (recipe ablation/two_class_tokens). Repeatable."),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many images, evenly from the whole split.")
-    ] = None,
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    limit: Limit = None,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """How alike the class and the distillation token are, by depth.
 
@@ -41,10 +41,8 @@ def tokens(
 
     Example: deitkit analyze tokens runs/quickstart/student_32
     """
-    report = tokens_of(
-        runs, controls=control or (), limit=limit, dataset=dataset, data=data, split=split, device=device
-    )
-    show(report, reports_folder(runs[0], output), as_json=as_json, without=("classes",))
+    report = tokens_of(runs, controls=control or (), limit=limit, **vars(where))
+    show(report, reports_folder(runs[0], saved), as_json=saved.as_json, without=("classes",))
 
 
 def tokens_of(

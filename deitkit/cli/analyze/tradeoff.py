@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.resolutions import Amp, BatchSize, Seconds, Timing, WithSpeed
-from deitkit.cli.analyze.shared import AsJson, DataPath, Dataset, Device, Output, Split, show
+from deitkit.cli.analyze.resolutions import Timing
+from deitkit.cli.analyze.shared import show
+from deitkit.cli.options import (
+    Amp,
+    AnalysisOptions,
+    BatchSize,
+    ReportOptions,
+    Seconds,
+    WithSpeed,
+)
 from deitkit.errors import DeitkitError, one_of
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import predictions_of
@@ -37,8 +45,9 @@ def tradeoff(
         bool, typer.Option("--published", help="The paper's Table 5, too, in a figure of its own: it is of a V100.")
     ] = False,
     speed: WithSpeed = True, seconds: Seconds = 3.0, batch_size: BatchSize = None, amp: Amp = "",
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val", output: Output = "", device: Device = "auto",
-    as_json: AsJson = False,
+    *,
+    where: AnalysisOptions,
+    saved: ReportOptions,
 ) -> None:  # fmt: skip
     """Accuracy against throughput, for any models.
 
@@ -60,11 +69,9 @@ def tradeoff(
     Example: deitkit analyze tradeoff runs/quickstart/teacher runs/quickstart/twin runs/quickstart/student_32
     """
     timing = Timing(seconds, batch_size, amp) if speed else None
-    report = tradeoff_of(
-        models, x=x, published=published, timing=timing, dataset=dataset, data=data, split=split, device=device
-    )
+    report = tradeoff_of(models, x=x, published=published, timing=timing, **vars(where))
     folder = first_run([Reference.parse(word) for word in models]).folder
-    show(report, Path(output) if output else folder / "reports", as_json=as_json)
+    show(report, Path(saved.output) if saved.output else folder / "reports", as_json=saved.as_json)
 
 
 def tradeoff_of(

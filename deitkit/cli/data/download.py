@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +10,14 @@ import typer
 
 from deitkit.catalog import DATASETS
 from deitkit.cli import render
+from deitkit.cli.options import AsJson
+from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
     from deitkit.data.download.hosts import Plan
     from deitkit.recipe.schema import Data
 
-SECONDS_BETWEEN_LINES = 10.0
 CHECK = "`deitkit data info {name} --data {root}` then says what was found"
 
 
@@ -31,7 +30,7 @@ def download(
     keep_archives: Annotated[
         bool, typer.Option("--keep-archives", help="Keep archives once they are unpacked.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download a data set, or say step by step how to get it where no public host serves it.
 
@@ -80,7 +79,7 @@ def fetch_all(plan: Plan, root: Path, *, name: str, data: str, mirror: str, keep
     from deitkit.data.download.receive import receive
 
     render.say(f"{DATASETS[name].title} -> {root}; terms: {DATASETS[name].terms}")
-    watch = progress()
+    watch = Progress(of_bytes=True)
     try:
         receive(plan, root, mirror=mirror, keep_archives=keep_archives, progress=watch)
     except KeyboardInterrupt:
@@ -146,75 +145,3 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
     for note in (*report.get("notes", ()), *report.get("steps", ())):
         render.say(f"  {note}")
     render.say(f"next: {report['next']}")
-
-
-def progress() -> PlainProgress | Bars:
-    """Bars on a terminal, plain lines elsewhere."""
-    return Bars() if sys.stderr.isatty() else PlainProgress()
-
-
-class PlainProgress:
-    """A line when something begins and one now and then, for pipes, files and CI."""
-
-    def begin(self, title: str, *, total: int | None, done: int = 0) -> None:
-        self.title, self.total, self.done = title, total, done
-        self.told = time.monotonic()
-        render.say(f"  {title}" + (f" from {size(done)} on" if done else "") + (f", {size(total)}" if total else ""))
-
-    def advance(self, count: int) -> None:
-        self.done += count
-        if time.monotonic() - self.told >= SECONDS_BETWEEN_LINES:
-            self.told = time.monotonic()
-            share = f" of {size(self.total)}, {self.done / self.total:.0%}" if self.total else ""
-            render.say(f"  {self.title}: {size(self.done)}{share}")
-
-    def say(self, text: str) -> None:
-        render.say(f"  {text}")
-
-    def stop(self) -> None:
-        """Nothing to take down."""
-
-
-class Bars:
-    """A bar with speed and ETA for what is under way."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )  # fmt: skip
-
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), DownloadColumn(),
-            TransferSpeedColumn(), TextColumn("ETA"), TimeRemainingColumn(), console=Console(stderr=True),
-        )  # fmt: skip
-        self.tasks: dict[str, Any] = {}
-
-    def begin(self, title: str, *, total: int | None, done: int = 0) -> None:
-        self.bar.start()
-        if title not in self.tasks:
-            self.tasks[title] = self.bar.add_task(title, total=total)
-        self.task = self.tasks[title]
-        self.bar.reset(self.task, total=total, completed=done)
-
-    def advance(self, count: int) -> None:
-        self.bar.advance(self.task, count)
-
-    def say(self, text: str) -> None:
-        self.bar.console.print(text, markup=False, highlight=False)
-
-    def stop(self) -> None:
-        self.bar.stop()
-
-
-def size(count: int) -> str:
-    """Bytes as people say them: 170.5 MB."""
-    number, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
-    while number >= 1000 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f"{number:.1f} {units[0]}" if units[0] != "bytes" else f"{count} bytes"

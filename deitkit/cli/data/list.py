@@ -9,17 +9,12 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.data.shared import (
-    AsJson,
-    DataPath,
-    Name,
-    Set,
-    ValFraction,
-    Workers,
     data_of,
     data_values,
     open_splits,
     spread_of,
 )
+from deitkit.cli.options import AsJson, DataPath, NameOrPath, Set, ValFraction, Workers
 
 if TYPE_CHECKING:
     from deitkit.data.check.statistics import Bar
@@ -67,7 +62,7 @@ def known_facts(name: str, data: Data) -> dict[str, Any]:
 
 
 def info(
-    name: Name, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
+    name: NameOrPath, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
     classes: Annotated[bool, typer.Option("--classes", help="Count the images of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -147,7 +142,7 @@ def print_found(facts: dict[str, Any], *, every_class: bool) -> None:
 
 
 def stats(
-    name: Name, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
+    name: NameOrPath, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many images, spread evenly.")] = None,
     workers: Workers = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -157,16 +152,17 @@ def stats(
 
     Example: deitkit data stats digits
     """
-    from deitkit.cli.progress import counting
+    from deitkit.cli.progress import Progress
     from deitkit.data.check.statistics import aspect_histogram, measure, size_histogram, spread
     from deitkit.data.open import open_source
     from deitkit.data.views.augment import Reading
 
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     source = open_source(settings, "train")
-    with counting(f"measuring {name}", len(spread(len(source), limit))) as progress:
+    with Progress() as progress:
+        progress.begin(f"measuring {name}", total=len(spread(len(source), limit)))
         found = measure(
-            source, limit=limit, reading=Reading.of(settings), progress=progress,
+            source, limit=limit, reading=Reading.of(settings), progress=progress.advance,
             workers=(os.cpu_count() or 1) if workers is None else workers,
         )  # fmt: skip
     if found.unreadable:

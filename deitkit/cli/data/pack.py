@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.options import AsJson, DataPath, NameOrPath, Overwrite, ValFraction, output_option
+from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
     from deitkit.data.pack.pack import PackResult
-    from deitkit.data.pack.shard_writer import Progress
     from deitkit.recipe.schema import Data
 
 MEGABYTE = 10**6
@@ -26,22 +24,18 @@ SPLITS = ("train", "val", "both")
 
 
 def pack(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A data set's name, or the path of images.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The folder of the shards [default: packed/NAME].")
-    ] = "",
-    data: Annotated[str, typer.Option("--data", help="Where the named data set lies.")] = "",
+    source: NameOrPath,
+    output: Annotated[str, output_option("The folder of the shards [default: packed/NAME].")] = "",
+    data: DataPath = "",
     split: Annotated[str, typer.Option("--split", help="train, val or both [default: both].")] = "",
-    val_fraction: Annotated[
-        float | None, typer.Option("--val-fraction", help="Hold out this part of data without a val split.")
-    ] = None,
+    val_fraction: ValFraction = None,
     shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="Megabytes of a shard.")] = 256,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another pack that is there.")] = False,
+    overwrite: Overwrite = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every image back and compare it.")] = False,
     reindex: Annotated[
         bool, typer.Option("--reindex", help="SOURCE is a pack: compare its shards' bytes and renew its index.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Pack a data set into tar shards that are faster to read.
 
@@ -55,13 +49,13 @@ def pack(
 
     began = time.perf_counter()
     if reindex:
-        with progress_bar(source) as progress:
+        with Progress() as progress:
             result = renew_index(Path(source), progress=progress)
     else:
         settings = settings_of(source, data=data, val_fraction=val_fraction)
         sources = open_splits(settings, split)
         folder = Path(output or f"packed/{Path(source).resolve().name if settings.path else source}")
-        with progress_bar(str(folder)) as progress:
+        with Progress() as progress:
             result = pack_sources(
                 sources, folder, data=settings, shard_bytes=shard_mb * MEGABYTE, overwrite=overwrite, verify=verify,
                 progress=progress,
@@ -96,41 +90,6 @@ def open_splits(settings: Data, split: str) -> list[Source]:
             raise
         remedy = f"{error.remedy}; `--split train` packs the training images alone"
         raise DeitkitError(error.what, value=error.value, remedy=remedy, problems=error.problems) from error
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere a line for each tenth of each split."""
-    if not sys.stderr.isatty():
-        yield _PlainProgress(title)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
-        tasks = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
-        yield tell
-
-
-class _PlainProgress:
-    """For pipes, files and CI."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.tenths: dict[str, int] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        tenth = 10 * done // total
-        if tenth > self.tenths.get(what, 0):
-            self.tenths[what] = tenth
-            render.say(f"{self.title}: {what} {done:,}/{total:,}")
 
 
 def show(result: PackResult, *, seconds: float, as_json: bool) -> None:

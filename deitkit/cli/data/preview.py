@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.data.shared import AsJson, DataPath, Name, ValFraction, data_of, short_name
+from deitkit.cli.data.shared import data_of, short_name
+from deitkit.cli.options import (
+    AsJson,
+    ChosenRecipe,
+    DataPath,
+    NameOrPath,
+    Overwrite,
+    Seed,
+    Set,
+    ValFraction,
+    output_option,
+)
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -21,16 +32,14 @@ VIEWS, COLUMNS = 6, 8
 
 
 def preview(
-    name: Name, data: DataPath = "", val_fraction: ValFraction = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="The .png file [default: preview-NAME-KIND.png].")] = "",
+    name: NameOrPath, data: DataPath = "", val_fraction: ValFraction = None,
+    output: Annotated[str, output_option("The .png file [default: preview-NAME-KIND.png].")] = "",
     kind: Annotated[str, typer.Option("--kind", help="images, views or mixes.")] = "images",
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Whose views [default: finetune's choice].")] = "",
-    sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override the recipe.")] = None,
+    recipe: ChosenRecipe = "", sets: Set = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="How many images, or mix groups.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The run's seed.")] = 0,
+    seed: Seed = 0,
     epoch: Annotated[int, typer.Option("--epoch", min=0, help="The run's epoch.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
-    as_json: AsJson = False,
+    overwrite: Overwrite = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Draw a contact sheet: training images, their augmented views, or mix groups exactly as training sees them.
 
@@ -45,7 +54,7 @@ def preview(
     if target.exists() and not overwrite:
         raise DeitkitError(f"{target} exists", value=str(target), remedy="name another file, or --overwrite")
     settings = data_of(name, data=data, val_fraction=val_fraction)
-    source, used = images_and_recipe(settings, recipe, sets, seed=seed)
+    source, used = images_and_recipe(settings, recipe, sets, seed=seed or 0)
     title = f"{name}: {shown}, recipe {used.name}, seed {used.train.seed}, epoch {epoch}"
     content = draw(source, used, kind=shown, count=count or KINDS[shown], epoch=epoch, title=title)
     target.parent.mkdir(parents=True, exist_ok=True)

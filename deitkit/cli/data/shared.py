@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deitkit.errors import DeitkitError, did_you_mean
 
@@ -104,21 +102,3 @@ def spread_of(counts: list[int]) -> dict[str, float]:
     from statistics import median
 
     return {"min": min(counts), "median": median(counts), "max": max(counts)}
-
-
-Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A data set that deitkit knows, or your own images.")]
-
-
-DataPath = Annotated[str, typer.Option("--data", help="Where the images of a named data set are.")]
-
-
-ValFraction = Annotated[float | None, typer.Option("--val-fraction", help="Hold this part out where there is no val.")]
-
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe's value: data.KEY=VALUE.")]
-
-
-Workers = Annotated[int | None, typer.Option("--workers", "-j", min=0, help="Processes [default: all cores].")]
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

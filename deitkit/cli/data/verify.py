@@ -14,19 +14,14 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.data.shared import (
-    AsJson,
-    DataPath,
-    Name,
-    Set,
-    ValFraction,
-    Workers,
     data_of,
     data_values,
     open_splits,
     short_name,
     spread_of,
 )
-from deitkit.cli.progress import counting
+from deitkit.cli.options import AsJson, DataPath, NameOrPath, Set, ValFraction, Workers, output_option
+from deitkit.cli.progress import Progress
 
 if TYPE_CHECKING:
     from deitkit.data.check.verify import Copy, Finding, Verification
@@ -35,8 +30,8 @@ LISTED = 10  # of each kind on the terminal; a report lists all
 
 
 def verify(
-    name: Name, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="A folder for the report, as JSON and CSV.")] = "",
+    name: NameOrPath, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
+    output: Annotated[str, output_option("A folder for the report, as JSON and CSV.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Odd images and duplicates are not clean either.")] = False,
     workers: Workers = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -52,9 +47,10 @@ def verify(
 
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     opened = open_splits(settings)
-    with counting(f"verifying {name}", sum(map(len, opened.sources.values()))) as progress:
+    with Progress() as progress:
+        progress.begin(f"verifying {name}", total=sum(map(len, opened.sources.values())))
         found = verify_splits(
-            opened.sources, reading=Reading.of(settings), problems=opened.problems, progress=progress,
+            opened.sources, reading=Reading.of(settings), problems=opened.problems, progress=progress.advance,
             workers=(os.cpu_count() or 1) if workers is None else workers,
         )  # fmt: skip
     facts = report(found, name=name, strict=strict)

@@ -21,7 +21,6 @@ from PIL import Image
 
 from deitkit.catalog import DATASETS
 from deitkit.cli.app import run
-from deitkit.cli.data import download as verb
 from deitkit.data.download import part
 from deitkit.data.download.hosts import HOSTS, Plan
 from tests.data.web import Host
@@ -234,23 +233,3 @@ def test_a_killed_process_is_continued_by_the_next(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, row.url, row.checksum, str(tmp_path)], check=True)
         assert (tmp_path / "big").read_bytes() == content
         assert host.ranges_asked[-1] == "bytes=1000000-"
-
-
-def test_bars_on_a_terminal_know_lengths_and_unknown_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = verb.Bars()
-    bars.begin("downloading a", total=100, done=50)
-    bars.advance(50)
-    bars.begin("downloading b", total=None)
-    bars.advance(10)
-    bars.say("[it] is cut")
-    bars.begin("downloading b", total=20, done=10)
-    bars.stop()
-    assert "[it] is cut" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (170_498_071, "170.5 MB"), (120 * 10**9, "120.0 GB")],
-)
-def test_sizes_are_said_as_people_do(count: int, text: str) -> None:
-    assert verb.size(count) == text

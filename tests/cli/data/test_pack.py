@@ -46,7 +46,7 @@ def test_the_example_packs_the_digits(call: Call, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     out, err = call("digits", "-o", "packed/digits")
     assert "1437" in out and "every size checked" in out
-    assert "train packed 1,437/1,437" in err
+    assert "train packed: 1,437" in err
     assert err.endswith("next: deitkit finetune --dataset folder --data packed/digits\n")
     source = SHARDS.open(Path("packed/digits"), Data(dataset="folder"), "val")
     assert source.fingerprint == open_source(Data(dataset="digits"), "val").fingerprint

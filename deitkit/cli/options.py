@@ -1,0 +1,143 @@
+"""The options that several verbs take, each defined once: its words, its bounds and its help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+MOST_WORKERS = 1024  # processes: more than any machine feeds
+
+# What is trained or looked at
+
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
+ChosenRecipe = Annotated[
+    str,
+    typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file [default: chosen for the images]."),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
+TeacherRef = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="REFERENCE",
+        help="A run, a model folder, timm:NAME, an .onnx file, or 'file.py:function?weights=PATH', whose code is run. "
+        "Several are a mixture.",
+    ),
+]
+From = Annotated[
+    str, typer.Option("--from", help="Start weights: a run, a model folder, timm:NAME, hf-hub:NAME or a file.")
+]
+TapeRef = Annotated[
+    str, typer.Option("--tape", help="A teacher's recorded answers (deitkit tape record), in place of the teacher.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
+]
+ModelRef = Annotated[str, typer.Option("--model", "-m", help="A run or a model folder.")]
+Classifiers = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
+]
+
+# Images
+
+Dataset = Annotated[
+    str, typer.Option("--dataset", help="A data set that deitkit knows, folder, or hf:NAME [default: the recipe's].")
+]
+DataPath = Annotated[str, typer.Option("--data", help="Where the images are.")]
+NameOrPath = Annotated[
+    str, typer.Argument(metavar="NAME|PATH", help="A data set that deitkit knows, or the path of your own images.")
+]
+Split = Annotated[str, typer.Option("--split", help="train or val.")]
+ValFraction = Annotated[
+    float | None, typer.Option("--val-fraction", help="Share of images held out, where there is no val split.")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
+Sizes = Annotated[
+    str, typer.Option("--sizes", help="Pixels: 160,224,384 or 224x160,... [default: Table 10's, scaled].")
+]
+Mode = Annotated[str, typer.Option("--mode", help="bicubic, bilinear, nearest or bicubic-antialias.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many images, evenly from the whole split.")
+]
+WithAccuracy = Annotated[bool, typer.Option("--accuracy/--no-accuracy", help="Classify images at each size.")]
+
+# How it runs
+
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Length of the run.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-j", min=0, max=MOST_WORKERS, help="Processes that decode and augment.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Images at once [default: what suits the device].")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+WithSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Measure images per second and memory.")]
+Seconds = Annotated[float, typer.Option("--seconds", min=0.05, help="How long each is timed.")]
+Amp = Annotated[str, typer.Option("--amp", help="Time it in bf16 or fp16 [default: fp32, as accuracy is measured].")]
+
+# What comes out
+
+Output = Annotated[str, typer.Option("--output", "-o", help="The run's folder [default: runs/RECIPE].")]
+ReportFolder = Annotated[
+    str, typer.Option("--output", "-o", help="Folder of the report [default: reports/ of the run].")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def output_option(words: str) -> Any:
+    """`--output, -o` of a verb that writes something of its own, which `words` name with its default."""
+    return typer.Option("--output", "-o", help=words)
+
+
+# Groups: a verb that has a parameter of such a class takes each of its fields as an option
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """On which images classifiers are looked at, and where it is computed."""
+
+    dataset: Dataset = ""
+    data: DataPath = ""
+    split: Split = "val"
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Where a report goes."""
+
+    output: ReportFolder = ""
+    as_json: AsJson = False
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb as typer wants it: the fields of each group as parameters, in the group's place."""
+    signature = inspect.signature(verb, eval_str=True)
+    groups: dict[str, Any] = {
+        name: each.annotation for name, each in signature.parameters.items() if is_dataclass(each.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        inside = inspect.signature(groups[name], eval_str=True).parameters.values() if name in groups else [parameter]
+        parameters += (each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in inside)
+
+    @wraps(verb)
+    def flat(**values: Any) -> None:
+        made = {
+            name: group(**{each.name: values.pop(each.name) for each in fields(group)})
+            for name, group in groups.items()
+        }
+        verb(**values, **made)
+
+    flat.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {each.name: each.annotation for each in parameters}
+    return flat
