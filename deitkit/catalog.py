@@ -86,6 +86,35 @@ DATASETS: dict[str, DatasetInfo] = {
     ),
 }  # fmt: skip
 
+# Other names that people give them, in lower case and without what is no letter or digit.
+DATASET_ALIASES: dict[str, str] = {
+    "imagenet1k": "imagenet", "in1k": "imagenet", "imagenet2012": "imagenet", "ilsvrc2012": "imagenet",
+    "ilsvrc": "imagenet", "imagenetv2": "imagenet_v2", "inv2": "imagenet_v2", "imagenetreal": "imagenet_real",
+    "real": "imagenet_real", "flowers": "flowers102", "oxfordflowers": "flowers102", "oxfordflowers102": "flowers102",
+    "oxford102flowers": "flowers102", "stanfordcars": "cars", "cars196": "cars", "inat2018": "inat18",
+    "inaturalist18": "inat18", "inaturalist2018": "inat18", "inat2019": "inat19", "inaturalist19": "inat19",
+    "inaturalist2019": "inat19", "handwrittendigits": "digits",
+}  # fmt: skip
+AMBIGUOUS_DATASETS: dict[str, tuple[str, ...]] = {
+    "inat": ("inat18", "inat19"), "inaturalist": ("inat18", "inat19"), "cifar": ("cifar10", "cifar100"),
+}  # fmt: skip
+
+
+def dataset_named(name: str) -> str:
+    """The catalog's name of a data set that is called by another: `CIFAR-10` -> `cifar10`; any other as it is.
+
+    Raises:
+        ValueError: several are called so (`inat`).
+    """
+    if name in DATASETS or name == "folder" or ":" in name:
+        return name
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
+    if plain in AMBIGUOUS_DATASETS:
+        raise ValueError(f"{name!r} is several data sets: {' or '.join(AMBIGUOUS_DATASETS[plain])}?")
+    own = {"".join(letter for letter in known if letter.isalnum()): known for known in (*DATASETS, "folder")}
+    return own.get(plain) or DATASET_ALIASES.get(plain, name)
+
+
 # Table 4: rate of different decisions between classifiers on ImageNet's validation images.
 TABLE4_CLASSIFIERS = ("groundtruth", "convnet", "deit", "class", "distillation", "class+distillation")
 TABLE4_MATRIX = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -137,24 +138,35 @@ def _switched_off(values: Mapping[str, Any], key: str) -> bool:
     return bool(dot) and values.get(table) is False
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A recipe as its files have it, parents merged in, each value with its origin: not validated yet."""
+
+    name: str
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+
+def read_recipe(name: str) -> Draft:
+    """The files of a recipe, each read once.
+
+    Raises:
+        DeitkitError: nothing of that name, or a file is no TOML.
+    """
+    path = find_recipe(name)
+    values, origins = read_layers(path)
+    values.pop("name", None)
+    origins.pop("name", None)
+    return Draft(recipe_label(path), values, origins)
+
+
 def load_recipe(name: str, overrides: Mapping[str, Any] | None = None, *, origin: str = "--set") -> Recipe:
     """Read, extend, override (dotted key -> value) and validate a recipe.
 
     Raises:
         DeitkitError: naming *all* unknown keys, wrong values and contradictions at once.
     """
-    path = find_recipe(name)
-    values, origins = read_layers(path)
-    values.pop("name", None)
-    origins.pop("name", None)
-    return override(_Raw(recipe_label(path), values, origins), overrides or {}, origin=origin)
-
-
-class _Raw:
-    """Values that are not validated yet."""
-
-    def __init__(self, name: str, values: dict[str, Any], origins: dict[str, str]) -> None:
-        self.name, self.values, self.origins = name, values, origins
+    return override(read_recipe(name), overrides or {}, origin=origin)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -168,7 +180,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def override(recipe: Recipe | _Raw, overrides: Mapping[str, Any], *, origin: str = "--set") -> Recipe:
+def override(recipe: Recipe | Draft, overrides: Mapping[str, Any], *, origin: str = "--set") -> Recipe:
     """A recipe with dotted keys replaced, validated as a whole."""
     if isinstance(recipe, Recipe):
         values = recipe.model_dump(mode="json", exclude={"name"})
@@ -216,12 +228,25 @@ def _explain(problem: Any) -> str:
     parts = [str(part) for part in problem["loc"] if str(part) not in _UNION_TAGS]
     key = ".".join(parts[:2]) if parts[:2] != ["model", "options"] else ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        known = all_keys() if "." in key else [k for k in Recipe.model_fields if k not in ("name", "origins")]
-        return f"{key}: unknown key.{did_you_mean(key, known)}"
+        return f"{key}: unknown key.{_meant(key)}"
     if problem["type"] == "missing":
         return f"{key}: is missing"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{key}: {message} (got {problem['input']!r})"
+
+
+def _meant(key: str) -> str:
+    """` Did you mean X?` for an unknown key; one without its table (`lr`) is looked for in all tables."""
+    if "." in key:
+        return did_you_mean(key, all_keys())
+    tables = [name for name in Recipe.model_fields if name not in ("name", "origins")]
+    found = [known for known in all_keys() if known.partition(".")[2] == key]
+    if found:
+        return f" Did you mean {' or '.join(found)}?"
+    hint = did_you_mean(key, [*tables, *(known.partition(".")[2] for known in all_keys())])
+    near = hint.removeprefix(" Did you mean ").removesuffix("?")
+    return _meant(near) if near and near not in tables else hint
 
 
 _UNION_TAGS = {"int", "float", "tuple[int, int]", "constrained-int", "constrained-float", "literal['lr']", "str"}

@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from deitkit.catalog import DATASETS, IMAGENET_MEAN, IMAGENET_STD, MODELS
+from deitkit.catalog import DATASETS, IMAGENET_MEAN, IMAGENET_STD, MODELS, dataset_named
 from deitkit.errors import did_you_mean
 
-Pair = Annotated[tuple[float, float], Field(strict=False)]
-Triple = Annotated[tuple[float, float, float], Field(strict=False)]
-Size = Annotated[tuple[int, int], Field(strict=False)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # pixels: above, one view alone takes a gigabyte
+Pair = Annotated[tuple[float, float], Field(strict=False)]
+Betas = Annotated[tuple[BelowOne, BelowOne], Field(strict=False)]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+Size = Annotated[tuple[Side, Side], Field(strict=False)]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 
 DEFAULT_ORIGIN = "deitkit default"
@@ -31,9 +35,9 @@ RESUME_MAY_CHANGE = (
 
 
 class Table(BaseModel):
-    """One table of a recipe: unknown keys fail, types are strict, `false` means off."""
+    """One table of a recipe: unknown keys fail, types are strict, numbers are finite, `false` means off."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -53,9 +57,9 @@ class Model(Table):
 
     name: str
     distilled: bool = False
-    image_size: Annotated[int, Field(ge=1)] | Size | None = None
-    drop_path: Fraction = 0.1
-    dropout: Fraction = 0.0
+    image_size: Side | Size | None = None
+    drop_path: BelowOne = 0.1
+    dropout: BelowOne = 0.0
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -100,8 +104,8 @@ class Teacher(Table):
     chunk: Count = 1
     classes: str | list[str] | None = None
     mean: Triple | None = None
-    std: Triple | None = None
-    image_size: Annotated[int, Field(ge=1)] | Size | None = None
+    std: Deviations | None = None
+    image_size: Side | Size | None = None
     channels: Literal["rgb", "bgr"] | None = None
     input: Literal["0..1", "0..255"] | None = None
     output: str | None = None
@@ -130,11 +134,11 @@ class Loss(Table):
 class Data(Table):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
-    `dataset` is a row of the catalog, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet file. `category` is
+    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet file. `category` is
     iNaturalist's level of classes. A table's columns are found by their usual names unless they are given.
     """
 
-    dataset: str = "imagenet"
+    dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"
     path: str | None = None
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -148,7 +152,7 @@ class Data(Table):
     # Pillow warns above the default and refuses above the upper bound.
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485
     mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
+    std: Deviations = IMAGENET_STD
     crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
@@ -190,9 +194,9 @@ class Optim(Table):
     lr: Positive = 5e-4
     lr_scaling: Literal["batch/512", "none"] = "batch/512"
     weight_decay: NonNegative = 0.05
-    betas: Pair = (0.9, 0.999)
+    betas: Betas = (0.9, 0.999)
     eps: Positive = 1e-8
-    momentum: Fraction = 0.9
+    momentum: BelowOne = 0.9
     clip_grad: Positive | None = None
 
 
@@ -315,6 +319,7 @@ def contradictions(recipe: Recipe) -> list[str]:
             f"{recipe.train.epochs}: shorten it"
         )
     found += _token_contradictions(recipe)
+    found += _size_contradictions(recipe.model)
     if recipe.model.name.partition(":")[0] != "timm" and recipe.model.name not in MODELS:
         found.append(
             f"model.name {recipe.model.name!r} is unknown.{did_you_mean(recipe.model.name, MODELS)} "
@@ -349,6 +354,18 @@ def _token_contradictions(recipe: Recipe) -> list[str]:
     return []
 
 
+def _size_contradictions(model: Model) -> list[str]:
+    """An image smaller than one patch has no patches."""
+    variant = MODELS.get(model.name)
+    patch = model.options.get("patch_size", variant.patch_size if variant else None)
+    if variant is None or not isinstance(patch, int) or min(model.size) >= patch:
+        return []
+    return [
+        f"model.image_size {model.size[0]}x{model.size[1]} px is smaller than one patch of {patch} px: at least "
+        f"--image-size {patch}"
+    ]
+
+
 def _stream_contradictions(recipe: Recipe) -> list[str]:
     stream, group = recipe.stream, recipe.stream.mix_group
     found = []
@@ -369,4 +386,6 @@ def _stream_contradictions(recipe: Recipe) -> list[str]:
         low, high = getattr(recipe.augment, key)
         if not 0 < low <= high:
             found.append(f"augment.{key} [{low:g}, {high:g}]: expected 0 < first <= second")
+    if recipe.augment.crop_scale[1] > 1:
+        found.append(f"augment.crop_scale ends at {recipe.augment.crop_scale[1]:g}: 1 is the whole image")
     return found
