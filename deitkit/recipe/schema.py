@@ -134,8 +134,9 @@ class Loss(Table):
 class Data(Table):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
-    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet file. `category` is
-    iNaturalist's level of classes. A table's columns are found by their usual names unless they are given.
+    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet
+    file. `category` is iNaturalist's level of classes. A table's columns are found by their usual names unless they
+    are given.
     """
 
     dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"

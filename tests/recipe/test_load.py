@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,3 +295,66 @@ def test_the_last_part_of_a_name_is_enough_where_only_one_recipe_has_it() -> Non
     with pytest.raises(DeitkitError, match="several recipes are called 'deit_tiny'") as caught:
         find_recipe("deit_tiny")
     assert caught.value.choices == ("distill/deit_tiny", "pretrain/deit_tiny")
+
+
+# Numbers that make no sense, and names that people use
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.crop_ratio", 0.0), ("data.crop_ratio", float("nan")), ("data.crop_ratio", float("inf")),
+        ("data.crop_ratio", 2.0), ("data.std", [0.2, -0.1, 0.2]), ("data.std", [0.0, 0.1, 0.2]),
+        ("data.mean", [float("nan"), 0.0, 0.0]), ("optim.betas", [0.9, 1.0]), ("optim.betas", [-0.1, 0.9]),
+        ("optim.momentum", 1.0), ("optim.lr", float("inf")), ("optim.lr", 0.0), ("optim.weight_decay", -1.0),
+        ("model.drop_path", 1.0), ("model.image_size", 0), ("model.image_size", 100_000),
+        ("model.image_size", [224, 10**30]), ("stream.batch_size", 0), ("stream.batch_size", 10**30),
+        ("train.epochs", 0), ("train.epochs", 10**30), ("augment.crop_scale", [0.1, float("inf")]),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused_by_its_key(key: str, value: Any) -> None:
+    with pytest.raises(DeitkitError) as caught:
+        load_recipe("pretrain/deit_tiny", {key: value})
+    assert all(problem.startswith(f"{key}: ") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("augment.crop_scale", [0.1, 1.5], "1 is the whole image"),
+        ("augment.crop_scale", [0.0, 1.0], "expected 0 < first"),
+        ("model.image_size", 3, "smaller than one patch of 16 px"),
+        ("data.dataset", "inaturalist", "inat18 or inat19"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_would_do(key: str, value: Any, words: str) -> None:
+    with pytest.raises(DeitkitError) as caught:
+        load_recipe("pretrain/deit_tiny", {key: value})
+    assert words in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("lr", "optim.lr"), ("lrr", "optim.lr"), ("batch_size", "stream.batch_size"), ("epoch", "train.epochs"),
+        ("weight_decay", "optim.weight_decay"), ("mean", "teacher.mean or data.mean"), ("optim.lrr", "optim.lr"),
+        ("optimm", "optim"),
+    ],
+)  # fmt: skip
+def test_a_key_without_its_table_is_found_in_all_tables(key: str, meant: str) -> None:
+    with pytest.raises(DeitkitError) as caught:
+        load_recipe("pretrain/deit_tiny", {key: 1})
+    assert caught.value.problems == (f"{key}: unknown key. Did you mean {meant}?",)
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("flowers", "flowers102"), ("Flowers102", "flowers102"), ("stanford_cars", "cars"), ("Cars", "cars"),
+        ("CIFAR-10", "cifar10"), ("cifar_100", "cifar100"), ("inat2018", "inat18"), ("iNaturalist2018", "inat18"),
+        ("inat_2019", "inat19"), ("ImageNet-1k", "imagenet"), ("imagenet-v2", "imagenet_v2"), ("digits", "digits"),
+        ("hf:Beans", "hf:Beans"), ("FOLDER", "folder"),
+    ],
+)  # fmt: skip
+def test_a_data_set_is_known_by_its_other_names(called: str, name: str) -> None:
+    assert load_recipe("pretrain/deit_tiny", {"data.dataset": called}).data.dataset == name
