@@ -154,7 +154,7 @@ def all_verbs() -> list[tuple[str, ...]]:
     ids=["import", "errors", "help", "version"],
 )
 def test_plain_import_and_help_load_neither_the_heavy_modules_nor_pydantic(code: str) -> None:
-    assert not loaded_after(code) & {*HEAVY, "pydantic", "numpy", "rich"}
+    assert not loaded_after(code) & {*HEAVY, "pydantic", "numpy"}
 
 
 @pytest.mark.parametrize("words", [(), ("recipes",), ("analyze", "--help")], ids=" ".join)

@@ -6,6 +6,7 @@ the reader of a pipe went away.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
@@ -20,6 +21,7 @@ from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
 
 BROKEN_PIPE = 128 + 13
+EXAMPLE = "Example: "
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -42,10 +44,26 @@ VERBS: dict[str, Verb | Group] = {
     "quickstart": Verb("deitkit.cli.quickstart", "quickstart", "See the whole method work on real images, in minutes."),
     "pretrain": Verb("deitkit.cli.train", "pretrain", "Train a model from random weights."),
     "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
-    "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
-    "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
+    "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
+    "teacher": Group(
+        "Know beforehand whether a teacher helps.",
+        {"check": Verb("deitkit.cli.teacher", "check", "Check whether a classifier is fit to teach.")},
+    ),
+    "tape": Group(
+        "Record a teacher's answers once, for every student.",
+        {
+            "record": Verb(
+                "deitkit.cli.tape", "record", "Record a teacher's answers for every view of a recipe's stream."
+            ),
+            "show": Verb("deitkit.cli.tape", "show", "Show what a tape holds."),
+            "merge": Verb(
+                "deitkit.cli.tape", "merge", "Join tapes of the same recipe and teacher that were recorded apart."
+            ),
+        },
+    ),
     "predict": Verb("deitkit.cli.predict", "predict", "Classify images."),
+    "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
     "analyze": Group(
         "Understand what was learned.",
         {
@@ -98,22 +116,6 @@ VERBS: dict[str, Verb | Group] = {
             "pack": Verb("deitkit.cli.data.pack", "pack", "Pack a data set into tar shards that are faster to read."),
         },
     ),
-    "teacher": Group(
-        "Know beforehand whether a teacher helps.",
-        {"check": Verb("deitkit.cli.teacher", "check", "Check whether a classifier is fit to teach.")},
-    ),
-    "tape": Group(
-        "Record a teacher's answers once, for every student.",
-        {
-            "record": Verb(
-                "deitkit.cli.tape", "record", "Record a teacher's answers for every view of a recipe's stream."
-            ),
-            "show": Verb("deitkit.cli.tape", "show", "Show what a tape holds."),
-            "merge": Verb(
-                "deitkit.cli.tape", "merge", "Join tapes of the same recipe and teacher that were recorded apart."
-            ),
-        },
-    ),
     "recipes": Group(
         "List, show, compare, copy and check recipes.",
         {
@@ -133,6 +135,14 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
 }
+# How `deitkit --help` groups them; a verb that is not named stands under Manage.
+PANELS = {
+    "Start": ("quickstart",),
+    "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
+    "Use": ("predict", "evaluate"),
+    "Understand": ("analyze", "report", "explore"),
+    "Manage": ("data", "recipes", "runs"),
+}
 WIZARD = Verb("deitkit.cli.wizard", "wizard", "Asks what you have and want, writes a recipe and runs it.")
 
 
@@ -143,18 +153,42 @@ class LazyGroup(TyperGroup):
         self.table = table
         self.commands = {name: _stub(name, row) for name, row in table.items()}
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A group without a verb shows its verbs: as talk, because nothing was asked for."""
+        if not args and self.table is not VERBS and not ctx.resilient_parsing:
+            with contextlib.redirect_stdout(sys.stderr):
+                typer.echo(ctx.get_help())
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         row = self.table.get(name or "")
         return name, _load(name or "", row) if isinstance(row, Verb) else command, rest
 
 
+class HelpfulCommand(TyperCommand):
+    """A verb whose help ends with its examples, each on one line, so that it can be copied at any width."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        lines = (self.help or "").splitlines()
+        examples = [line.removeprefix(EXAMPLE) for line in lines if line.startswith(EXAMPLE)]
+        self.help = "\n".join(line for line in lines if not line.startswith(EXAMPLE)).strip()
+        super().format_help(ctx, formatter)
+        if examples:
+            typer.echo("Examples:" if examples[1:] else "Example:")
+            typer.echo("".join(f"  {example}\n" for example in examples))
+
+
 def _stub(name: str, row: Verb | Group) -> TyperCommand | TyperGroup:
     """What stands in a list of commands: a verb's name and help, or a whole group."""
+    panel = next((panel for panel, names in PANELS.items() if VERBS.get(name) is row and name in names), None)
     if isinstance(row, Verb):
-        return TyperCommand(name, help=row.help, short_help=row.help, rich_markup_mode=None)
+        return TyperCommand(
+            name, help=row.help, short_help=row.help, rich_markup_mode="rich", rich_help_panel=panel
+        )  # fmt: skip
     group = LazyGroup(
-        name=name, help=row.help, no_args_is_help=True, rich_markup_mode=None, context_settings=dict(SETTINGS)
+        name=name, help=row.help, rich_markup_mode="rich", rich_help_panel=panel, context_settings=dict(SETTINGS)
     )
     group.fill(row.verbs)
     return group
@@ -171,15 +205,19 @@ def _load(name: str, verb: Verb) -> Any:
     from deitkit.cli.options import spread
 
     function = function_of(verb)
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    words = _keep_example(inspect.getdoc(function) or "")
-    app.command(name, help=words, context_settings=dict(SETTINGS))(spread(function))
-    return typer.main.get_command(app)
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    text = _plain(inspect.getdoc(function) or "")
+    app.command(name, cls=HelpfulCommand, help=text, context_settings=dict(SETTINGS))(spread(function))
+    command = typer.main.get_command(app)
+    for parameter in command.params:  # `[default: ...]` is no markup
+        if help_text := getattr(parameter, "help", None):
+            parameter.help = _plain(help_text)  # type: ignore[attr-defined]
+    return command
 
 
-def _keep_example(text: str) -> str:
-    """The `Example:` line on one line, so that it can be copied: typer reads \\b as "do not wrap"."""
-    return text.replace("\n\nExample: ", "\n\n\b\nExample: ")
+def _plain(text: str) -> str:
+    """A help text in which a bracket is a bracket, not Rich's markup."""
+    return text.replace("[", "\\[")
 
 
 def _version(wanted: bool) -> None:
@@ -210,7 +248,7 @@ def _start(
 def build() -> LazyGroup:
     """The whole command, with no verb imported."""
     app = typer.Typer(
-        name="deitkit", cls=LazyGroup, rich_markup_mode=None, invoke_without_command=True, context_settings=SETTINGS
+        name="deitkit", cls=LazyGroup, rich_markup_mode="rich", invoke_without_command=True, context_settings=SETTINGS
     )
     app.callback()(_start)
     root = typer.main.get_command(app)
