@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
@@ -173,7 +174,8 @@ class HelpfulCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         lines = (self.help or "").splitlines()
         examples = [line.removeprefix(EXAMPLE) for line in lines if line.startswith(EXAMPLE)]
-        self.help = "\n".join(line for line in lines if not line.startswith(EXAMPLE)).strip()
+        text = "\n".join(line for line in lines if not line.startswith(EXAMPLE)).strip()
+        self.help = re.sub(r"(?<!\n)\n(?![\n ])", " ", text)  # a paragraph fills the terminal's width
         super().format_help(ctx, formatter)
         if examples:
             typer.echo("Examples:" if examples[1:] else "Example:")
@@ -202,16 +204,21 @@ def function_of(verb: Verb) -> Callable[..., None]:
 
 
 def _load(name: str, verb: Verb) -> Any:
+    from deitkit.cli.complete import attach, panel_of
     from deitkit.cli.options import spread
 
     function = function_of(verb)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     text = _plain(inspect.getdoc(function) or "")
     app.command(name, cls=HelpfulCommand, help=text, context_settings=dict(SETTINGS))(spread(function))
-    command = typer.main.get_command(app)
-    for parameter in command.params:  # `[default: ...]` is no markup
-        if help_text := getattr(parameter, "help", None):
-            parameter.help = _plain(help_text)  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(app)
+    for parameter in command.params:
+        parameter.help = _plain(parameter.help or "")  # `[default: ...]` is no markup
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""  # a flag takes no <bool>
+        if not isinstance(parameter, TyperArgument):
+            parameter.rich_help_panel = panel_of(parameter.name)
+    attach(command)
     return command
 
 

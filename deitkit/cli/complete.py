@@ -1,0 +1,186 @@
+"""What the shell offers for a value: recipes, data sets, runs and models, keys of --set, closed choices.
+
+A key is pressed and somebody waits, so nothing here imports pydantic or torch: recipes are found by their files and
+the schema is read as text. A test holds the keys that are read so against the schema itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+HEADS = ("class", "distillation", "fused")
+MOST_FOLDERS = 200  # in which runs are looked for: a folder of images may stand beside them
+Offer = tuple[str, str]  # a value, and what it is
+
+
+def attach(command: Any) -> None:
+    """Give each parameter of a verb what it may be completed to, by its name."""
+    for parameter in command.params:
+        if offers := OFFERS.get(parameter.name or ""):
+            parameter._custom_shell_complete = _completer(offers)
+
+
+def _completer(offers: Callable[[str], Iterator[Offer]]) -> Callable[[Any, Any, str], list[Any]]:
+    def complete(context: Any, parameter: Any, incomplete: str) -> list[Any]:
+        from typer._click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(value, help=words) for value, words in offers(incomplete) if value.startswith(incomplete)
+        ]
+
+    return complete
+
+
+def recipes(incomplete: str) -> Iterator[Offer]:
+    """The shipped recipes, each with its title; files are left to the shell."""
+    shipped = PACKAGE / "recipes" if (PACKAGE / "recipes").is_dir() else PACKAGE.parent / "recipes"
+    for path in sorted(shipped.glob("*/*.toml")):
+        name = path.relative_to(shipped).with_suffix("").as_posix()
+        if name.startswith(incomplete):
+            with open(path, encoding="utf-8") as file:
+                yield name, file.readline().lstrip("# ").strip()
+
+
+def datasets(incomplete: str) -> Iterator[Offer]:
+    from deitkit.catalog import DATASETS
+
+    yield from ((name, known.title) for name, known in DATASETS.items())
+    yield "folder", "images of your own"
+
+
+def runs(incomplete: str) -> Iterator[Offer]:
+    """Runs in ./runs, and in the folder that was begun."""
+    begun = incomplete.rpartition("/")[0]
+    for root in dict.fromkeys(["runs", begun] if begun else ["runs"]):
+        for pattern in ("*/recipe.toml", "*/*/recipe.toml"):
+            for path in sorted(Path(root).glob(pattern))[:MOST_FOLDERS]:
+                yield path.parent.as_posix(), "a run"
+
+
+def references(incomplete: str) -> Iterator[Offer]:
+    """Runs; behind RUN@ its checkpoints, behind RUN: its heads; published models that recipes name."""
+    place, sign = re.split(r"[@:]", incomplete)[0], re.search("[@:]", incomplete)
+    if sign and (Path(place) / "recipe.toml").is_file():
+        words = _checkpoints(Path(place)) if sign[0] == "@" else HEADS
+        yield from ((f"{place}{sign[0]}{word}", "") for word in words)
+        return
+    yield from runs(incomplete)
+    if incomplete.startswith(("t", "h")) or not incomplete:
+        yield from ((name, "published weights") for name in sorted(_published()))
+
+
+def _checkpoints(run: Path) -> Iterator[str]:
+    for path in sorted(run.glob("checkpoints/*/manifest.json")):
+        yield path.parent.name.removeprefix("step-").lstrip("0") or "0"
+    if (run / "model_ema").is_dir():
+        yield "ema"
+
+
+def _published() -> set[str]:
+    """Published models that are named in the shipped recipes."""
+    shipped = PACKAGE / "recipes" if (PACKAGE / "recipes").is_dir() else PACKAGE.parent / "recipes"
+    texts = (path.read_text(encoding="utf-8") for path in shipped.glob("*/*.toml"))
+    return {name for text in texts for name in re.findall(r'"((?:timm|hf-hub):[^"]+)"', text)}
+
+
+# Keys of a recipe
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a recipe: what it is, its default, and its values where they are closed."""
+
+    words: str
+    default: str
+    choices: tuple[str, ...] = ()
+
+
+@cache
+def recipe_keys() -> dict[str, Key]:
+    """Dotted key -> what is known of it, read off the schema's text."""
+    text = (PACKAGE / "recipe" / "schema.py").read_text(encoding="utf-8")
+    tables = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+    lines = text.splitlines()
+    keys = {}
+    for table in _fields(tables["Recipe"]):
+        name = re.match(r"\w+", ast.unparse(table.annotation))
+        if name and name[0] in tables:
+            for field in _fields(tables[name[0]]):
+                keys[f"{_name(table)}.{_name(field)}"] = _key(field, lines)
+    return keys
+
+
+def _fields(table: ast.ClassDef) -> list[ast.AnnAssign]:
+    return [node for node in table.body if isinstance(node, ast.AnnAssign)]
+
+
+def _name(field: ast.AnnAssign) -> str:
+    return ast.unparse(field.target)
+
+
+def _key(field: ast.AnnAssign, lines: list[str]) -> Key:
+    annotation = ast.unparse(field.annotation)
+    comment = lines[(field.end_lineno or field.lineno) - 1].partition("  # ")[2]
+    literal = re.search(r"Literal\[(.*?)\]", annotation)
+    choices = tuple(map(str, ast.literal_eval(f"({literal[1]},)"))) if literal else ()
+    choices = ("true", "false") if annotation == "bool" else choices
+    default = ast.unparse(field.value) if field.value is not None else "no default"
+    return Key(comment, default, choices)
+
+
+def settings(incomplete: str) -> Iterator[Offer]:
+    """KEY= for each key of a recipe; behind it, its values where they are closed."""
+    name, is_set, _ = incomplete.partition("=")
+    keys = recipe_keys()
+    if is_set:
+        choices = keys[name].choices if name in keys else ()
+        yield from ((f"{name}={choice}", "") for choice in choices)
+        return
+    for key, known in keys.items():
+        yield f"{key}=", f"{known.words or 'default'} [{known.default}]"
+
+
+def _closed(*choices: str) -> Callable[[str], Iterator[Offer]]:
+    return lambda incomplete: iter([(choice, "") for choice in choices])
+
+
+# A verb's parameter -> what may stand there.
+OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
+    "recipe": recipes, "recipes": recipes, "first": recipes, "second": recipes,
+    "dataset": datasets, "name": datasets, "source": datasets,
+    "run": runs,
+    "runs": references, "model": references, "models": references, "start": references, "teacher": references,
+    "baseline": references, "control": references,
+    "sets": settings,
+    "device": _closed("auto", "cpu", "cuda", "mps"),
+    "split": _closed("train", "val", "test"),
+    "mode": _closed("bicubic", "bilinear", "nearest", "bicubic-antialias"),
+    "amp": _closed("bf16", "fp16"),
+    "fusion": _closed("softmax", "average_logits"),
+    "labels": _closed("hard", "soft"),
+}  # fmt: skip
+
+# Where an option stands in a verb's help, by its parameter; the rest under "Options".
+PANELS = {
+    "Data": ("dataset", "data", "split", "val_fraction", "limit", "images", "also"),
+    "Model": (
+        "recipe", "start", "model", "teacher", "tape", "strict", "image_size", "sizes", "mode", "baseline", "control",
+        "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
+    ),
+    "Training": (
+        "epochs", "batch_size", "lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume", "time",
+    ),
+    "Output": ("output", "overwrite", "dry_run", "as_json", "json", "keep_logits"),
+}  # fmt: skip
+
+
+def panel_of(parameter: str | None) -> str:
+    """The panel of a verb's help in which an option stands."""
+    return next((panel for panel, names in PANELS.items() if parameter in names), "Options")
