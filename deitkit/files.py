@@ -1,50 +1,161 @@
-"""Writing files whole: beside their place, then renamed; a full or read-only disk is an error with the remedy."""
+"""Writing files: whole or not at all, never over what a user made; a disk that refuses is an error with its remedy."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deitkit.errors import DeitkitError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSING = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENXIO, errno.EINVAL, errno.ENOTSUP, errno.ETXTBSY, errno.ESTALE,
+)  # fmt: skip
+STREAM = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/(\d+)")
+OWN_FOLDERS = ("reports", "predictions")  # of a run: what is in them was made by deitkit, and is made anew
 
 
 @contextmanager
-def saving(path: Path) -> Iterator[None]:
-    """Turn a full disk into an error with its remedy; other failures pass.
+def saving(path: Path, *, verb: str = "write", elsewhere: str = "name another place with --output") -> Iterator[None]:
+    """Turn a full, read-only or closed disk into an error with its remedy; other failures pass.
 
     Raises:
-        DeitkitError: no room; what was there before is intact.
+        DeitkitError: no room, no right, or no such place; what was there before is intact.
     """
     try:
         yield
+    except DeitkitError:
+        raise
     except Exception as error:  # safetensors and torch wrap the system's error in their own
-        full = (
-            error.errno in DISK_FULL
-            if isinstance(error, OSError)
-            else any(os.strerror(number) in str(error) or f"os error {number}" in str(error) for number in DISK_FULL)
-        )
-        if not full:
+        number = _errno_of(error)
+        if number in DISK_FULL:
+            remedy = "make room, then repeat the command (a training with --resume); what was saved before is intact"
+        elif number in REFUSING:
+            remedy = f"{elsewhere}, or make this one accessible"
+        else:
             raise
-        raise DeitkitError(
-            f"cannot write {path}: the disk is full ({error})",
-            value=str(path),
-            remedy="make room, then repeat the command with --resume; what was saved before is intact",
-        ) from error
+        reason = "the disk is full" if number in DISK_FULL else os.strerror(number)
+        raise DeitkitError(f"cannot {verb} {path}: {reason}", value=str(path), remedy=remedy) from error
+
+
+def _errno_of(error: Exception) -> int:
+    """The system's number of a failure; 0 where it is none of the disk's."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    for number in (*DISK_FULL, *REFUSING):
+        if f"os error {number})" in str(error) or (number in DISK_FULL and os.strerror(number) in str(error)):
+            return number
+    return 0
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write beside the place, fsync, rename: a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write beside the place, fsync, rename: a reader sees the old file or the whole new one.
+
+    Folders that are missing are made. A link is followed. A device, a pipe or an open stream is written to instead.
+
+    Raises:
+        DeitkitError: the disk is full, or the place cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with saving(path):
+        if is_stream(path):
+            _write_through(path, data)
+            return
+        path = Path(os.path.realpath(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is a device, a pipe, a socket or a stream that is open already, which nothing may replace."""
+    if STREAM.fullmatch(str(path.absolute())):
+        return True
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        kind = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Into the stream itself: opening /dev/stdout anew would cut the file behind it."""
+    named = STREAM.fullmatch(str(path.absolute()))
+    if named is None:
+        path.write_bytes(data)
+        return
+    sys.stdout.flush()
+    number = int(named[2]) if named[2] else {"out": 1, "err": 2}[named[1]]
+    with open(os.dup(number), "wb") as stream:
+        stream.write(data)
+
+
+def output_file(name: str | Path, *, overwrite: bool) -> Path:
+    """Where a result is to go, asked before the work begins; `-` is standard output.
+
+    Raises:
+        DeitkitError: something is there and `overwrite` is not asked for, or it cannot be written there.
+    """
+    path = Path("/dev/stdout" if str(name) == "-" else name).expanduser()
+    if is_stream(path):
+        if path.is_block_device():
+            raise DeitkitError(f"{path} is a disk", value=str(path), remedy="name a file")
+        return path
+    if path.is_dir():
+        raise DeitkitError(f"{path} is a folder", value=str(path), remedy=f"name a file: {path / 'NAME'}")
+    _refuse_existing([path], overwrite=overwrite or _is_own(path.parent))
+    _refuse_unwritable(path)
+    return path
+
+
+def output_folder(name: str | Path, *, stem: str, overwrite: bool) -> Path:
+    """The folder where files `STEM.*` and `STEM_*` are to go, asked before the work begins.
+
+    Raises:
+        DeitkitError: such a file is there and `overwrite` is not asked for, or it cannot be written there.
+    """
+    folder = Path(name).expanduser()
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    there = [path for path in inside if path.name.startswith((f"{stem}.", f"{stem}_"))]
+    _refuse_existing(there, overwrite=overwrite or _is_own(folder))
+    _refuse_unwritable(folder / "NAME")
+    return folder
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether it is what deitkit keeps in a run."""
+    return folder.name in OWN_FOLDERS and (folder.parent / "recipe.toml").is_file()
+
+
+def _refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    for path in paths:
+        if os.path.lexists(path) and not overwrite:
+            raise DeitkitError(f"{path} exists", value=str(path), remedy="name another --output, or --overwrite")
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Ask the nearest folder that is there whether it takes new entries; nothing is made yet."""
+    import tempfile
+
+    with saving(path):
+        folder = path.absolute().parent
+        while not os.path.lexists(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        with tempfile.TemporaryFile(dir=folder):  # rights alone do not tell: root, quotas, /proc
+            pass

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from deitkit.analysis.draw import draw
 from deitkit.analysis.report import Report, Table
-from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 
 
@@ -23,16 +22,8 @@ def save_report(report: Report, folder: Path) -> list[Path]:
     for figure in report.figures:
         for suffix in ("png", "svg"):
             contents[f"{report.name}_{figure.name}.{suffix}"] = draw(figure, suffix)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_atomic(folder / name, content)
-    except OSError as error:
-        raise DeitkitError(
-            f"the report could not be written to {folder}: {error}",
-            value=folder,
-            remedy="free some space or choose another folder with --output",
-        ) from error
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
     return [folder / name for name in contents]
 
 

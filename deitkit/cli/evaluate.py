@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, BatchSize, DataPath, Device, Split, ValFraction, Workers, output_option
+from deitkit.cli.options import (
+    AsJson,
+    BatchSize,
+    DataPath,
+    Device,
+    Overwrite,
+    Split,
+    ValFraction,
+    Workers,
+    output_option,
+)
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
@@ -48,6 +58,7 @@ def evaluate(
     per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False,
     logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False,
     output: Annotated[str, output_option("The Parquet file [default: in the run].")] = "",
+    overwrite: Overwrite = False,
     batch_size: BatchSize = 64,
     workers: Workers = 0,
     device: Device = "auto",
@@ -66,12 +77,14 @@ def evaluate(
 
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import join_world, pick_device
+    from deitkit.files import output_file
     from deitkit.models.load import load_model
     from deitkit.models.student import FUSIONS
     from deitkit.predictions import predict as prediction
     from deitkit.predictions.find import open_for
     from deitkit.predictions.table import predictions_path
 
+    target = output_file(output, overwrite=overwrite) if output else None
     fused = one_of(fusion, FUSIONS, what="fusion") if fusion else None
     wanted = settings_of(model, dataset or [], data=data, val_fraction=val_fraction)
     if output and len(wanted) > 1:
@@ -91,7 +104,7 @@ def evaluate(
                 reading=Reading.of(settings),
             )  # fmt: skip
             if world.is_main:
-                path = Path(output) if output else predictions_path(model, table.dataset, table.split, data=place)
+                path = target or predictions_path(model, table.dataset, table.split, data=place)
                 if fit_fusion:
                     table, fitted = fit(model, table, store=store_fusion, keep_logits=logits)
                 table.save(path)

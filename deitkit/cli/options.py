@@ -116,6 +116,7 @@ class ReportOptions:
     """Where a report goes."""
 
     output: ReportFolder = ""
+    overwrite: Overwrite = False
     as_json: AsJson = False
 
 

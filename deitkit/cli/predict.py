@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, Device, ModelRef, output_option
+from deitkit.cli.options import AsJson, Device, ModelRef, Overwrite, output_option
 from deitkit.errors import DeitkitError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
@@ -19,6 +19,7 @@ def predict(
     model: ModelRef,
     top: Annotated[int, typer.Option("--top", help="How many classes to show.")] = 5,
     output: Annotated[str, output_option("Also write the answers as JSON.")] = "",
+    overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -29,15 +30,16 @@ def predict(
     import json
 
     from deitkit.distributed import pick_device
-    from deitkit.files import write_atomic
+    from deitkit.files import output_file, write_atomic
     from deitkit.models.load import load_model
     from deitkit.predictions.predict import classify
 
+    target = output_file(output, overwrite=overwrite) if output else None
     paths = image_paths(images)
     loaded, picked = load_model(model), pick_device(device)
     answers = classify(loaded, paths, device=picked, top=min(top, len(loaded.info.class_names)))
-    if output:
-        write_atomic(Path(output), json.dumps(render.plain(answers), indent=2) + "\n")
+    if target:
+        write_atomic(target, json.dumps(render.plain(answers), indent=2) + "\n")
     if as_json:
         render.print_json(answers)
         return

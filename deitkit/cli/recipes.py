@@ -101,7 +101,7 @@ def copy(
 
     Example: deitkit recipes copy distill/deit_tiny runs/my_recipe.toml --overwrite
     """
-    from deitkit.files import write_atomic
+    from deitkit.files import output_file, write_atomic
     from deitkit.recipe.load import find_recipe, load_recipe
 
     if destination and output and destination != output:
@@ -114,10 +114,8 @@ def copy(
         raise DeitkitError(f"{target} is no .toml file", value=str(target), remedy=f"name it {target}.toml")
     if target.exists() and target.resolve() == source.resolve():
         raise DeitkitError(f"{target} is the recipe itself", value=str(target), remedy="name another file")
-    if target.exists() and not overwrite:
-        raise DeitkitError(f"{target} exists", value=str(target), remedy="name another file, or --overwrite")
+    target = output_file(target, overwrite=overwrite)
     text = retarget(source.read_text(encoding="utf-8"), source=source, target=target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, text.replace(f"--recipe {name} ", f"--recipe {target} "))
     if as_json:
         render.print_json({"recipe": name, "file": str(target)})

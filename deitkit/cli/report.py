@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, output_option
+from deitkit.cli.options import AsJson, Overwrite, output_option
 
 FILE = "report.html"
 
@@ -18,6 +18,7 @@ def report(
     output: Annotated[str, output_option("The file [default: reports/report.html of the last run].")] = "",
     title: Annotated[str, typer.Option("--title", help="The page's title [default: the runs' names].")] = "",
     open_it: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Write one or several runs as one HTML file that needs no network.
@@ -29,15 +30,16 @@ def report(
 
     Example: deitkit report runs/quickstart/twin runs/quickstart/student
     """
+    from deitkit.files import output_file
     from deitkit.report import build_page, write_page
 
     path = Path(output) if output else Path(runs[-1]) / "reports" / FILE
-    path = path / FILE if path.is_dir() else path
+    path = output_file(path / FILE if path.is_dir() else path, overwrite=overwrite or not output)
     page = build_page([Path(run) for run in runs], title=title)
     write_page(page, path)
     if as_json:
         parts = {"missing": page.missing, "problems": page.problems}
-        render.print_json({"report": path, "bytes": path.stat().st_size, **parts})
+        render.print_json({"report": path, "bytes": len(page.html.encode()), **parts})
     else:
         for run, missing in page.missing.items():
             for part in missing:
@@ -45,7 +47,7 @@ def report(
         for run, problems in page.problems.items():
             for problem in problems:
                 render.say(f"{run}: {problem}")
-        render.say(f"wrote {path} ({path.stat().st_size / 1e3:,.0f} kB)")
+        render.say(f"wrote {path} ({len(page.html.encode()) / 1e3:,.0f} kB)")
     if open_it:
         import webbrowser
 

@@ -16,6 +16,7 @@ from deitkit.cli.options import (
     Dataset,
     Device,
     ImageSize,
+    Overwrite,
     Set,
     ValFraction,
     Workers,
@@ -55,6 +56,7 @@ def check(
     ] = None,
     student: Annotated[str, typer.Option("--student", help="A student to compare with: a run or a model.")] = "",
     output: Annotated[str, output_option("Also write everything measured as JSON.")] = "",
+    overwrite: Overwrite = False,
     workers: Workers = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -76,11 +78,12 @@ def check(
     Example: deitkit teacher check runs/quickstart/teacher --dataset digits
     """
     from deitkit.distributed import pick_device
-    from deitkit.files import write_atomic
+    from deitkit.files import output_file, write_atomic
     from deitkit.models.load import load_model
     from deitkit.preflight import Extent, judge, open_subject
     from deitkit.preflight import check as measure
 
+    target = output_file(output, overwrite=overwrite) if output else None
     given_recipe = resolve(
         teachers, recipe=recipe, sets=sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction
     )
@@ -99,8 +102,8 @@ def check(
     )
     verdict = judge(findings)
     result = {"verdict": verdict.answer, "reasons": verdict.reasons, "recipe": given_recipe.name, "findings": findings}
-    if output:
-        write_atomic(Path(output), json.dumps(render.plain(result), indent=2) + "\n")
+    if target:
+        write_atomic(target, json.dumps(render.plain(result), indent=2) + "\n")
     if as_json:
         render.print_json(result)
     else:

@@ -296,5 +296,4 @@ def _file_name(dataset: Any, image_id: str) -> str:
 def _save(picture: Image.Image, path: Path) -> None:
     encoded = io.BytesIO()
     picture.save(encoded, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, encoded.getvalue())

@@ -50,13 +50,5 @@ def written(source: Source, index: int, folder: Path) -> Path:
         decode(content, image_id).save(file, "PNG")
         kind, content = "PNG", file.getvalue()
     path = folder / f"{image_id}{SHOWN[kind]}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
-    except OSError as error:
-        raise DeitkitError(
-            f"the image {image_id} could not be written to {path}: {error}",
-            value=path,
-            remedy="free some space, or copy the run to a folder that you can write to",
-        ) from error
+    write_atomic(path, content)
     return path

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
-from deitkit.files import write_atomic
+from deitkit.files import saving, write_atomic
 from deitkit.models.load import LoadedModel, load_reference
 from deitkit.models.reference import EMA, Reference
 from deitkit.models.student import TOKEN_NAMES, Student
@@ -186,7 +185,7 @@ def _keep(path: Path, about: Mapping[str, Any], batches: Iterable[tuple[list[int
         if not columns:
             raise DeitkitError("no image can be read", remedy="deitkit data verify says why")
         left_out = set(range(images)) - seen
-        with _writing(path):
+        with saving(path):
             path.unlink(missing_ok=True)
             for column in columns.values():
                 column.finish()
@@ -209,14 +208,14 @@ class _Rows:
     def __init__(self, path: Path, width: int) -> None:
         self.path, self.width, self.count = path, width, 0
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with _writing(path):
+        with saving(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._temporary, "wb")  # noqa: SIM115  (open from batch to batch)
             self._start = self._write_header()
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """rows [B, D]."""
-        with _writing(self.path):
+        with saving(self.path):
             self._file.write(np.ascontiguousarray(rows, dtype="<f4").data)
         self.count += len(rows)
 
@@ -232,7 +231,7 @@ class _Rows:
     def discard(self) -> None:
         """Leave nothing beside the place."""
         try:
-            with _writing(self.path):
+            with saving(self.path):
                 self._file.close()
         finally:
             self._temporary.unlink(missing_ok=True)
@@ -241,12 +240,3 @@ class _Rows:
         about = {"descr": "<f4", "fortran_order": False, "shape": (self.count, self.width)}
         np.lib.format.write_array_header_1_0(self._file, about)
         return self._file.tell()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"the embeddings could not be written to {path}: {error}"
-        raise DeitkitError(what, remedy="free some space, or copy the run to where you can write") from error

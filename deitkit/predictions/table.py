@@ -124,15 +124,7 @@ class Predictions:
         """Write the Parquet file whole or not at all."""
         file = io.BytesIO()
         pq.write_table(_table(self), file, compression="zstd")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, file.getvalue())
-        except OSError as error:
-            raise DeitkitError(
-                f"the predictions could not be written to {path}: {error}",
-                value=path,
-                remedy="free some space or choose another folder; a file that was there before is unchanged",
-            ) from error
+        write_atomic(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path, *, logits: bool = True) -> Predictions:

@@ -93,21 +93,9 @@ def render(page: PageView) -> str:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write the file whole or not at all; a file that is no report of ours is left alone.
+    """Write the file whole or not at all.
 
     Raises:
-        DeitkitError: it cannot be written, or is something else.
+        DeitkitError: it cannot be written.
     """
-    try:
-        if path.is_file() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace")[:1_000]:
-            raise DeitkitError(
-                f"{path} is there and no report of deitkit's", value=path, remedy="choose another file with --output"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, page.html)
-    except OSError as error:
-        raise DeitkitError(
-            f"the report could not be written to {path}: {error}",
-            value=path,
-            remedy="free some space or choose another file with --output",
-        ) from error
+    write_atomic(path, page.html)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from deitkit.errors import DeitkitError
-from deitkit.files import write_atomic
+from deitkit.files import saving, write_atomic
 from deitkit.recipe.load import read_resolved, to_toml
 from deitkit.recipe.schema import RESUME_MAY_CHANGE, Recipe
 
@@ -147,8 +147,10 @@ class Run:
         Raises:
             DeitkitError: another process is writing this run.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+") as file:
+        with saving(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            opened = open(self.path / ".lock", "a+")  # noqa: SIM115  (closed below)
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deitkit.errors import DeitkitError
-from deitkit.files import saving, write_atomic
+from deitkit.files import write_atomic
 from deitkit.tape.header import Header, differing
 from deitkit.tape.parts import VALIDATION, gaps_between, list_parts, read_content, recorded_epochs, write_part
 
@@ -26,10 +26,8 @@ def merge_tapes(sources: Sequence[Path], path: Path) -> int:
         found = differing(_identity(headers[0]), _identity(header), names=("the first tape", str(source)))
         if found:
             raise DeitkitError(f"{source} is no part of the same tape", value=str(source), problems=found)
-    path.mkdir(parents=True, exist_ok=True)
-    with saving(path):
-        headers[0].write(path)
-        return sum(_copy(source, path, headers[0]) for source in sources)
+    headers[0].write(path)
+    return sum(_copy(source, path, headers[0]) for source in sources)
 
 
 def _identity(header: Header) -> dict[str, object]:

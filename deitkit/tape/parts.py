@@ -120,7 +120,6 @@ def name_epochs(epochs: range) -> str:
 def write_part(root: Path, epoch: int, groups: range, content: bytes) -> Path:
     """Write one part whole, or not at all."""
     folder = epoch_folder(root, epoch)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"groups-{groups.start:08d}-{groups.stop:08d}.{zlib.crc32(content):08x}.bin"
     write_atomic(path, content)
     return path

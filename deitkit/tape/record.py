@@ -22,8 +22,7 @@ import torch
 
 from deitkit.data.open import counted
 from deitkit.distributed import autocast, join_world, pick_device
-from deitkit.errors import DeitkitError, Interrupted
-from deitkit.files import DISK_FULL
+from deitkit.errors import Interrupted
 from deitkit.recipe.schema import Recipe
 from deitkit.tape import Gap
 from deitkit.tape.layout import encode
@@ -70,7 +69,7 @@ def record_tape(
     began, path = time.perf_counter(), Path(path)
     epochs = epochs if epochs is not None else range(recipe.train.epochs)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    with _room(path), join_world(picked.type) as world:
+    with join_world(picked.type) as world:
         say = say if world.is_main else lambda text: None
         session = open_session(
             recipe, path, world, picked, epochs, labels=labels, top_k=top_k, workers=workers, strict=strict, say=say
@@ -129,21 +128,6 @@ def _record_validation(session: Session, say: Callable[[str], None]) -> None:
     )  # fmt: skip
     if world.is_main:
         write_validation(tape.path, key, decisions)
-
-
-@contextlib.contextmanager
-def _room(path: Path) -> Iterator[None]:
-    """A full disk, as an error with its remedy."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise DeitkitError(
-            f"cannot write {error.filename or path}: the disk is full",
-            value=str(path),
-            remedy="make room, then repeat the command: what was recorded is intact, and it goes on from there",
-        ) from error
 
 
 class Stopped(Interrupted):

@@ -84,7 +84,6 @@ def _open_folder(path: Path, header: Header, epochs: range) -> None:
         return
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise DeitkitError(f"{path} is there and no tape", value=str(path), remedy="choose another --output")
-    path.mkdir(parents=True, exist_ok=True)
     header.write(path)
 
 

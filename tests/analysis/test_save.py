@@ -64,5 +64,5 @@ def test_saving_twice_gives_the_same_bytes(report: Report, tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_is_named(report: Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DeitkitError, match="could not be written"):
+    with pytest.raises(DeitkitError, match="cannot write"):
         save_report(report, tmp_path / "file")

@@ -55,8 +55,8 @@ def test_several_runs_go_to_the_last_ones_folder_or_where_it_is_said(make_run: M
     [
         (["nothing"], "does not exist"),
         (["."], "is not a deitkit run"),
-        (["student", "-o", "student/recipe.toml"], "no report of deitkit's"),
-        (["student", "-o", "student/recipe.toml/report.html"], "could not be written"),
+        (["student", "-o", "student/recipe.toml"], "exists"),
+        (["student", "-o", "student/recipe.toml/report.html"], "cannot write"),
     ],
 )
 def test_what_cannot_be_done_is_said(

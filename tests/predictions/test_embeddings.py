@@ -251,7 +251,7 @@ def test_no_header_stands_beside_arrays_of_another_model(
 
 def test_a_place_that_cannot_be_written_is_said_with_a_remedy(run: Run, digits: Data) -> None:
     run.predictions.write_text("not a folder")
-    with pytest.raises(DeitkitError, match="could not be written") as caught:
+    with pytest.raises(DeitkitError, match="cannot write") as caught:
         made(run.path, digits)
     assert caught.value.remedy
 

@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_rest(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("deitkit.runs.folder.os.fsync", full)
-    with pytest.raises(DeitkitError, match="No space left"):
+    with pytest.raises(DeitkitError, match="the disk is full"):
         make(classifier="other").save(tmp_path / "p.parquet")
     assert (tmp_path / "p.parquet").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["p.parquet"]

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from deitkit.errors import DeitkitError
-from deitkit.files import write_atomic
 from deitkit.recipe.load import override, validate
 from deitkit.recipe.schema import Recipe
-from deitkit.runs import folder as runs
 from deitkit.runs.folder import Run, find_runs
 
 
@@ -65,20 +63,6 @@ def test_a_half_written_metrics_line_is_left_out(recipe: Recipe, tmp_path: Path)
     run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
     run.metrics_path.write_text('{"step": 1}\n{"step": 2, "lo')
     assert run.metrics() == [{"step": 1}]
-
-
-def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file.json"
-    write_atomic(path, "old")
-
-    def fail(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runs.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
 
 
 def test_a_forked_worker_that_outlives_a_killed_run_does_not_keep_its_lock(recipe: Recipe, tmp_path: Path) -> None:

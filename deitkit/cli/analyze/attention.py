@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,10 +53,11 @@ def attention(
 
     Example: deitkit analyze attention examples/digits --model runs/quickstart/student_32
     """
+    folder = reports_folder(model, saved, name="attention") if model else Path()
     report = attention_of(
         model, images or [], layer=layer, head=head, token=token, limit=limit, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(model, saved), as_json=saved.as_json, without=("heads",))
+    show(report, folder, as_json=saved.as_json, without=("heads",))
 
 
 def attention_of(

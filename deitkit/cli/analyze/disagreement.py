@@ -63,7 +63,7 @@ def disagreement(
     from deitkit.analysis.disagreement.report import compare
     from deitkit.runs.folder import Run
 
-    folder = reports_folder(runs[-1], saved)
+    folder = reports_folder(runs[-1], saved, name="by_epoch" if by_epoch else "disagreement")
     if by_epoch:
         if len(runs) > 1:
             raise DeitkitError("--by-epoch follows one run", value=len(runs), remedy="name the student alone")

@@ -50,7 +50,7 @@ def errors(
     """
     from deitkit.analysis.save import save_report
 
-    folder = reports_folder(runs[0], saved)
+    folder = reports_folder(runs[0], saved, name="errors")
     report = errors_of(runs, top=top, bins=bins, images=images, **vars(where))
     files = save_report(report, folder)
     for note in report.numbers["notes"]:

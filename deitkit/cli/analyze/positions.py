@@ -36,10 +36,11 @@ def positions(
 
     Example: deitkit analyze positions runs/quickstart/student --sizes 16,24,32,48
     """
+    folder = reports_folder(run, saved, name="positions")
     report = positions_of(
         run, sizes=sizes, modes=modes, accuracy=accuracy, limit=limit, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(run, saved), as_json=saved.as_json)
+    show(report, folder, as_json=saved.as_json)
 
 
 def positions_of(

@@ -78,11 +78,12 @@ def resolutions(
     """
     if no_finetuned and finetuned:
         raise DeitkitError("--finetuned names runs, --no-finetuned wants none", remedy="leave one of them out")
+    folder = reports_folder(run, saved, name="resolutions")
     report = resolutions_of(
         run, sizes=sizes, finetuned=[] if no_finetuned else finetuned, mode=mode, accuracy=accuracy, limit=limit,
         timing=Timing(seconds, batch_size, amp) if speed else None, **vars(where)
     )  # fmt: skip
-    show(report, reports_folder(run, saved), as_json=saved.as_json)
+    show(report, folder, as_json=saved.as_json)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deitkit.cli import render
 from deitkit.cli.options import ReportOptions
+from deitkit.files import output_folder
 from deitkit.models.reference import Reference
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ LONG = 20  # rows: of a longer table a screen shows the first few, and the CSV h
 FEW = 10
 
 
-def reports_folder(reference: str, saved: ReportOptions) -> Path:
-    """Where a report goes: reports/ of the run, whatever of it is referred to, or the folder asked for."""
-    return Path(saved.output) if saved.output else Reference.parse(reference).folder / "reports"
+def reports_folder(reference: str, saved: ReportOptions, *, name: str) -> Path:
+    """Where the report `name` goes: reports/ of the run, whatever of it is referred to, or the folder asked for.
+
+    Raises:
+        DeitkitError: one is there already, but for the run's own; or it cannot be written.
+    """
+    folder = saved.output or Reference.parse(reference).folder / "reports"
+    return output_folder(folder, stem=name, overwrite=saved.overwrite or not saved.output)
 
 
 def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:

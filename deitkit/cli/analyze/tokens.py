@@ -41,8 +41,9 @@ def tokens(
 
     Example: deitkit analyze tokens runs/quickstart/student_32
     """
+    folder = reports_folder(runs[0], saved, name="tokens")
     report = tokens_of(runs, controls=control or (), limit=limit, **vars(where))
-    show(report, reports_folder(runs[0], saved), as_json=saved.as_json, without=("classes",))
+    show(report, folder, as_json=saved.as_json, without=("classes",))
 
 
 def tokens_of(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.analyze.resolutions import Timing
-from deitkit.cli.analyze.shared import show
+from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import (
     Amp,
     AnalysisOptions,
@@ -68,10 +67,11 @@ def tradeoff(
 
     Example: deitkit analyze tradeoff runs/quickstart/teacher runs/quickstart/twin runs/quickstart/student_32
     """
+    home = first_run([Reference.parse(word) for word in models])
+    folder = reports_folder(home.word, saved, name="tradeoff")
     timing = Timing(seconds, batch_size, amp) if speed else None
     report = tradeoff_of(models, x=x, published=published, timing=timing, **vars(where))
-    folder = first_run([Reference.parse(word) for word in models]).folder
-    show(report, Path(saved.output) if saved.output else folder / "reports", as_json=saved.as_json)
+    show(report, folder, as_json=saved.as_json)
 
 
 def tradeoff_of(

@@ -45,19 +45,17 @@ def preview(
 
     Example: deitkit data preview digits --kind mixes --recipe pretrain/deit_tiny --overwrite
     """
-    from deitkit.files import write_atomic
+    from deitkit.files import is_stream, output_file, write_atomic
 
     shown = one_of(kind, list(KINDS), what="kind of preview")
     target = Path(output or f"preview-{short_name(name)}-{shown}.png")
-    if target.suffix.lower() != ".png":
+    if target.suffix.lower() != ".png" and not is_stream(target):
         raise DeitkitError(f"{target} is no .png file", value=str(target), remedy=f"name it {target}.png")
-    if target.exists() and not overwrite:
-        raise DeitkitError(f"{target} exists", value=str(target), remedy="name another file, or --overwrite")
+    target = output_file(target, overwrite=overwrite)
     settings = data_of(name, data=data, val_fraction=val_fraction)
     source, used = images_and_recipe(settings, recipe, sets, seed=seed or 0)
     title = f"{name}: {shown}, recipe {used.name}, seed {used.train.seed}, epoch {epoch}"
     content = draw(source, used, kind=shown, count=count or KINDS[shown], epoch=epoch, title=title)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, content)
     if as_json:
         facts = {"file": target, "kind": shown, "recipe": used.name, "seed": used.train.seed, "epoch": epoch}

@@ -20,7 +20,7 @@ from deitkit.cli.data.shared import (
     short_name,
     spread_of,
 )
-from deitkit.cli.options import AsJson, DataPath, NameOrPath, Set, ValFraction, Workers, output_option
+from deitkit.cli.options import AsJson, DataPath, NameOrPath, Overwrite, Set, ValFraction, Workers, output_option
 from deitkit.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def verify(
     name: NameOrPath, data: DataPath = "", val_fraction: ValFraction = None, sets: Set = None,
     output: Annotated[str, output_option("A folder for the report, as JSON and CSV.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Odd images and duplicates are not clean either.")] = False,
-    workers: Workers = None, as_json: AsJson = False,
+    overwrite: Overwrite = False, workers: Workers = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Decode every image: what cannot be read, what is odd, which images are there twice or in two splits.
 
@@ -44,7 +44,10 @@ def verify(
     """
     from deitkit.data.check.verify import verify as verify_splits
     from deitkit.data.views.augment import Reading
+    from deitkit.files import output_folder
 
+    stem = f"verify-{short_name(name)}"
+    folder = output_folder(output, stem=stem, overwrite=overwrite) if output else None
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     opened = open_splits(settings)
     with Progress() as progress:
@@ -54,8 +57,8 @@ def verify(
             workers=(os.cpu_count() or 1) if workers is None else workers,
         )  # fmt: skip
     facts = report(found, name=name, strict=strict)
-    if output:
-        write_report(found, facts, Path(output), name=name)
+    if folder:
+        write_report(found, facts, folder / stem)
     if as_json:
         render.print_json(facts)
     else:
@@ -89,13 +92,11 @@ def report(found: Verification, *, name: str, strict: bool) -> dict[str, Any]:
     }
 
 
-def write_report(found: Verification, facts: dict[str, Any], folder: Path, *, name: str) -> None:
+def write_report(found: Verification, facts: dict[str, Any], stem: Path) -> None:
     """verify-NAME.json holds everything, verify-NAME.csv one row an image that something is said of."""
     from deitkit.files import write_atomic
 
-    stem = f"verify-{short_name(name)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{stem}.json", json.dumps(render.plain(facts), indent=2) + "\n")
+    write_atomic(stem.with_name(f"{stem.name}.json"), json.dumps(render.plain(facts), indent=2) + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["kind", "group", "split", "id", "class", "detail"])
@@ -104,8 +105,8 @@ def write_report(found: Verification, facts: dict[str, Any], folder: Path, *, na
     writer.writerows(
         [finding.kind, "", finding.split, finding.id, finding.class_name, finding.detail] for finding in found.findings
     )
-    write_atomic(folder / f"{stem}.csv", table.getvalue())
-    render.say(f"wrote {folder / stem}.json and .csv")
+    write_atomic(stem.with_name(f"{stem.name}.csv"), table.getvalue())
+    render.say(f"wrote {stem}.json and .csv")
 
 
 def kind_of(group: Sequence[Copy]) -> str:

@@ -1,7 +1,8 @@
 """Archives unpacked whole or not at all, and never outside their folder. Knows no data set and no network.
 
-An archive is read once: each member is checked before it is written below a hidden folder beside the destination; the
-folder is renamed when the archive has been read to its end, and only then are its entries moved into place.
+An archive is read once, into a hidden folder beside the destination; tarfile's data filter holds each member to what
+is safe (PEP 706). The folder is renamed when the archive has been read to its end, and only then are its entries moved
+into place.
 """
 
 from __future__ import annotations
@@ -11,27 +12,21 @@ import gzip
 import lzma
 import os
 import shutil
-import stat
 import tarfile
-import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Protocol
 
 from deitkit.errors import DeitkitError
+from deitkit.files import saving
 
 CHUNK = 1 << 20  # bytes
 SPARE = 64 << 20  # bytes that are left free on the disk
 COMPRESSED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
-ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")
-DAMAGE = (
-    EOFError, OSError, ValueError, NotImplementedError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
-    lzma.LZMAError,
-)  # fmt: skip
+DAMAGE = (EOFError, OSError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
 class Progress(Protocol):
@@ -55,29 +50,6 @@ class Quiet:
 
 
 QUIET = Quiet()
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file or folder in an archive; `size` is declared, in bytes."""
-
-    name: str
-    is_folder: bool
-    size: int
-    chunks: Iterator[bytes]
-
-
-def unpack(archive: Path, folder: Path, *, progress: Progress = QUIET) -> tuple[str, ...]:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip file into `folder`; gives the names of the entries it made there.
-
-    Interrupted at any point, it leaves none of the archive's entries or whole ones, and a repetition ends the work.
-
-    Raises:
-        DeitkitError: what `unpack_aside` and `move_into_place` raise.
-    """
-    entries = unpack_aside(archive, folder, progress=progress)
-    move_into_place(archive, folder)
-    return entries
 
 
 def unpack_aside(archive: Path, folder: Path, *, progress: Progress = QUIET) -> tuple[str, ...]:
@@ -122,12 +94,9 @@ def _fill(archive: Path, whole: Path, progress: Progress) -> None:
     filling = whole.with_suffix(".unpacking")
     shutil.rmtree(filling, ignore_errors=True)  # an interrupted attempt
     try:
-        filling.mkdir(parents=True)
-        count = 0
-        for member in members(archive, progress=progress):
-            _write(member, filling, archive)
-            count += 1
-        if not count:
+        with saving(filling):
+            filling.mkdir(parents=True)
+        if not _extract(archive, filling, progress):
             raise DeitkitError(f"{archive} is an empty archive", value=archive, remedy="fetch it again")
         os.sync()  # once: an fsync for each of half a million images would take longer than unpacking them
         os.replace(filling, whole)
@@ -136,101 +105,50 @@ def _fill(archive: Path, whole: Path, progress: Progress) -> None:
         raise
 
 
-def _write(member: Member, folder: Path, archive: Path) -> None:
-    """One member below `folder`.
+def _extract(archive: Path, folder: Path, progress: Progress) -> int:
+    """Every member below `folder`; how many there are. Compression is told by content: ImageNet-V2's .tar.gz has none.
 
     Raises:
-        DeitkitError: it leads out of the folder, comes twice, or does not fit on the disk.
+        DeitkitError: a member leads out, is a link or a device, or does not fit; a damaged or truncated archive.
     """
-    place = folder / safe_name(member.name, archive=archive)
-    free = shutil.disk_usage(folder).free
-    if member.size > free - SPARE:
-        raise DeitkitError(
-            f"{archive.name} does not fit on the disk: {member.name} has {member.size:,} bytes, {free:,} are free",
-            value=member.name,
-            remedy="make room, or unpack it elsewhere: --data OTHER; the archive is kept",
-        )
-    try:
-        if member.is_folder:
-            place.mkdir(parents=True, exist_ok=True)
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with open(place, "xb") as file:
-            for chunk in member.chunks:
-                file.write(chunk)
-    except FileExistsError as error:
-        raise _damaged(archive, f"it holds {member.name} twice") from error
-    except OSError as error:
-        raise DeitkitError(
-            f"cannot unpack {member.name} of {archive}: {error.strerror or error}",
-            value=archive,
-            remedy="mend that (room on the disk, rights), then repeat the command; the archive is kept",
-        ) from error
-
-
-def safe_name(name: str, *, archive: Path) -> str:
-    """The member's name, if it stays below its folder on any system.
-
-    Raises:
-        DeitkitError: it is absolute, goes up, or names nothing.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    foreign = PureWindowsPath(name)
-    if name.startswith("/") or ".." in parts or foreign.anchor or ".." in foreign.parts or "\0" in name:
-        raise _refused(archive, name, "leads out of the folder")
-    return "/".join(parts)
-
-
-def members(archive: Path, *, progress: Progress = QUIET) -> Iterator[Member]:
-    """Files and folders in their order; a member's bytes must be read before the next one is asked for.
-
-    Raises:
-        DeitkitError: links, devices and encrypted members; a damaged or truncated archive.
-    """
-    with _reading(archive):
-        size = archive.stat().st_size
-        with open(archive, "rb") as file:
-            magic = file.read(6)
-    progress.begin(f"unpacking {archive.name}", total=size)
-    return (_zip_members if magic.startswith(ZIPPED) else _tar_members)(archive, progress)
-
-
-def _zip_members(archive: Path, progress: Progress) -> Iterator[Member]:
-    with _reading(archive), zipfile.ZipFile(archive) as packed:
-        for info in packed.infolist():
-            if info.flag_bits & 1:
-                raise _refused(archive, info.filename, "is encrypted")
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _refused(archive, info.filename, "is a link or a device")
-            with packed.open(info) as file:
-                yield Member(info.filename, info.is_dir(), info.file_size, _chunks(file, archive))
-            progress.advance(info.compress_size)
-
-
-def _tar_members(archive: Path, progress: Progress) -> Iterator[Member]:
-    """By content, not by name: ImageNet-V2's .tar.gz is no gzip file."""
+    count = done = 0
     with _reading(archive), open(archive, "rb") as raw:
+        progress.begin(f"unpacking {archive.name}", total=os.fstat(raw.fileno()).st_size)
         magic = raw.read(6)
         raw.seek(0)
         decompress = next((opener for prefix, opener in COMPRESSED if magic.startswith(prefix)), None)
         stream = _Remembering(decompress(raw) if decompress else raw)
-        done = 0
         with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as packed:  # type: ignore[call-overload]
             while (info := packed.next()) is not None:
-                if not (info.isreg() or info.isdir()):
-                    raise _refused(archive, info.name, "is a link or a device")
-                file = packed.extractfile(info)
-                yield Member(info.name, info.isdir(), info.size, iter(()) if file is None else _chunks(file, archive))
+                _refuse_odd(info, archive, folder)
+                try:
+                    with saving(folder / info.name, elsewhere="name another place with --data"):
+                        packed.extract(info, folder, filter="data")
+                except tarfile.FilterError as error:
+                    raise _refused(archive, info.name, "leads out of the folder") from error
                 packed.members.clear()  # else a million headers stay in memory
                 progress.advance(raw.tell() - done)
-                done = raw.tell()
+                count, done = count + 1, raw.tell()
             end = packed.offset
         # tarfile takes a missing end, or a garbled header, for the end.
         if stream.block(end) != bytes(tarfile.BLOCKSIZE):
             raise _damaged(archive, "it ends before its end mark")
         while stream.read(CHUNK):  # the compressed stream's own checksum comes last
             pass
+    return count
+
+
+def _refuse_odd(info: tarfile.TarInfo, archive: Path, folder: Path) -> None:
+    """Links and devices, which no data set has, and what would fill the disk."""
+    if not (info.isreg() or info.isdir()):
+        raise _refused(archive, info.name, "is a link or a device")
+    free = shutil.disk_usage(folder).free
+    if info.size > free - SPARE:
+        raise DeitkitError(
+            f"{archive.name} does not fit on the disk: {info.name} has {info.size:,} bytes, {free:,} are free",
+            value=info.name,
+            remedy="make room, or unpack it elsewhere: --data OTHER; the archive is kept",
+        )
 
 
 class Readable(Protocol):
@@ -257,15 +175,6 @@ class _Remembering:
         recent = b"".join(self.recent)
         start = offset - (self.position - len(recent))
         return recent[start : start + tarfile.BLOCKSIZE]
-
-
-def _chunks(file: Readable, archive: Path) -> Iterator[bytes]:
-    while True:
-        with _reading(archive):
-            chunk = file.read(CHUNK)
-        if not chunk:
-            return
-        yield chunk
 
 
 @contextmanager

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from deitkit.data.download.archives import Progress
 from deitkit.data.download.hosts import HostedFile
-from deitkit.errors import DeitkitError
-from deitkit.files import write_atomic
+from deitkit.files import saving, write_atomic
 
 CHUNK = 1 << 20  # bytes
 
@@ -52,8 +50,7 @@ class Part:
 
     def note_version(self, url: str, version: str) -> None:
         note = {"url": url, "checksum": self.file.checksum, "version": version}
-        with writing(self.note):
-            write_atomic(self.note, json.dumps(note, indent=2))
+        write_atomic(self.note, json.dumps(note, indent=2))
 
     def reset(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -103,15 +100,6 @@ def read_into(running: Any, path: Path, progress: Progress) -> None:
                 progress.advance(len(chunk))
 
 
-@contextmanager
-def writing(place: Path, *, verb: str = "write") -> Iterator[None]:
+def writing(place: Path, *, verb: str = "write") -> AbstractContextManager[None]:
     """Turn the disk's failures into an error with its remedy; what has arrived is kept."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DeitkitError(
-            f"cannot {verb} {place}: {error.strerror or error}",
-            value=place,
-            remedy=f"{'make room' if full else 'mend that'}, or --data OTHER; repeating the command goes on",
-        ) from error
+    return saving(place, verb=verb, elsewhere="name another place with --data")

@@ -112,10 +112,9 @@ def _store_index(table: pa.Table, places: Iterable[Path]) -> None:
     pq.write_table(table, buffer, compression="zstd")
     for path in places:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, buffer.getvalue())
             return
-        except OSError:
+        except DeitkitError:
             continue
 
 

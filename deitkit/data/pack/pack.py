@@ -6,14 +6,12 @@ and reads no pack but to check it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from deitkit.data.open import find_data
 from deitkit.data.pack.shard_writer import PackedShard, Progress, whole_shard, write_index, write_shard
 from deitkit.data.source import Source, counted
 from deitkit.errors import DeitkitError
-from deitkit.files import DISK_FULL, write_atomic
+from deitkit.files import saving, write_atomic
 from deitkit.recipe import schema
 from deitkit.runs.folder import Run
 
@@ -76,7 +74,7 @@ def pack(
     _refuse_inside(root, data)
     kept = None if overwrite else _finished(root, plan)
     if kept is None:
-        with _room(root):
+        with saving(root):
             root.mkdir(parents=True, exist_ok=True)
             _refuse_other(root, plan, overwrite=overwrite)
             kept = _write(sources, root, plan, tell, anew=overwrite)
@@ -109,7 +107,7 @@ def reindex(root: Path, *, progress: Progress | None = None) -> PackResult:
     if problems:
         what = f"the shards in {root} are not those that were packed"
         raise DeitkitError(what, value=root, problems=problems, remedy="repeat `deitkit data pack`")
-    with _room(root):
+    with saving(root):
         for part in described["splits"].values():
             newest = max([time.time_ns(), *((root / shard["name"]).stat().st_mtime_ns for shard in part["shards"])])
             if (root / part["index"]["name"]).is_file():
@@ -198,22 +196,6 @@ def _remove(root: Path) -> None:
         for split in ("train", "val"):
             for path in root.glob(pattern.format(split)):
                 path.unlink()
-
-
-@contextmanager
-def _room(root: Path) -> Iterator[None]:
-    """Turn a full or closed disk into an error with its remedy."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise
-        full = error.errno in DISK_FULL
-        raise DeitkitError(
-            f"cannot write into {root}: {'the disk is full' if full else error.strerror}",
-            value=root,
-            remedy="make room, then repeat the command: whole shards are kept" if full else "choose another --output",
-        ) from error
 
 
 def _write(sources: Sequence[Source], root: Path, plan: dict[str, Any], tell: Progress, *, anew: bool) -> int:

@@ -11,7 +11,6 @@ import shutil
 import stat
 import subprocess
 import tarfile
-import zipfile
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from deitkit.data.download import archives
-from deitkit.data.download.archives import unpack, unpacked_folder
+from deitkit.data.download.archives import QUIET, Progress, move_into_place, unpack_aside, unpacked_folder
 from deitkit.errors import DeitkitError
 
 TREE = {f"jpg/image_{index:05d}.jpg": os.urandom(700 * index) for index in range(40)} | {
@@ -43,14 +42,10 @@ def tar_of(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def zip_of(files: dict[str, bytes], *more: tuple[zipfile.ZipInfo, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in files.items():
-            packed.writestr(name, content)
-        for info, content in more:
-            packed.writestr(info, content)
-    return buffer.getvalue()
+def unpack(archive: Path, folder: Path, *, progress: Progress = QUIET) -> tuple[str, ...]:
+    entries = unpack_aside(archive, folder, progress=progress)
+    move_into_place(archive, folder)
+    return entries
 
 
 @pytest.fixture
@@ -119,12 +114,6 @@ def test_compression_is_told_by_content_and_not_by_name(packed: Callable[..., Pa
     assert tree(archive.parent) == TREE
 
 
-def test_a_zip_is_unpacked(packed: Callable[..., Path]) -> None:
-    archive = packed(zip_of(TREE), "set.zip")
-    assert unpack(archive, archive.parent) == ("jpg", "readme.txt")
-    assert tree(archive.parent) == TREE
-
-
 def test_several_archives_share_a_folder_with_other_files(packed: Callable[..., Path]) -> None:
     (root := packed(tar_of({"train.json": b"{}"}), "set.1.tar").parent)
     packed(tar_of(TREE), "set.2.tar")
@@ -139,23 +128,24 @@ def test_modes_and_owners_of_the_archive_are_not_taken(packed: Callable[..., Pat
     info.mode, info.uid = 0o6777, 12345
     archive = packed(tar_of({}, info))
     unpack(archive, archive.parent)
-    assert (archive.parent / "script").stat().st_mode & (stat.S_ISUID | stat.S_IXUSR | stat.S_IWOTH) == 0
+    assert (archive.parent / "script").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH) == 0
     assert (archive.parent / "script").stat().st_uid == os.getuid()
 
 
 # Escapes
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["../out.txt", "jpg/../../out.txt", "/tmp/out.txt", "jpg/..", "..", "C:\\out.txt", "..\\out.txt", "\\out.txt"],
-)
-@pytest.mark.parametrize("pack", [tar_of, zip_of])
-def test_a_member_that_leads_out_is_refused_by_name(
-    pack: Callable[..., bytes], name: str, packed: Callable[..., Path]
-) -> None:
-    error = refuses(packed(pack({**TREE, name: b"out"})), "leads out of the folder")
+@pytest.mark.parametrize("name", ["../out.txt", "jpg/../../out.txt", "..", "jpg/../.."])
+def test_a_member_that_leads_out_is_refused_by_name(name: str, packed: Callable[..., Path]) -> None:
+    error = refuses(packed(tar_of({**TREE, name: b"out"})), "leads out of the folder")
     assert repr(name) in error.what
+
+
+def test_an_absolute_name_stays_in_the_folder(packed: Callable[..., Path], tmp_path: Path) -> None:
+    archive = packed(tar_of({str(tmp_path / "out.txt"): b"out"}))
+    unpack(archive, archive.parent)
+    assert not (tmp_path / "out.txt").exists()
+    assert [path.name for path in archive.parent.rglob("out.txt")] == ["out.txt"]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
@@ -166,19 +156,6 @@ def test_links_and_devices_in_a_tar_are_refused(kind: bytes, target: str, packed
     refuses(packed(tar_of(TREE, info)), "'jpg/link' is a link or a device")
 
 
-def test_links_and_secrets_in_a_zip_are_refused(packed: Callable[..., Path]) -> None:
-    link = zipfile.ZipInfo("jpg/link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    refuses(packed(zip_of(TREE, (link, b"/etc/passwd"))), "is a link")
-    content = bytearray(zip_of({"a.jpg": b"a"}))
-    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
-    refuses(packed(bytes(content)), "is encrypted")
-
-
-def test_a_member_that_comes_twice_is_refused(packed: Callable[..., Path]) -> None:
-    refuses(packed(tar_of(TREE, tarfile.TarInfo("readme.txt"))), "readme.txt twice")
-
-
 def test_a_file_in_place_of_a_folder_is_refused(packed: Callable[..., Path]) -> None:
     refuses(packed(tar_of(TREE, tarfile.TarInfo("readme.txt/x"))), "readme.txt")
 
@@ -186,10 +163,10 @@ def test_a_file_in_place_of_a_folder_is_refused(packed: Callable[..., Path]) -> 
 # Damage
 
 
-@pytest.mark.parametrize("kind", [*COMPRESS, "zip"])
+@pytest.mark.parametrize("kind", [*COMPRESS])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
 def test_a_truncated_archive_leaves_nothing(kind: str, share: float, packed: Callable[..., Path]) -> None:
-    content = zip_of(TREE) if kind == "zip" else COMPRESS[kind](tar_of(TREE))
+    content = COMPRESS[kind](tar_of(TREE))
     refuses(packed(content[: int(share * len(content))], f"set.{kind}"), "damaged or truncated")
 
 
@@ -215,12 +192,6 @@ def test_the_sum_of_a_compressed_stream_is_checked_to_its_end(packed: Callable[.
     content[-8] ^= 1
     refuses(packed(bytes(content), "set.tar.gz"), "damaged.*CRC")
     refuses(packed(bytes(content[:-4]), "set.tar.gz"), "damaged")
-
-
-def test_damage_inside_a_zip_is_found(packed: Callable[..., Path]) -> None:
-    content = bytearray(zip_of(TREE))
-    content[len(content) // 2] ^= 255
-    refuses(packed(bytes(content), "set.zip"), "damaged")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>" * 100, bytes(10_240)])

@@ -260,7 +260,7 @@ def test_verify_finds_an_image_that_changed_after_it_was_packed(folder, tmp_path
 
 def test_a_file_in_the_way_is_said(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeitkitError, match="cannot write into"):
+    with pytest.raises(DeitkitError, match="cannot write"):
         packed(folder, tmp_path / "file")
 
 
