@@ -205,9 +205,7 @@ def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:
 
 
 def _model_mb(training: Training) -> float:
-    return (
-        sum(tensor.numel() * tensor.element_size() for tensor in training.student.network.state_dict().values()) / MIB
-    )
+    return weight_bytes(training.student.network) / MIB
 
 
 def _existing(folder: Path) -> Path:

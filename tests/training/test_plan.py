@@ -44,7 +44,9 @@ def test_a_time_is_used_as_far_as_it_goes_and_not_exceeded(seconds: float) -> No
 
 
 def test_a_run_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    recipe = load_recipe("quickstart/twin", {"train.epochs": 4, "train.eval_every": 2}, origin="test")
+    recipe = load_recipe(
+        "quickstart/twin", {"train.epochs": 4, "train.eval_every": 2, "schedule.warmup_epochs": 1}, origin="test"
+    )
     plan = plan_run(recipe, device=CPU, workers=0, folder=tmp_path / "runs" / "mine")
     assert list(tmp_path.iterdir()) == []
     assert (plan.train_images, plan.val_images, plan.classes) == (1_437, 360, 10)
