@@ -19,7 +19,7 @@ import torch
 from deitkit.data.source import spread_over
 from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
-from deitkit.models.throughput import peak_rise, wait
+from deitkit.models.throughput import peak_rise, wait, weight_bytes
 from deitkit.predictions.predict import predict
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import save_checkpoint
