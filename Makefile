@@ -45,7 +45,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/deitkit quickstart --resume $(ARGS)
 
 test: $(TESTABLE)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-slow: $(TESTABLE)
 	$(BIN)/python -m pytest -m slow $(ARGS)
