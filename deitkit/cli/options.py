@@ -69,6 +69,19 @@ WithAccuracy = Annotated[bool, typer.Option("--accuracy/--no-accuracy", help="Cl
 # How it runs
 
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Length of the run.")]
+Time = Annotated[
+    str, typer.Option("--time", metavar="30m|2h", help="What the run may take: chooses the epochs that fit.")
+]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="What is trained: deit_tiny, deit_small, ... or timm:NAME (model.name).")
+]
+Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Views a step (stream.batch_size).")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, as the recipe counts it (optim.lr).")]
+WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="Weight decay (optim.weight_decay).")]
+Freeze = Annotated[
+    str,
+    typer.Option("--freeze", help="What stays as it is: nothing, backbone or backbone-but-last-norm (train.parts)."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", min=0, max=MOST_WORKERS, help="Processes that decode and augment.")
@@ -99,6 +112,47 @@ def output_option(words: str) -> Any:
 
 
 # Groups: a verb that has a parameter of such a class takes each of its fields as an option
+
+
+@dataclass(frozen=True)
+class WhatOptions:
+    """What is trained on, and the values that people look for; each is a key of the recipe."""
+
+    dataset: Dataset = ""
+    data: DataPath = ""
+    val_fraction: ValFraction = None
+    model: ModelName = ""
+    image_size: ImageSize = None
+    start: From = ""
+    epochs: Epochs = None
+    batch_size: Batch = None
+    lr: Rate = None
+    weight_decay: WeightDecay = None
+    seed: Seed = None
+    sets: Set = None
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """Who teaches, or what was recorded of it."""
+
+    teacher: TeacherRef = None
+    tape: TapeRef = ""
+    strict: Strict = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How long a run may take, where it goes, and on what it runs."""
+
+    time: Time = ""
+    output: Output = ""
+    resume: Resume = False
+    overwrite: Overwrite = False
+    workers: Workers = None
+    device: Device = "auto"
+    dry_run: DryRun = False
+    as_json: AsJson = False
 
 
 @dataclass(frozen=True)

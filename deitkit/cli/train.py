@@ -2,95 +2,68 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.cli import render
-from deitkit.cli.options import (
-    AsJson,
-    ChosenRecipe,
-    DataPath,
-    Dataset,
-    Device,
-    DryRun,
-    Epochs,
-    From,
-    ImageSize,
-    Output,
-    Overwrite,
-    RecipeName,
-    Resume,
-    Seed,
-    Set,
-    Strict,
-    TapeRef,
-    TeacherRef,
-    ValFraction,
-    Workers,
-)
+from deitkit.cli.options import ChosenRecipe, Freeze, RunOptions, TeacherOptions, WhatOptions, spread
 from deitkit.errors import DeitkitError, Interrupted
-from deitkit.recipe.resolve import Options, given, resolve
+from deitkit.recipe.resolve import Options, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
+    from deitkit.recipe.choose import Verb
     from deitkit.recipe.schema import Recipe
 
 
-def pretrain(
-    recipe: RecipeName = "pretrain/deit_tiny", dataset: Dataset = "", data: DataPath = "",
-    val_fraction: ValFraction = None, image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None,
-    sets: Set = None, output: Output = "", resume: Resume = False, overwrite: Overwrite = False,
-    workers: Workers = None, device: Device = "auto", dry_run: DryRun = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
+@spread
+def pretrain(what: WhatOptions, run: RunOptions, recipe: ChosenRecipe = "") -> None:
     """Train a model from random weights.
+
+    Without --recipe, images of your own get one that fits their number and size: batch, epochs, warm-up, rate, model.
 
     Example: deitkit pretrain --recipe quickstart/teacher --epochs 5
     """
-    changes = given(
-        sets, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, epochs=epochs, seed=seed
-    )
-    train("pretrain", Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json))
+    train("pretrain", options_of(recipe, what, run))
 
 
-def distill(
-    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, tape: TapeRef = "", strict: Strict = False,
-    dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None, image_size: ImageSize = None,
-    epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "", resume: Resume = False,
-    overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto", dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
+@spread
+def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "") -> None:
     """Train a student from random weights with a teacher.
+
+    Without --recipe, images of your own get one that fits their number and size: batch, epochs, warm-up, rate, model.
 
     Example: deitkit distill --recipe quickstart/student --dry-run
     """
-    changes = given(
-        sets, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size,
-        epochs=epochs, seed=seed,
-    )  # fmt: skip
-    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json, strict)
-    train("distill", options)
+    train("distill", options_of(recipe, what, run, teacher))
 
 
+@spread
 def finetune(
-    recipe: ChosenRecipe = "", start: From = "", teacher: TeacherRef = None, tape: TapeRef = "",
-    strict: Strict = False, dataset: Dataset = "", data: DataPath = "", val_fraction: ValFraction = None,
-    image_size: ImageSize = None, epochs: Epochs = None, seed: Seed = None, sets: Set = None, output: Output = "",
-    resume: Resume = False, overwrite: Overwrite = False, workers: Workers = None, device: Device = "auto",
-    dry_run: DryRun = False, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "", freeze: Freeze = ""
+) -> None:
     """Train further from earlier weights, at the same or another resolution.
 
     Without --recipe the data choose it: a known data set has its own ones, any other goes by its number of images.
 
     Example: deitkit finetune --dataset cars --image-size 384 --dry-run
     """
-    from deitkit.training.finetune import fill_in
+    train("finetune", options_of(recipe, what, run, teacher, freeze))
 
-    changes = given(
-        sets, start=start, teacher=teacher, tape=tape, dataset=dataset, data=data, val_fraction=val_fraction,
-        image_size=image_size, epochs=epochs, seed=seed,
+
+def options_of(
+    recipe: str, what: WhatOptions, run: RunOptions, teacher: TeacherOptions | None = None, freeze: str = ""
+) -> Options:
+    """The command line as keys of the recipe, each with the option that gave it."""
+    words = {each.name: getattr(what, each.name) for each in fields(what)}
+    taught = {"teacher": teacher.teacher, "tape": teacher.tape} if teacher else {}
+    changes = given(**words, **taught, freeze=freeze)
+    return Options(
+        recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,
+        strict=teacher is not None and teacher.strict, minutes=parse_minutes(run.time),
+        origins=spelled(changes, what.sets),
     )  # fmt: skip
-    options = Options(recipe, changes, output, resume, overwrite, workers, device, dry_run, as_json, strict)
-    train("finetune", fill_in(options))
 
 
 def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
@@ -102,8 +75,13 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
             remedy="--from RUN, a model folder or a weights file",
         )
     if verb != "finetune" and recipe.start is not None:
+        teachers = recipe.teacher.models if recipe.teacher else []
+        words = ["deitkit", "finetune", "--from", recipe.start.weights]
+        words += [word for name in teachers for word in ("--teacher", name)]
         raise DeitkitError(
-            f"recipe {recipe.name} starts from {recipe.start.weights}", value=recipe.name, remedy="deitkit finetune"
+            f"recipe {recipe.name} starts from {recipe.start.weights}: {verb} starts from random weights",
+            value=recipe.name,
+            remedy=shlex.join(words),
         )
     if verb == "pretrain" and recipe.teacher is not None:
         raise DeitkitError(
@@ -115,9 +93,11 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
         raise DeitkitError(f"recipe {recipe.name} has no [teacher]", value=recipe.name, remedy="--teacher RUN")
 
 
-def train(verb: str, options: Options) -> None:
-    """One verb's work: resolve, perhaps only show, else run and print what came out."""
-    recipe = resolve(options)
+def train(verb: Verb, options: Options) -> None:
+    """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
+    from deitkit.training.suggest import choose
+
+    recipe = resolve(choose(verb, options))
     refuse_wrong_verb(verb, recipe)
     output = options.output or f"runs/{recipe.name.replace('/', '-')}"
     try:
@@ -126,10 +106,10 @@ def train(verb: str, options: Options) -> None:
             return
         top1 = run_recipe(recipe, output, options)
     except DeitkitError as error:
-        if verb == "finetune" and error.value == recipe.stream.batch_size:
-            from deitkit.training.finetune import point_to_own
+        if error.value == recipe.stream.batch_size:
+            from deitkit.training.own import point_to_own
 
-            raise point_to_own(error, recipe) from error
+            raise point_to_own(error, verb, recipe) from error
         raise
     if options.as_json:
         render.print_json({"run": output, "top1": top1})
@@ -161,7 +141,6 @@ def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float
 
 def say_how_to_go_on() -> None:
     """The command line as it was given, with --resume."""
-    import shlex
     import sys
 
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]

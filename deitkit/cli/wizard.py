@@ -39,10 +39,7 @@ def wizard() -> None:
     from deitkit.recipe.resolve import Options
 
     answers = ask()
-    options = Options(
-        recipe="", changes={}, output="", resume=False, overwrite=False, workers=None, device="auto",
-        dry_run=False, as_json=False,
-    )  # fmt: skip
+    options = Options(recipe="", changes={})
     if answers.goal == "2" and not answers.earlier:
         teacher = unused(Path("runs/my_teacher"))
         share = replace(answers, goal="1", minutes=answers.minutes / 4)
@@ -100,14 +97,11 @@ def data_of(images: str) -> Data:
 
 def write_recipe(answers: Answers, path: Path, *, convnet: bool = False) -> Path:
     """A recipe for the answers, written to a file that was not there."""
-    from deitkit.data.open import open_source
-    from deitkit.distributed import pick_device
     from deitkit.training.suggest import suggest
 
-    data = data_of(answers.images)
     text = suggest(
-        open_source(data, "train"), data, goal="teacher" if convnet else VERBS[answers.goal], minutes=answers.minutes,
-        earlier=answers.earlier, device=pick_device("auto"),
+        "pretrain" if convnet else VERBS[answers.goal], data_of(answers.images), minutes=answers.minutes,
+        earlier=answers.earlier, convnet=convnet,
     )  # fmt: skip
     path.write_text(text)
     render.say(f"\nwrote {path}:\n\n{text}")

@@ -41,12 +41,20 @@ def adopt_model(reference: str, model: Model) -> Adopted:
     Raises:
         DeitkitError: there is no such reference, or a file does not say what it is.
     """
-    known = describe(reference)
+    return adopt_known(describe(reference), model)
+
+
+def adopt_known(known: Known, model: Model) -> Adopted:
+    """The same of start weights that `describe` has looked at.
+
+    Raises:
+        DeitkitError: a file does not say what it is.
+    """
     if known.architecture is None:
         raise DeitkitError(
-            f"{reference} does not say which architecture it is",
-            value=reference,
-            remedy="--set model.name=timm:ARCHITECTURE",
+            f"{known.origin} does not say which architecture it is",
+            value=known.origin,
+            remedy="--model timm:ARCHITECTURE, or a model of deitkit's such as --model deit_small",
         )
     size = model.size if model.image_size is not None else known.size
     name, options = recipe_model(known, size)

@@ -1,7 +1,8 @@
-"""Which shipped recipe fits a data set, and which values fit so many images. Ours throughout; opens no data.
+"""The one rule book: which shipped recipe fits a data set, and which values fit so many images and so much time.
 
-The rules are smooth and monotone in the number of images, so that one image more never changes a run's character.
-They are for fine-tuning: from random weights so few images need another plan. Imports no torch.
+`pretrain`, `distill`, `finetune` and the guided start choose by it, all for recipes of one's own images; the paper's
+recipes stay as they are. Ours throughout, each rule with its reason; opens no data, imports no torch. The rules are
+smooth and monotone in the number of images, so that one image more never changes a run's character.
 """
 
 from __future__ import annotations
@@ -9,25 +10,59 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from deitkit.catalog import DATASETS, MODELS
+from deitkit.catalog import DATASETS, MODELS, dataset_named
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe.load import recipe_names
 from deitkit.recipe.schema import Recipe
+
+Verb = Literal["pretrain", "distill", "finetune"]
 
 OWN = (
     "finetune/own", "finetune/own_distilled", "finetune/own_distilled_labels_only",
     "finetune/own_distilled_teacher_only",
 )  # fmt: skip
+OWN_SCRATCH = {"pretrain": "pretrain/own", "distill": "distill/own"}
+OWN_CONVNET = "pretrain/convnet"
+# The recipes whose values are chosen anew for the images at hand.
+FITTED = (*OWN, *OWN_SCRATCH.values(), OWN_CONVNET)
+
 LARGE_SIZE = 304  # pixels: half-way between the sizes of 224 and 384 for which there are recipes
 LARGEST_BATCH, LARGEST_GROUP = 256, 32
 STEPS_AT_LEAST = 8  # an epoch
 REPEATS_FROM = 50_000  # images
-ROOT_EPOCHS = 8_000  # epochs x the root of the number of images
-EPOCHS = (10, 500)
-RATES = {"adamw": 1e-4, "sgd": 1e-2}  # for batches of 256 and DeiT-S's width
 WIDTH = MODELS["deit_small"].embed_dim
+
+# Models from random weights
+SMALL_IMAGE, SMALL_SIZE = 48, 32  # pixels: up to the first, patches of 4 px at the second see all there is
+CPU_SIZE, FULL_SIZE = 64, 224  # pixels
+PATCH16_FROM = 112  # pixels: below, patches of 16 px are fewer than 7 x 7
+MANY = 10_000  # images: fewer do not fill a larger network
+NARROW = MODELS["deit_tiny"].embed_dim  # below it, a network is too small for the paper's augmentation
+
+# Time
+USABLE = 0.75  # share of the time that goes into steps; the rest decodes, evaluates and saves
+FEWEST_EPOCHS = 2
+SHORT = 1 / 3  # of the rule's epochs: a shorter run gets gentle views
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How long and how fast: `root_epochs` is epochs x the root of the number of images; `rates` are for batches of
+    256 and DeiT-S's width."""
+
+    root_epochs: int
+    epochs: tuple[int, int]
+    rates: Mapping[str, float]
+
+
+# 8,000 views x the root of the number of images: 253,000 for 1,000 images, where BiT's HyperRule (Kolesnikov et al.
+# 2020, Sec. 3.3) has 256,000 up to 20,000.
+FINETUNING = Rules(8_000, (10, 500), {"adamw": 1e-4, "sgd": 1e-2})
+# Never shorter than the paper's 300 epochs (Table 9), longer for fewer images; its rate of 1e-3 at 1,024 images by the
+# root of the batch, which AdamW wants.
+SCRATCH = Rules(30_000, (300, 1_000), {"adamw": 5e-4, "sgd": 5e-2})
 
 
 @dataclass(frozen=True)
@@ -39,27 +74,64 @@ class Choice:
     why: str
 
 
+@dataclass(frozen=True)
+class Budget:
+    """The time a run may take, and how many images a second training sees here."""
+
+    minutes: float
+    images_per_s: float
+
+    def epochs(self, images: int) -> int:
+        """How many fit, evaluations and reading included."""
+        return max(FEWEST_EPOCHS, int(self.minutes * 60 * USABLE * self.images_per_s / images))
+
+    @property
+    def why(self) -> str:
+        return f"{self.minutes:g} minutes at {self.images_per_s:.0f} images/s measured here"
+
+
+# Which recipe
+
+
 def pick_recipe(dataset: str, *, image_size: int | None, distilled: bool) -> str:
     """The shipped recipe that fine-tunes on `dataset`: its own one, or the generic one; `image_size` in pixels.
 
     Raises:
         DeitkitError: no data set of that name, or one without training images.
     """
-    generic = dataset == "folder" or dataset.startswith("hf:")
-    if not generic and not getattr(DATASETS.get(dataset), "train_size", 0):
-        known = dataset in DATASETS
-        raise DeitkitError(
-            f"data set {dataset!r} " + ("has no training images." if known else "is unknown.")
-            + did_you_mean(dataset, trainable_datasets()),
-            value=dataset,
-            choices=[*trainable_datasets(), "folder", "hf:NAME"],
-            remedy=f"deitkit evaluate RUN --dataset {dataset}" if known else "--data FOLDER takes images of your own",
-        )  # fmt: skip
+    dataset = _trainable(dataset)
     names = recipe_names()
     base = f"finetune/{dataset}" if f"finetune/{dataset}" in names else OWN[0]
     base += "_distilled" if distilled else ""
     large = f"{base}_384"
     return large if image_size is not None and image_size >= LARGE_SIZE and large in names else base
+
+
+def pick_scratch(verb: Literal["pretrain", "distill"], dataset: str) -> str:
+    """The shipped recipe that trains on `dataset` from random weights: the paper's for ImageNet, else the generic one.
+
+    Raises:
+        DeitkitError: no data set of that name, or one without training images.
+    """
+    return f"{verb}/deit_tiny" if _trainable(dataset) == "imagenet" else OWN_SCRATCH[verb]
+
+
+def _trainable(dataset: str) -> str:
+    """The catalog's name of a data set with training images, `folder` or `hf:NAME`."""
+    try:
+        dataset = dataset_named(dataset)
+    except ValueError as error:
+        raise DeitkitError(str(error), value=dataset, remedy="name one of them") from error
+    if dataset == "folder" or dataset.startswith("hf:") or dataset in trainable_datasets():
+        return dataset
+    known = dataset in DATASETS
+    raise DeitkitError(
+        f"data set {dataset!r} " + ("has no training images." if known else "is unknown.")
+        + did_you_mean(dataset, trainable_datasets()),
+        value=dataset,
+        choices=[*trainable_datasets(), "folder", "hf:NAME"],
+        remedy=f"deitkit evaluate RUN --dataset {dataset}" if known else "--data FOLDER takes images of your own",
+    )  # fmt: skip
 
 
 def trainable_datasets() -> list[str]:
@@ -77,32 +149,146 @@ def _is_for(dataset: str, name: str) -> bool:
     return name == f"finetune/{dataset}" or name.startswith(f"finetune/{dataset}_")
 
 
-def choose_for(images: int, recipe: Recipe, *, given: Mapping[str, Any] | None = None) -> list[Choice]:
-    """Stream, epochs, warm-up and rate for so many training images.
+# Which model
+
+
+def choose_model(
+    side: float, images: int, *, gpu: bool, convnet: bool = False, given: Mapping[str, Any] | None = None
+) -> list[Choice]:
+    """Model and size from random weights, for images whose short side is `side` px in the median.
+
+    `given` are dotted keys that somebody decided: they are not chosen, and the others are chosen to fit them.
+    """
+    given = given or {}
+    size, why = _size(side, gpu=gpu)
+    asked = given.get("model.image_size")
+    if isinstance(asked, int) and not isinstance(asked, bool):
+        size, why = asked, "as the size that was asked for"
+    name = given.get("model.name")
+    if name is not None:
+        variant = MODELS.get(str(name))
+        fitting = [Choice("model.image_size", variant.image_size, f"{name}'s own")] if variant else [
+            Choice("model.image_size", size, why)
+        ]  # fmt: skip
+    else:
+        build = _convnet if convnet else _transformer
+        fitting = [*build(size, images, gpu=gpu), Choice("model.image_size", size, why)]
+    return [choice for choice in fitting if choice.key not in given]
+
+
+def _size(side: float, *, gpu: bool) -> tuple[int, str]:
+    seen = f"the images' short side is {side:g} px"
+    if side <= SMALL_IMAGE:
+        return SMALL_SIZE, seen
+    return (FULL_SIZE, seen) if gpu else (CPU_SIZE, f"{seen}, but a CPU trains slowly")
+
+
+def _transformer(size: int, images: int, *, gpu: bool) -> list[Choice]:
+    if size >= PATCH16_FROM:
+        return [Choice("model.name", "deit_tiny", f"the paper's smallest, for {size} px"),
+                Choice("model.options", {}, "patches of 16 px")]  # fmt: skip
+    patch = 4 if size <= SMALL_IMAGE else 8
+    many = gpu and images >= MANY
+    name, why = ("deit_tiny_patch4", "DeiT-Ti") if many else ("deit_nano", "a small one")
+    options = {} if MODELS[name].patch_size == patch else {"patch_size": patch}
+    return [Choice("model.name", name, f"{why} for {size} px"),
+            Choice("model.options", options, f"patches of {patch} px")]  # fmt: skip
+
+
+def _convnet(size: int, images: int, *, gpu: bool) -> list[Choice]:
+    if size >= PATCH16_FROM:
+        name = "timm:resnet50" if gpu and images >= MANY else "timm:resnet18"
+        return [Choice("model.name", name, f"a convnet for {size} px"), Choice("model.options", {}, "as timm has it")]
+    narrow = {"channels": [32, 64, 96, 128], "stem_width": 16}
+    return [Choice("model.name", "timm:resnet10t", f"a small convnet for {size} px"),
+            Choice("model.options", narrow, "narrow")]  # fmt: skip
+
+
+# Which values
+
+
+def choose_for(
+    images: int, recipe: Recipe, *, given: Mapping[str, Any] | None = None, budget: Budget | None = None
+) -> list[Choice]:
+    """Stream, epochs, warm-up, rate and views for so many training images and, with a `budget`, so much time.
 
     `given` are dotted keys that somebody decided: they are not chosen, and the others are chosen to fit them. From 4
     images on `plan_stream` takes what is chosen; what is given may still contradict the data.
     """
     given = given or {}
+    rules = SCRATCH if recipe.start is None else FINETUNING
     group = _count(given, "stream.mix_group")
     batch = _count(given, "stream.batch_size") or _batch(images, unit=group or 1)
     repeats = _count(given, "stream.repeats") or _repeats(images, batch, group or LARGEST_GROUP)
-    epochs = _count(given, "train.epochs") or _epochs(images)
+    full, why = _epochs(images, rules)
+    epochs = _count(given, "train.epochs") or full
+    if budget is not None and (fitting := budget.epochs(images)) < full:
+        epochs = _count(given, "train.epochs") or fitting
+        why = budget.why
     steps = images // batch * epochs
     fewest = f"at least {STEPS_AT_LEAST} steps an epoch and at most {LARGEST_BATCH} images a step"
     choices = [
         Choice("stream.batch_size", batch, fewest),
         Choice("stream.mix_group", _group(images, batch, repeats) or False, "four groups a batch, where it is large"),
         Choice("stream.repeats", repeats, f"repeated augmentation pays from {REPEATS_FROM:,} images on"),
-        Choice("train.epochs", epochs, f"{ROOT_EPOCHS:,} / root of {images:,}, from {EPOCHS[0]} to {EPOCHS[1]}"),
-        Choice("schedule.warmup_epochs", round(min(5.0, epochs / 10), 1), "a tenth of the run, five at most"),
-        Choice("optim.lr", _rate(batch, recipe), f"{recipe.optim.name}: by the roots of batch and width"),
+        Choice("train.epochs", epochs, why),
+        Choice("schedule.warmup_epochs", warmup_for(epochs), "a tenth of the run, five at most"),
+        Choice("optim.lr", _rate(batch, recipe, rules), f"{recipe.optim.name}: by the roots of batch and width"),
         Choice("train.eval_every", max(1, epochs // 20), "about twenty evaluations"),
         Choice("train.log_every", min(50, max(1, steps // 100)), "at least a hundred lines"),
+        *_views(recipe, is_short=epochs < SHORT * full),
     ]
-    if recipe.data.dataset == "digits":
-        choices.append(Choice("augment.hflip", 0.0, "a mirrored digit is another one"))
     return [choice for choice in choices if choice.key not in given]
+
+
+def fit_time(recipe: Recipe, images: int, budget: Budget, *, given: Mapping[str, Any]) -> list[Choice]:
+    """A named recipe within a time: as many of its epochs as fit, and a warm-up that they hold."""
+    epochs = budget.epochs(images)
+    if epochs >= recipe.train.epochs or "train.epochs" in given:
+        return []
+    choices = [Choice("train.epochs", epochs, budget.why)]
+    if recipe.schedule.warmup_epochs > warmup_for(epochs):
+        choices.append(Choice("schedule.warmup_epochs", warmup_for(epochs), "a tenth of the run"))
+    return [choice for choice in choices if choice.key not in given]
+
+
+def warmup_for(epochs: int) -> float:
+    """Epochs of warm-up for a run of so many: a tenth, five at most (Table 9 has 5 of 300)."""
+    return round(min(5.0, epochs / 10), 1)
+
+
+def _views(recipe: Recipe, *, is_short: bool) -> list[Choice]:
+    """The paper's augmentation is for long runs of large networks; short ones, and small networks, learn less by it
+    (Steiner et al. 2022, How to train your ViT, Sec. 4.3)."""
+    choices = []
+    is_digits = recipe.data.dataset == "digits"
+    if is_short or _is_narrow(recipe):
+        why = "the run is short" if is_short else "the network is small"
+        scale = [0.6, 1.0] if is_digits else [0.4, 1.0]
+        choices = [
+            Choice("augment.crop_scale", scale, f"gentle: {why}"),
+            Choice("augment.policy", False, f"no RandAugment: {why}"),
+            Choice("augment.erasing", 0.0, f"none: {why}"),
+            Choice("mix.prob", 0.0 if is_short else 0.5, f"{'no' if is_short else 'half the'} mixing: {why}"),
+            Choice("model.drop_path", 0.0, why),
+        ]
+    if is_digits:
+        choices.append(Choice("augment.hflip", 0.0, "a mirrored digit is another one"))
+    return choices
+
+
+def _is_narrow(recipe: Recipe) -> bool:
+    """Narrower than DeiT-Ti; of timm's models, those for small images."""
+    width = _width(recipe)
+    return max(recipe.model.size) < PATCH16_FROM if width is None else width < NARROW
+
+
+def _width(recipe: Recipe) -> int | None:
+    """Of a model of the catalog; None for others."""
+    variant = MODELS.get(recipe.model.name)
+    if variant is None:
+        return None
+    return _count(recipe.model.options, "embed_dim") or variant.embed_dim
 
 
 def _count(given: Mapping[str, Any], key: str) -> int | None:
@@ -121,9 +307,10 @@ def _repeats(images: int, batch: int, group: int) -> int:
     return 3 if images >= REPEATS_FROM and batch >= 3 * group else 1
 
 
-def _epochs(images: int) -> int:
-    low, high = EPOCHS
-    return min(high, max(low, round(ROOT_EPOCHS / math.sqrt(images))))
+def _epochs(images: int, rules: Rules) -> tuple[int, str]:
+    low, high = rules.epochs
+    why = f"{rules.root_epochs:,} / root of {images:,}, from {low} to {high}"
+    return min(high, max(low, round(rules.root_epochs / math.sqrt(images)))), why
 
 
 def _group(images: int, batch: int, repeats: int) -> int | None:
@@ -132,12 +319,11 @@ def _group(images: int, batch: int, repeats: int) -> int | None:
     return next((group for group in range(limit, 1, -1) if group % 2 == 0 and batch % group == 0), None)
 
 
-def _rate(batch: int, recipe: Recipe) -> float:
+def _rate(batch: int, recipe: Recipe, rules: Rules) -> float:
     """optim.lr to two digits, per 512 images where the recipe scales it. It grows with the root of the batch, as AdamW
     wants, and falls with the root of the width: the authors double it from DeiT-B to DeiT-Ti (issue 120)."""
-    variant = MODELS.get(recipe.model.name)
-    width = variant.embed_dim if variant else WIDTH
-    rate = RATES[recipe.optim.name] * math.sqrt(batch / LARGEST_BATCH * WIDTH / width)
+    width = _width(recipe) or WIDTH
+    rate = rules.rates[recipe.optim.name] * math.sqrt(batch / LARGEST_BATCH * WIDTH / width)
     return float(f"{rate * (512 / batch if recipe.optim.lr_scaling == 'batch/512' else 1):.2g}")
 
 
