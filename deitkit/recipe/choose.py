@@ -173,6 +173,8 @@ def choose_model(
     else:
         build = _convnet if convnet else _transformer
         fitting = [*build(size, images, gpu=gpu), Choice("model.image_size", size, why)]
+    if size < PATCH16_FROM:
+        fitting.append(Choice("data.crop_ratio", 1.0, "small images are judged whole"))
     return [choice for choice in fitting if choice.key not in given]
 
 

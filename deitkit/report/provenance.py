@@ -11,7 +11,7 @@ from deitkit.catalog import MODELS
 from deitkit.report.folder import RunFolder, teacher_folders
 from deitkit.report.views import Command, Setting
 
-GIVEN = ("command line", "--set", "quickstart")  # origins of values that no recipe gave
+GIVEN = ("command line", "--", "quickstart")  # how origins of values begin that no recipe gave
 TRAINING_VERBS = ("pretrain", "distill", "finetune")
 
 
@@ -24,7 +24,7 @@ def settings(folder: RunFolder) -> Mapping[str, list[Setting]]:
     groups: dict[str, list[Setting]] = {}
     for key, value in recipe.flat().items():
         origin = recipe.origin(key)
-        changed = value != shipped.get(key) if parent else origin in GIVEN
+        changed = value != shipped.get(key) if parent else origin.startswith(GIVEN)
         was = spell_value(shipped.get(key)) if parent and changed else ""
         table = key.partition(".")[0] if "." in key else "recipe"
         groups.setdefault(table, []).append(Setting(key, spell_value(value), origin, was, changed))

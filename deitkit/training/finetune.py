@@ -116,8 +116,14 @@ def _adopt(options: Options, known: Known, *, keep_size: bool) -> Options:
 
 
 def _keep_pixels(options: Options, known: Known) -> Options:
-    """The mean and the std that the start weights were trained with, where the recipe leaves them to be chosen."""
+    """Mean, std and crop of the start weights, where the recipe leaves them to be chosen; what differs is said."""
     if known.info is None:
         return options
-    values = {"data.mean": list(known.info.mean), "data.std": list(known.info.std)}
-    return with_values(options, values, dict.fromkeys(values, FROM_START))
+    recipe, info = without_choices(options), known.info
+    values = {"data.mean": list(info.mean), "data.std": list(info.std), "data.crop_ratio": info.crop_ratio}
+    now = recipe.flat()
+    other = {key: value for key, value in values.items() if now[key] != value and key not in options.changes}
+    if other:
+        told = ", ".join(f"{key} = {value}" for key, value in other.items())
+        logger.info(f"{told}: {FROM_START}")
+    return with_values(options, other, dict.fromkeys(other, FROM_START))

@@ -116,7 +116,7 @@ def test_without_data_and_recipe_the_choices_are_named(refused: Callable[..., di
 
 
 def test_a_misspelt_data_set_is_corrected(refused: Callable[..., dict[str, Any]]) -> None:
-    assert "Did you mean flowers102?" in refused("--dataset", "flowers")["error"]
+    assert "Did you mean flowers102?" in refused("--dataset", "flwers102")["error"]
 
 
 # Start weights
@@ -189,7 +189,7 @@ def test_what_is_given_wins_and_the_rest_fits_it(dry: DryRun, tmp_path: Path) ->
     assert (found["train"]["epochs"], found["stream"]["batch_size"], found["optim"]["lr"]) == (3, 20, 0.5)
     assert found["schedule"]["warmup_epochs"] == 0.3
     assert 20 % found["stream"]["mix_group"] == 0
-    assert found["origins"]["train.epochs"] == "command line"
+    assert (found["origins"]["train.epochs"], found["origins"]["optim.lr"]) == ("--epochs", "--set")
     assert "train.epochs" not in said
     assert dry("--data", data, "--set", "stream={batch_size=20}")[0]["stream"]["batch_size"] == 20
 
