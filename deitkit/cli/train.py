@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
 from deitkit.cli.options import ChosenRecipe, Freeze, RunOptions, TeacherOptions, WhatOptions, spread
@@ -56,8 +56,8 @@ def options_of(
     recipe: str, what: WhatOptions, run: RunOptions, teacher: TeacherOptions | None = None, freeze: str = ""
 ) -> Options:
     """The command line as keys of the recipe, each with the option that gave it."""
-    words = {each.name: getattr(what, each.name) for each in fields(what)}
-    taught = {"teacher": teacher.teacher, "tape": teacher.tape} if teacher else {}
+    words: dict[str, Any] = {each.name: getattr(what, each.name) for each in fields(what)}
+    taught: dict[str, Any] = {"teacher": teacher.teacher, "tape": teacher.tape} if teacher else {}
     changes = given(**words, **taught, freeze=freeze)
     return Options(
         recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,

@@ -75,7 +75,8 @@ def recipe_text(options: Options) -> str:
     """The options as a recipe file: what it extends, and every value beside it with its origin."""
     import tomlkit
 
-    document, tables = tomlkit.document(), {}
+    document = tomlkit.document()
+    tables: dict[str, Any] = {}
     base = draft_of(options).name
     document.add(tomlkit.comment(f"{base} for these images, chosen by deitkit."))
     document.add("extends", tomlkit.item(base))
