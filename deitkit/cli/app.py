@@ -132,6 +132,11 @@ VERBS: dict[str, Verb | Group] = {
         {
             "list": Verb("deitkit.cli.runs", "list_runs", "List the runs in a folder."),
             "show": Verb("deitkit.cli.runs", "show", "Show one run: its state, last metrics and result."),
+            "compare": Verb("deitkit.cli.manage", "compare", "Compare runs."),
+            "tag": Verb("deitkit.cli.manage", "tag", "Tag a run."),
+            "note": Verb("deitkit.cli.manage", "note", "Write a note beside a run, or show it."),
+            "prune": Verb("deitkit.cli.manage", "prune", "Delete what finished runs no longer need."),
+            "resume": Verb("deitkit.cli.manage", "resume", "Go on with an interrupted run."),
             "watch": Verb("deitkit.cli.watch", "watch", "Watch a run that trains in another terminal."),
         },
     ),

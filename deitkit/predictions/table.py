@@ -26,7 +26,7 @@ from deitkit.models.reference import is_foreign, local_folder
 
 TOP = 5  # classes kept for an image
 FORMAT = 1
-METADATA_KEY = b"deitkit.predictions.table"
+METADATA_KEY = b"deitkit.predictions"  # part of the files, whatever this module is called
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,3 +178,9 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_rest(
         make(classifier="other").save(tmp_path / "p.parquet")
     assert (tmp_path / "p.parquet").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_the_name_under_which_files_keep_what_they_are_stays(decided: MakePredictions, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.parquet"
+    decided("student", {"class": [0, 1]}, [0, 1]).save(path)
+    assert b"deitkit.predictions" in (pq.read_schema(path).metadata or {})

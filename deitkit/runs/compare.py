@@ -1,0 +1,68 @@
+"""Several runs side by side: where their recipes differ, and what came out. Reads run folders alone, and no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deitkit.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run in a few values; None for what it does not have (yet).
+
+    `top1`: accuracy by head; `seconds`: of training, evaluations and checkpoints left out.
+    """
+
+    path: str
+    status: str
+    epoch: float
+    epochs: int
+    top1: dict[str, float] | None
+    best_top1: float | None
+    best_step: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """`differences`: dotted recipe key -> a value for each run, where not all are equal; `runs` in the order given."""
+
+    runs: tuple[RunFacts, ...]
+    differences: dict[str, tuple[Any, ...]]
+    same_data: bool
+
+
+def compare_runs(runs: Sequence[Run]) -> RunComparison:
+    """Recipes' differences and results of these runs.
+
+    Raises:
+        DeitkitError: a recipe cannot be read.
+    """
+    recipes = [run.recipe().flat() for run in runs]
+    keys = sorted(set().union(*recipes))
+    values = {key: tuple(recipe.get(key) for recipe in recipes) for key in keys}
+    fingerprints = {run.environment().get("data_fingerprint") for run in runs}
+    return RunComparison(
+        tuple(map(_facts, runs)),
+        {key: row for key, row in values.items() if any(value != row[0] for value in row)},
+        same_data=len(fingerprints) == 1,
+    )
+
+
+def _facts(run: Run) -> RunFacts:
+    result = run.result() or {}
+    lines = run.metrics()
+    evaluations = [line for line in lines if "top1" in line and not line.get("asked")]
+    return RunFacts(
+        path=str(run.path),
+        status=run.status(),
+        epoch=max((line["epoch"] for line in lines if "epoch" in line), default=0.0),
+        epochs=run.recipe().train.epochs,
+        top1=result.get("top1") or (evaluations[-1]["top1"] if evaluations else None),
+        best_top1=result.get("best_top1"),
+        best_step=result.get("best_step"),
+        seconds=result.get("seconds"),
+    )

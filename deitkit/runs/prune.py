@@ -1,0 +1,55 @@
+"""What of a run may go without a loss that a person would notice, and deleting it. Weights and results always stay."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from deitkit.runs.folder import Run
+
+STEP = re.compile(r"step-\d{9}")
+TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")
+
+
+@dataclass(frozen=True)
+class Superfluous:
+    """A folder or file that may go, its bytes, and why."""
+
+    path: Path
+    size: int  # bytes
+    why: str
+
+
+def superfluous(run: Run) -> list[Superfluous]:
+    """What may go of a run that is not being written: of a finished one the checkpoints of single steps but the last,
+    and what killed processes left half-written. The best checkpoint stays."""
+    if run.status() == "running":
+        return []
+    found = [
+        _measured(path, "half-written by a process that is gone")
+        for folder in (run.path, run.checkpoints)
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if TEMPORARY.fullmatch(path.name)
+    ]
+    if run.status() == "finished" and run.checkpoints.is_dir():
+        steps = sorted(path for path in run.checkpoints.iterdir() if STEP.fullmatch(path.name))
+        found += [_measured(path, "the run is finished") for path in steps[:-1]]
+    return found
+
+
+def delete(found: list[Superfluous]) -> int:
+    """Delete these; gives the bytes that became free."""
+    for each in found:
+        if each.path.is_dir() and not each.path.is_symlink():
+            shutil.rmtree(each.path)
+        else:
+            each.path.unlink()
+    return sum(each.size for each in found)
+
+
+def _measured(path: Path, why: str) -> Superfluous:
+    files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
+    return Superfluous(path, sum(file.stat().st_size for file in files), why)
