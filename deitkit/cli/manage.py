@@ -51,12 +51,12 @@ def compare(
     )
     if not found.same_data:
         render.say("the runs were trained on different images")
-    rows = [
+    against: list[list[Any]] = [
         [each.name, each.head, f"{each.gain:+.2%}", f"{each.low:+.2%} to {each.high:+.2%}", each.p] for each in paired
     ]
-    if rows:
+    if against:
         columns = ["run", "head", "gain", "95 %", "p (McNemar)"]
-        render.print_table(f"Against {names[0]}, on the same {paired[0].images:,} images", columns, rows)
+        render.print_table(f"Against {names[0]}, on the same {paired[0].images:,} images", columns, against)
 
 
 def spell_value(value: Any) -> str:
