@@ -25,12 +25,18 @@ TeacherRef = Annotated[
     typer.Option(
         "--teacher",
         metavar="REFERENCE",
-        help="A run, a model folder, timm:NAME, an .onnx file, or 'file.py:function?weights=PATH', whose code is run. "
-        "Several are a mixture.",
+        help="RUN, RUN@best, RUN:class, a model folder, timm:NAME, FILE.onnx, or 'FILE.py:FUNCTION?weights=PATH', "
+        "whose code is run. Several are a mixture.",
     ),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the Python function that the recipe, a file, names as teacher.")
+]
 From = Annotated[
-    str, typer.Option("--from", help="Start weights: a run, a model folder, timm:NAME, hf-hub:NAME or a file.")
+    str,
+    typer.Option(
+        "--from", help="Start weights: RUN, RUN@best, a model folder, timm:NAME, hf-hub:OWNER/NAME or a file."
+    ),
 ]
 TapeRef = Annotated[
     str, typer.Option("--tape", help="A teacher's recorded answers (deitkit tape record), in place of the teacher.")
@@ -38,7 +44,7 @@ TapeRef = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
 ]
-ModelRef = Annotated[str, typer.Option("--model", "-m", help="A run or a model folder.")]
+ModelRef = Annotated[str, typer.Option("--model", "-m", help="RUN, RUN@best, a model folder, timm:NAME, ...")]
 Classifiers = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
 ]
@@ -139,6 +145,7 @@ class TeacherOptions:
     teacher: TeacherRef = None
     tape: TapeRef = ""
     strict: Strict = False
+    trust_code: TrustCode = False
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,13 @@ def report(
     Example: deitkit report runs/quickstart/twin runs/quickstart/student
     """
     from deitkit.files import output_file
+    from deitkit.models.reference import find_run
     from deitkit.report import build_page, write_page
 
-    path = Path(output) if output else Path(runs[-1]) / "reports" / FILE
+    folders = [find_run(run).path for run in runs]
+    path = Path(output) if output else folders[-1] / "reports" / FILE
     path = output_file(path / FILE if path.is_dir() else path, overwrite=overwrite or not output)
-    page = build_page([Path(run) for run in runs], title=title)
+    page = build_page(folders, title=title)
     write_page(page, path)
     if as_json:
         parts = {"missing": page.missing, "problems": page.problems}

@@ -21,6 +21,7 @@ from deitkit.cli.options import (
     Seed,
     Set,
     TeacherRef,
+    TrustCode,
     ValFraction,
     Workers,
     output_option,
@@ -50,7 +51,7 @@ def record(
     strict: Annotated[
         bool, typer.Option("--strict", help="Go on only with the versions and device that began the tape.")
     ] = False,
-    workers: Workers = None, device: Device = "auto", as_json: AsJson = False,
+    trust_code: TrustCode = False, workers: Workers = None, device: Device = "auto", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Record a teacher's answers for every view of a recipe's stream.
 
@@ -73,6 +74,7 @@ def record(
         sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, seed=seed
     )
     settled = resolve(recipe, changes)
+    settled = settled.trusted() if trust_code else settled
     span, path = parse_epochs(epochs, settled.train.epochs), Path(output or f"tapes/{settled.name.replace('/', '-')}")
     kind = one_of(labels, LABELS, what="kind of labels") if labels else "soft" if top_k else None
     is_main = os.environ.get("RANK", "0") == "0"

@@ -137,13 +137,15 @@ def of_run(reference: str) -> dict[str, Any]:
     Raises:
         DeitkitError: it is no run, so the data has to be named.
     """
+    from deitkit.models.reference import Reference
     from deitkit.runs.folder import Run
 
-    if not Run.is_run(Path(reference)):
+    home = Path(Reference.find(reference).home)
+    if not Run.is_run(home):
         raise DeitkitError(
             "on which images?", value=reference, remedy="--dataset NAME (and --data PATH), or --recipe RECIPE"
         )
-    used = Run(Path(reference)).recipe().data
+    used = Run(home).recipe().data
     keys = ("dataset", "path", "val_fraction", "split_seed", "validate_on", "category")
     return {f"data.{key}": getattr(used, key) for key in keys if getattr(used, key) is not None}
 

@@ -62,7 +62,7 @@ def options_of(
     return Options(
         recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,
         strict=teacher is not None and teacher.strict, minutes=parse_minutes(run.time),
-        origins=spelled(changes, what.sets),
+        origins=spelled(changes, what.sets), trust_code=teacher is not None and teacher.trust_code,
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from deitkit.errors import DeitkitError, one_of
 
 def upscale(
     model: Annotated[
-        str, typer.Argument(metavar="RUN|MODEL", help="A run, model folder, weights file, timm:NAME or hf-hub:ID.")
+        str,
+        typer.Argument(metavar="RUN|MODEL", help="RUN, RUN@best, a model folder, a file, timm:NAME, hf-hub:ID."),
     ],
     to: Annotated[str, typer.Option("--to", help="Pixels: 384, or HEIGHTxWIDTH.")],
     mode: Mode = "bicubic",
@@ -60,10 +61,12 @@ def upscale(
 
 def default_folder(model: str, to: str) -> Path:
     """Beside the model; for one from afar, in the working folder under its own name."""
-    from deitkit.models.reference import local_folder
+    from deitkit.models.reference import Reference, local_folder
 
-    path = local_folder(model)
-    return path.with_name(f"{path.stem if path.is_file() else path.name}_{to}")
+    found = Reference.parse(model)
+    path = local_folder(found.place)
+    name = path.stem if path.is_file() else path.resolve().name
+    return path.with_name("_".join(filter(None, (name, found.checkpoint, to))))
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError
-from deitkit.models.weights import Known, describe
+from deitkit.models.description import Known
+from deitkit.models.weights import describe
 from deitkit.recipe.schema import Model
 
 # What the catalog's variants differ in; every other argument is an option of its own.

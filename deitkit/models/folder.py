@@ -18,6 +18,7 @@ from timm.models._hub import save_config_for_hf
 
 from deitkit.errors import DeitkitError
 from deitkit.files import saving, write_atomic
+from deitkit.models.reference import no_such_model
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
 from deitkit.recipe.schema import Data
 from deitkit.runs.folder import Run
@@ -106,8 +107,13 @@ def find_model(reference: str | Path) -> Path:
             value=str(path),
             remedy=f"wait for it, or finish it with its command and --resume (see {path}/environment.json)",
         )
-    reason = "is neither a run nor a model folder" if path.exists() else "does not exist"
-    raise DeitkitError(f"model {path} {reason}", value=str(path), remedy="`deitkit runs list` shows the runs")
+    if not path.exists():
+        raise no_such_model(str(path))
+    raise DeitkitError(
+        f"model {path} is neither a run nor a model folder",
+        value=str(path),
+        remedy="`deitkit runs list` shows the runs; a model folder has a config.json",
+    )
 
 
 def read_info(config: dict[str, Any]) -> ModelInfo | None:

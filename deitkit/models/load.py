@@ -1,7 +1,7 @@
 """Models with their weights: loading any reference, and upscaling. Trains nothing and moves no tensor to another model.
 
-Beside it: `model_folder` (writing), `references` (what a reference is), `weight_files`, `transfer` (starting from
-earlier weights).
+Beside it: `folder` (writing), `reference` (what a reference is), `weights` and `weight_files` (reading), `start`
+(starting from earlier weights).
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deitkit.data.open import open_source
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import numbered
+from deitkit.models.description import Known
 from deitkit.models.folder import ModelInfo, find_model, save_model
 from deitkit.models.positions import POSITION_MODES, mean_norm, resample_pos_embed
-from deitkit.models.reference import EMA, Reference
-from deitkit.models.student import Student, build_student, rebuild_student
+from deitkit.models.reference import Reference
+from deitkit.models.student import Student, rebuild_student
 from deitkit.models.weight_files import read_weights
-from deitkit.models.weights import Known, describe, open_reference
+from deitkit.models.weights import describe, open_reference
 from deitkit.recipe.schema import Data, PositionMode
-from deitkit.runs.checkpoint import load_checkpoint
-from deitkit.runs.folder import Run
 
 __all__ = [
     "LoadedModel", "ModelInfo", "Resampling", "find_model", "grid_of", "load_info", "load_model", "read_weights",
@@ -32,11 +30,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A student with its weights and what travels with it; `origin` is where it came from."""
+    """A student with its weights and what travels with it; `origin` is where it came from, and `is_named` says whether
+    its classes have names, or only numbers."""
 
     student: Student
     info: ModelInfo
     origin: str
+    is_named: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,22 @@ class Resampling:
     norm_after: dict[str, float]
 
 
-def load_model(reference: str | Path) -> LoadedModel:
-    """The model of a reference, in evaluation mode: a run, a model folder, timm:NAME, hf-hub:OWNER/NAME, or a file.
+def load_model(reference: str | Path | Reference) -> LoadedModel:
+    """The model of a reference, in evaluation mode: a run, a checkpoint, a model folder, a published one or a file.
 
     A file's classes are numbered, and its protocol is ImageNet's.
 
     Raises:
-        DeitkitError: there is no such model, it is not at hand, or a file does not say how it is built.
+        DeitkitError: there is no such model, it is not at hand, is one head, of another making or predictions alone, or
+            a file does not say how it is built.
     """
-    weights = open_reference(str(reference))
+    found = reference if isinstance(reference, Reference) else Reference.parse(reference)
+    weights, word = open_reference(found), found.word
     known = weights.known
     if known.architecture is None:
         raise DeitkitError(
-            f"{reference} holds no vision transformer with position embeddings, and does not say what it is",
-            value=str(reference),
+            f"{word} holds no vision transformer with position embeddings, and does not say what it is",
+            value=word,
             remedy="name a run, a model folder or timm:NAME",
         )
     student = rebuild_student(known.architecture, known.arguments)
@@ -70,20 +72,22 @@ def load_model(reference: str | Path) -> LoadedModel:
         student.network.load_state_dict(weights.state)
     except RuntimeError as error:
         raise DeitkitError(
-            f"{reference} is no plain {known.architecture}: {error}",
-            value=str(reference),
-            remedy="name a run or a model folder",
+            f"{word} is no plain {known.architecture}: {error}", value=word, remedy="name a run or a model folder"
         ) from error
-    return LoadedModel(student.eval(), _info(known, student.num_classes), str(reference))
+    is_named = known.class_names is not None and len(known.class_names) == student.num_classes
+    return LoadedModel(student.eval(), _info(known, student.num_classes), word, is_named)
 
 
-def load_info(reference: str | Path) -> ModelInfo:
+load_reference = load_model
+
+
+def load_info(reference: str | Path | Reference) -> ModelInfo:
     """What travels with the model of a reference; reads no weights but a bare file's.
 
     Raises:
         DeitkitError: there is no such model, or it does not say.
     """
-    known = describe(str(reference))
+    known = describe(str(reference) if isinstance(reference, Path) else reference)
     if known.info is None:
         raise DeitkitError(
             f"{reference} is a file alone: its class names and protocol are unknown",
@@ -135,34 +139,3 @@ def upscale(model: LoadedModel, size: tuple[int, int], *, mode: PositionMode) ->
     student.network.load_state_dict({**state, "pos_embed": resampled(mode)})
     fusion = model.info.fusion if isinstance(model.info.fusion, str) else "softmax"  # fitted at the other size
     return replace(model, student=student, info=replace(model.info, size=size, fusion=fusion)), report
-
-
-def load_checkpointed(run: Run, checkpoint: str) -> LoadedModel:
-    """A run's model with the weights of one of its checkpoints; the run may be unfinished."""
-    weights = load_checkpoint(run.checkpoints / checkpoint).model
-    if (run.model / "config.json").is_file():
-        student, info = load_model(run.path).student, load_info(run.path)
-    else:
-        recipe = run.recipe()
-        names = open_source(recipe.data, "train").class_names
-        student = build_student(recipe.model, len(names))
-        info = ModelInfo.of(recipe.data, recipe.model.size, names, recipe=recipe.name)
-    student.network.load_state_dict(weights)
-    return LoadedModel(student.eval(), info, f"{run.path}@{checkpoint}")
-
-
-def load_reference(text: str) -> LoadedModel:
-    """The model of a word, that of a run's checkpoint or moving average, too.
-
-    Raises:
-        DeitkitError: there is none, or it is of another making or predictions alone.
-    """
-    reference = Reference.parse(text)
-    if reference.is_table or reference.is_foreign:
-        raise DeitkitError(
-            f"{text} is no run, model folder or published model",
-            value=text,
-            remedy="`deitkit analyze` disagreement, errors and tradeoff take ONNX files and Python functions",
-        )
-    is_step = reference.checkpoint not in ("", EMA)
-    return load_checkpointed(Run(reference.folder), reference.checkpoint) if is_step else load_model(reference.model)

@@ -1,65 +1,102 @@
-"""What a user may call a classifier, what that is by its form, and where its predictions are kept.
+"""What a user may call a model or classifier, in every verb and recipe key that takes one: the one grammar.
 
-    RUN, a model folder, timm:NAME, hf-hub:OWNER/NAME   every head of the model
-    RUN@best, RUN@step-000000123 (or RUN@123)           a checkpoint that the run kept
-    RUN@ema                                             the moving average of its weights
-    NAME.onnx, 'FILE.py:FUNCTION?weights=PATH'          a classifier of another making, as teachers may be
-    NAME.parquet                                        predictions alone, of whatever made them
-    ANY:class, ANY:distillation, ANY:fused              one head alone
+    RUN                                                 its final model; a short name (`student`) finds runs/*/student
+    RUN@best, RUN@last, RUN@STEP, RUN@ema               a checkpoint that the run kept, the average of its weights
+    a model folder, timm:NAME, hf-hub:OWNER/NAME[@REV]  a model with its config
+    FILE.safetensors, FILE.pth                          weights alone
+    FILE.onnx                                           a classifier of any framework: data, no code
+    'FILE.py:FUNCTION?weights=PATH', MODULE:FUNCTION    a Python function that makes a classifier: code that is executed
+    FILE.parquet                                        answers alone, of whatever gave them
+    ANY:class, ANY:distillation, ANY:fused              one head of it
 
-A run or a model folder keeps its own predictions. A published model and a classifier of another making have no folder:
-theirs lie in the working folder, under their names. Opens no model and needs no torch.
+What exists under the very name that was written wins over the grammar; a head's name is never a Python function's. A
+run or a model folder keeps its own predictions. What has no folder keeps its own in the working folder, under its name.
+Opens no model and needs no torch.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from deitkit.errors import DeitkitError, did_you_mean, one_of
+from deitkit.models.forms import HEADS, PUBLISHED, PYTHON, argument_names, foreign_parts, published_parts
+from deitkit.runs.folder import Run, find_runs
+from deitkit.runs.names import EMA, checkpoint_called, checkpoints, is_there, run_called, runs_called, step_of
 
-if TYPE_CHECKING:
-    from deitkit.runs.folder import Run
+__all__ = [
+    "EMA", "HEADS", "PUBLISHED", "Reference", "checkpoints", "find_run", "foreign_parts", "is_foreign", "local_folder",
+    "name_of", "no_such_model", "published_parts", "short_names", "step_of", "teacher_of",
+]  # fmt: skip
 
-HEADS = ("class", "distillation", "fused")
-EMA = "ema"
-PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
-FILE = re.compile(r"(?P<place>[^?]+\.py)(?::(?P<function>\w+))?(?:\?(?P<arguments>.*))?")
-MODULE = re.compile(r"(?P<place>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)(?:\?(?P<arguments>.*))?")
+ModelKind = Literal["run", "folder", "published", "weights", "onnx", "python", "predictions", "missing"]
+
+KINDS: dict[ModelKind, str] = {
+    "run": "a run", "folder": "a folder", "published": "a published model", "weights": "a weights file",
+    "onnx": "an ONNX file", "python": "a Python function", "predictions": "a file of predictions",
+    "missing": "nothing that exists",
+}  # fmt: skip
+WHOLE = "name a run, RUN@best, a model folder, a weights file, timm:NAME or hf-hub:OWNER/NAME"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A user's word for a classifier: a model or a file of predictions at `place`, a checkpoint of it, a head of it."""
+    """A user's word for a model or classifier: it lies at `place`; a checkpoint of it, a head of it."""
 
     place: str
     checkpoint: str = ""
     head: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
-        """Read a word.
+    def parse(cls, text: str | Path) -> Reference:
+        """Read a word. What it names may be missing (`kind` says so); `find` refuses that.
 
         Raises:
-            DeitkitError: the model is here, but not the checkpoint or the head.
+            DeitkitError: several runs are called so, or the model is here, but not the checkpoint or the head.
         """
-        from deitkit.runs.folder import Run
-
-        if is_foreign(text):
-            return cls(text)
-        place, head, checkpoint = text, "", ""
+        text = str(text)
+        found = PYTHON.fullmatch(text)
+        if is_there(text) or (found and found["place"].endswith(".py")):
+            return cls(_tidy(text))
         front, colon, word = text.rpartition(":")
-        is_whole = Path(text).exists() or f"{front}:" in PUBLISHED
-        if colon and not is_whole and (word in HEADS or Path(front.partition("@")[0]).exists()):
-            place, head = front, one_of(word, HEADS, what="head")
-        front, at, word = place.rpartition("@")
-        if at and not place.startswith(PUBLISHED) and not Path(place).exists():
-            place, checkpoint = front, _checkpoint(Run.open(front), word)
-        return cls(place, checkpoint, head)
+        if colon and f"{front}:" not in PUBLISHED and (word in HEADS or _is_local(front)):
+            return replace(_without_head(front), head=one_of(word, HEADS, what="head"))
+        return _without_head(text)
+
+    @classmethod
+    def find(cls, text: str | Path) -> Reference:
+        """`parse`, and it is there, as far as its form tells.
+
+        Raises:
+            DeitkitError: as `parse`, or there is no such model.
+        """
+        reference = cls.parse(text)
+        if reference.kind == "missing":
+            raise no_such_model(str(text))
+        return reference
+
+    @property
+    def kind(self) -> ModelKind:
+        """What it is: by what lies at its place, else by its form."""
+        place, suffix = self.place, Path(self.place).suffix
+        is_file = is_there(place)
+        if is_file and Path(place).is_dir():
+            return "run" if Run.is_run(Path(place)) else "folder"
+        if not is_file:
+            if place.startswith(PUBLISHED):
+                return "published"
+            if _python_form(place):
+                return "python"
+        if suffix == ".onnx":
+            return "onnx"
+        if suffix == ".parquet":
+            return "predictions"
+        if suffix == ".py":
+            return "python"
+        return "weights" if is_file else "missing"
 
     @property
     def word(self) -> str:
@@ -69,34 +106,63 @@ class Reference:
     @property
     def home(self) -> str:
         """What says on which data it was trained: its run, or the model itself."""
-        from deitkit.runs.folder import Run
-
         return str(self.folder) if Run.is_run(self.folder) else self.place
 
     @property
     def is_table(self) -> bool:
         """Whether it is a file of predictions, and no model."""
-        return self.place.endswith(".parquet")
+        return self.kind == "predictions"
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is an ONNX file or a Python function, whose code is executed when it is asked."""
-        return is_foreign(self.place)
+        """Whether it is an ONNX file or a Python function."""
+        return self.kind in ("onnx", "python")
 
     @property
     def folder(self) -> Path:
         """The run's or model's folder; one that has none keeps its own in the working folder, under its name."""
-        if self.is_foreign or self.place.startswith(PUBLISHED):
+        kind, path = self.kind, Path(self.place)
+        if kind in ("onnx", "python", "published"):
             return local_folder(self.place)
-        path = Path(self.place)
-        if self.is_table:
+        if kind == "predictions":
             return path.parent.parent if path.parent.name == "predictions" else path.parent
-        return path.parent if path.is_file() else path
+        return path.parent if kind == "weights" else path
 
     @property
     def model(self) -> str:
-        """What `load_model` reads; not for a step's checkpoint."""
+        """Where its weights lie but for a step's, which are in the run's checkpoints."""
         return str(Path(self.place) / "model_ema") if self.checkpoint == EMA else self.place
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a checkpoint of a run."""
+        return self.checkpoint not in ("", EMA)
+
+    def need_weights(self, *, whole: bool = True) -> None:
+        """Raise unless it is a model that can be opened, and not one head of it where the `whole` is used.
+
+        Raises:
+            DeitkitError: it is missing, predictions alone, or of another making.
+        """
+        kind = self.kind
+        if kind == "missing":
+            raise no_such_model(self.place)
+        if kind in ("onnx", "python", "predictions"):
+            holds = "holds answers and no model" if kind == "predictions" else "shows nothing of its weights"
+            others = (
+                "disagreement and errors take" if kind == "predictions" else "disagreement, errors and tradeoff take"
+            )
+            raise DeitkitError(
+                f"{self.place} is {KINDS[kind]}, which {holds}: this needs a model",
+                value=self.place,
+                remedy=f"{WHOLE}; `deitkit evaluate`, `explore` and `analyze` {others} it as it is",
+            )
+        if whole and self.head:
+            raise DeitkitError(
+                f"{self.word}:{self.head} is one head: this needs the whole model",
+                value=f"{self.word}:{self.head}",
+                remedy=f"leave out :{self.head}",
+            )
 
     def short(self, depth: int) -> str:
         """Its name: the last `depth` parts of the place, and the checkpoint."""
@@ -105,47 +171,84 @@ class Reference:
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        if self.is_foreign:
+        kind = self.kind
+        if kind in ("onnx", "python"):
             return foreign_parts(self.place)
-        if self.place.startswith(PUBLISHED):
+        if kind == "published":
             return published_parts(self.place)
-        alone = self.is_table and Path(self.place).parent.name != "predictions"
+        alone = kind == "predictions" and Path(self.place).parent.name != "predictions"
         path = Path(self.place).with_suffix("") if alone else self.folder
         return (path.resolve() if ".." in path.parts else path.absolute()).parts[1:]
 
 
-def _checkpoint(run: Run, word: str) -> str:
-    """The name of a run's checkpoint, `best` or `ema`."""
-    name = f"step-{int(word):09d}" if word.isdecimal() else word
-    kept = checkpoints(run)
-    if name != EMA and name not in kept:
+def find_run(text: str | Path) -> Run:
+    """The run of a word, by its folder or its short name.
+
+    Raises:
+        DeitkitError: there is none, or it is something else, or one head or checkpoint of a run.
+    """
+    found = Reference.find(text)
+    if found.kind != "run":
         raise DeitkitError(
-            f"{run.path} keeps no checkpoint {word!r}.{did_you_mean(name, kept)}",
-            value=word,
-            choices=[*kept, EMA] if (run.path / "model_ema").is_dir() else kept,
-            remedy="checkpoint.keep in the recipe says how many recent ones a run keeps",
+            f"{text} is {KINDS[found.kind]}: this needs a run, with its recipe and metrics",
+            value=str(text),
+            remedy="`deitkit runs list` shows the runs",
         )
-    if name == EMA and not (run.path / "model_ema").is_dir():
+    if found.checkpoint or found.head:
         raise DeitkitError(
-            f"{run.path} has no moving average of its weights",
-            value=f"{run.path}@{EMA}",
-            remedy="train with --set ema.decay=0.9999" + ("" if run.result() else ", and finish the run"),
+            f"{text} is a part of a run: this needs all of it", value=str(text), remedy=f"name {found.place}"
         )
-    return name
+    return Run(Path(found.place))
 
 
-def checkpoints(run: Run) -> list[str]:
-    """The names of the checkpoints that a run kept, `best` last."""
-    if not run.checkpoints.is_dir():
-        return []
-    names = sorted(path.parent.name for path in run.checkpoints.glob("*/manifest.json"))
-    steps = [name for name in names if name.startswith("step-")]
-    return [*steps, *(["best"] if "best" in names else [])]
+def no_such_model(text: str) -> DeitkitError:
+    """The one error about a model that is not there: near names, and how others are written."""
+    names = [name for run in find_runs() for name in (run.name, str(run.path))]
+    near = did_you_mean(text, names) or did_you_mean(text.partition("@")[0].partition(":")[0], names)
+    other = "hf-hub:" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else "timm:"
+    written = f"{other}{text}" if re.fullmatch(r"[\w./-]+", text) else f"{other}NAME"
+    return DeitkitError(
+        f"model {text} does not exist{near and f'.{near}'}" if text else "no model is named",
+        value=text,
+        remedy=f"`deitkit runs list` shows the runs; a published model is written {written}, a file with its ending",
+    )
 
 
-def step_of(run: Run, checkpoint: str) -> int:
-    """The optimiser step after which it was saved."""
-    return int(json.loads((run.checkpoints / checkpoint / "manifest.json").read_text())["step"])
+def _is_local(text: str) -> bool:
+    """Whether it names a file, a folder, a run by its short name, or a checkpoint of one."""
+    return any(is_there(word) or bool(runs_called(word)) for word in {text, text.rpartition("@")[0]} if word)
+
+
+def _tidy(text: str) -> str:
+    """A path without a trailing slash; other words as they are."""
+    return str(Path(text)) if is_there(text) else text
+
+
+def _python_form(text: str) -> bool:
+    """Whether it is written as a Python function: FILE.py alone is one without the function's name."""
+    found = PYTHON.fullmatch(text)
+    if found is None or text.startswith(PUBLISHED):
+        return False
+    if found["place"].endswith(".py"):
+        return True
+    return bool(found["function"]) and found["function"] not in HEADS and not _is_local(found["place"])
+
+
+def _without_head(text: str) -> Reference:
+    """A place, perhaps with a checkpoint."""
+    if is_there(text) or text.startswith(PUBLISHED) or _python_form(text):
+        return Reference(_tidy(text))
+    front, at, word = text.rpartition("@")
+    if not at:
+        return Reference(run_called(text))
+    place = Reference(_tidy(run_called(front)))
+    if place.kind == "missing":
+        raise no_such_model(front)
+    if place.kind != "run":
+        raise DeitkitError(
+            f"{front} is {KINDS[place.kind]}: only a run has checkpoints", value=text, remedy=f"leave out @{word}"
+        )
+    return replace(place, checkpoint=checkpoint_called(Run(Path(place.place)), word))
 
 
 def short_names(references: Sequence[Reference]) -> dict[Reference, str]:
@@ -179,8 +282,6 @@ def teacher_of(run: str) -> str:
 
     An ONNX file or a Python function only where its predictions are kept: no code is executed that nobody asked for.
     """
-    from deitkit.runs.folder import Run
-
     place = Reference.parse(run).folder
     teacher = Run(place).recipe().teacher if Run.is_run(place) else None
     if teacher is None or len(teacher.models) != 1:
@@ -195,43 +296,16 @@ def teacher_of(run: str) -> str:
 
 
 def is_foreign(reference: str) -> bool:
-    """Whether it is an ONNX file or a Python function, whose code is executed when it is opened.
-
-    `RUN:HEAD` looks like a module's function; a folder of that name tells them apart.
-    """
-    if reference.startswith(PUBLISHED):
-        return False
-    if reference.endswith(".onnx") or FILE.fullmatch(reference):
-        return True
-    module = MODULE.fullmatch(reference)
-    return module is not None and not Path(module["place"]).exists()
-
-
-def foreign_parts(reference: str) -> tuple[str, ...]:
-    """The place of a classifier of another making, its arguments and, last, its name: the file's or the function's."""
-    found = FILE.fullmatch(reference) or MODULE.fullmatch(reference)
-    if found is None:
-        return Path(reference).absolute().with_suffix("").parts[1:]
-    place = Path(found["place"]).with_suffix("")
-    return (*place.parts, *_arguments(found), found["function"] or place.name)
-
-
-def published_parts(reference: str) -> tuple[str, ...]:
-    """The owner of a published model, where there is one, and its name; the revision is left out."""
-    return tuple(reference.partition(":")[2].partition("@")[0].split("/"))
+    """Whether a word without a head is an ONNX file or a Python function."""
+    return Reference(reference).is_foreign
 
 
 def local_folder(reference: str) -> Path:
     """A model's own folder, or the one in the working folder that has its name, and its arguments."""
-    if reference.startswith(PUBLISHED):
+    kind = Reference(reference).kind
+    if kind == "published":
         return Path(published_parts(reference)[-1])
-    if not is_foreign(reference):
+    if kind not in ("onnx", "python"):
         return Path(reference)
-    found = FILE.fullmatch(reference) or MODULE.fullmatch(reference)
-    return Path("-".join((foreign_parts(reference)[-1], *(_arguments(found) if found else ()))))
-
-
-def _arguments(found: re.Match[str]) -> list[str]:
-    """The values of a function's arguments; of paths only the name."""
-    values = (argument.partition("=")[2] for argument in (found["arguments"] or "").split("&"))
-    return [Path(value).stem for value in values if value]
+    found = PYTHON.fullmatch(reference)
+    return Path("-".join((foreign_parts(reference)[-1], *(argument_names(found) if found else ()))))

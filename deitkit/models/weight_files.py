@@ -10,6 +10,7 @@ import argparse
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         DeitkitError: missing, damaged, or a pickle that would run code.
     """
-    return read_weights_file(path).state
+    state = read_weights_file(path).state
+    forget_weights()
+    return state
 
 
 def read_weights_file(path: Path) -> WeightsFile:
-    """A weights file's state dict, with what else it says.
+    """A weights file's state dict, with what else it says. The last file read is kept until `forget_weights`, so that
+    describing a file and then opening it reads it once.
 
     Raises:
         DeitkitError: missing, damaged, or a pickle that would run code.
     """
     if not path.is_file():
-        raise DeitkitError(f"{path} does not exist", value=str(path), remedy="name a weights file or a run")
+        raise DeitkitError(f"{path} is no file", value=str(path), remedy="name a weights file or a run")
+    state = path.stat()
+    return _read(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+def forget_weights() -> None:
+    """Let go of the last file that was read."""
+    _read.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
+    """The file; `modified_ns` and `size` (bytes) tell it from what it was before."""
     if path.suffix == ".safetensors":
         try:
             return _unwrapped(load_file(path), None, [])

@@ -1,32 +1,32 @@
-"""A reference -> weights and what is known of them. A run, a model folder, timm:NAME, hf-hub:OWNER/NAME, or a file.
+"""A reference -> weights and what is known of them: a run, a checkpoint of it, a model folder, a published one, a file.
 
-`describe` reads no weights; `open_reference` does. State-dict keys are timm's. Knows no student and no data.
+`describe` reads no weights but a bare file's; `open_reference` does. State-dict keys are timm's. Builds no student.
 """
 
 from __future__ import annotations
 
 import pickle
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import timm.models
 from safetensors import SafetensorError
-from timm.data.imagenet_info import infer_imagenet_subset
 from timm.models._hub import load_model_config_from_path
 from torch import Tensor
 
-from deitkit.catalog import MODELS
+from deitkit.data.open import open_source
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.models import hub
-from deitkit.models.class_names import _synsets, imagenet_names, numbered
+from deitkit.models.description import Known, known_of_config, known_of_file
 from deitkit.models.folder import ModelInfo, find_model, read_config, read_info
-from deitkit.models.positions import count_prefix, guess_grid
-from deitkit.models.weight_files import WeightsFile, read_weights, read_weights_file
-from deitkit.recipe.schema import Data
+from deitkit.models.positions import guess_grid
+from deitkit.models.reference import Reference
+from deitkit.models.student import architecture_of
+from deitkit.models.weight_files import forget_weights, read_weights, read_weights_file
+from deitkit.runs.checkpoint import load_checkpoint
+from deitkit.runs.folder import Run
 
 # How timm says that a file is damaged, foreign or another model's.
 REFUSALS = (RuntimeError, KeyError, TypeError, ValueError, AssertionError, SafetensorError, pickle.UnpicklingError)
@@ -45,60 +45,78 @@ class Weights:
         return guess_grid(self.state, size=self.known.size)
 
 
-def describe(reference: str) -> Known:
-    """What is known of a reference; downloads at most a config.
+def describe(reference: str | Reference) -> Known:
+    """What is known of a reference; reads no weights but a bare file's, and downloads at most a config.
 
     Raises:
-        DeitkitError: there is no such thing, or it is not at hand.
+        DeitkitError: there is no such model, it is not at hand, or it is of a kind without weights, or one head.
     """
-    if reference.startswith("timm:"):
-        return _known_of_timm(reference)
-    if reference.startswith(hub.PREFIXES):
-        return _known_of_folder(_hub_folder(reference), reference)
-    folder = _local_folder(reference)
-    if folder is not None:
-        return _known_of_folder(folder, reference)
-    return known_of_file(read_weights_file(Path(reference)), reference)
+    found = _whole(reference)
+    if found.is_step:
+        return _known_of_checkpoint(found)
+    if found.kind == "published":
+        if found.place.startswith("timm:"):
+            return _known_of_timm(found.place)
+        return _known_of_folder(_hub_folder(found.place), found.place)
+    folder = _local_folder(found)
+    if folder is None:
+        return known_of_file(read_weights_file(Path(found.place)), found.place)
+    return _known_of_folder(folder, found.word)
 
 
-def open_reference(reference: str) -> Weights:
+def open_reference(reference: str | Reference) -> Weights:
     """A reference's weights, with what is known of them.
 
     Raises:
-        DeitkitError: there is no such thing, it is damaged or refused, or it is not at hand.
+        DeitkitError: as `describe`, or they are damaged or refused.
     """
-    if reference.startswith("timm:"):
-        known = _known_of_timm(reference)
-        return Weights(known, _published(reference))
-    if reference.startswith(hub.PREFIXES):
-        folder = _hub_folder(reference)
-        repository, _ = hub.split_id(reference)
-        hub.fetch(repository, hub.WEIGHTS, revision=folder.name, reference=reference)
-        return _weights_of_folder(folder, reference)
-    local = _local_folder(reference)
+    found = _whole(reference)
+    if found.is_step:
+        checkpoint = load_checkpoint(Run(found.folder).checkpoints / found.checkpoint)
+        return Weights(_known_of_checkpoint(found), checkpoint.model)
+    if found.kind == "published":
+        if found.place.startswith("timm:"):
+            return Weights(_known_of_timm(found.place), _published(found.place))
+        folder = _hub_folder(found.place)
+        repository, _ = hub.split_id(found.place)
+        hub.fetch(repository, hub.WEIGHTS, revision=folder.name, reference=found.place)
+        return _weights_of_folder(folder, found.place)
+    local = _local_folder(found)
     if local is not None:
-        return _weights_of_folder(local, reference)
-    content = read_weights_file(Path(reference))
-    return Weights(known_of_file(content, reference), content.state)
+        return _weights_of_folder(local, found.word)
+    content = read_weights_file(Path(found.place))
+    forget_weights()  # who opens them keeps them
+    return Weights(known_of_file(content, found.place), content.state)
+
+
+def _whole(reference: str | Reference) -> Reference:
+    found = reference if isinstance(reference, Reference) else Reference.parse(reference)
+    found.need_weights()
+    return found
 
 
 # Runs and folders, of deitkit's or of timm's making
 
 
-def _local_folder(reference: str) -> Path | None:
+def _local_folder(reference: Reference) -> Path | None:
     """The folder of a run or model, or of a model's file beside its config; None for a file alone."""
-    path = Path(reference)
-    if path.is_file():
+    path = Path(reference.model)
+    if reference.kind == "weights":
         beside = path.name in hub.WEIGHTS and (path.parent / "config.json").is_file()
         return path.parent if beside else None
-    if not path.exists():
-        remedy = "`deitkit runs list` shows the runs"
-        if timm.is_model(reference.partition(".")[0]):
-            remedy = f"timm's published weights are written timm:{reference}"
-        elif re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
-            remedy += f"; a model of the Hugging Face hub is written hf-hub:{reference}"
-        raise DeitkitError(f"model {path} does not exist", value=reference, remedy=remedy)
     return find_model(path)
+
+
+def _known_of_checkpoint(reference: Reference) -> Known:
+    """Of a run that may be unfinished: then its recipe and its data say what the model is."""
+    run = Run(reference.folder)
+    if (run.model / "config.json").is_file():
+        return replace(_known_of_folder(run.model, reference.word), origin=reference.word)
+    recipe = run.recipe()
+    names = open_source(recipe.data, "train").class_names
+    size, (architecture, arguments) = recipe.model.size, architecture_of(recipe.model, len(names))
+    info = ModelInfo.of(recipe.data, size, names, recipe=recipe.name)
+    return Known(reference.word, architecture, arguments, size, names, info)
 
 
 def _hub_folder(reference: str) -> Path:
@@ -188,103 +206,3 @@ def _timm_state(reference: str, name: str, **more: Any) -> dict[str, Tensor]:
         ) from error
     state: dict[str, Tensor] = network.state_dict()
     return state
-
-
-IMAGENET = "imagenet"
-
-
-IMAGENET_TAG = re.compile(r"in(1|12|21|22)k")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a model without its weights; None where it is not.
-
-    `architecture` and `arguments` rebuild it in timm, `size` is (height, width) px, `notes` are worth saying.
-    """
-
-    origin: str
-    architecture: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-    class_names: tuple[str, ...] | None = None
-    info: ModelInfo | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def distilled(self) -> bool:
-        return "_distilled" in (self.architecture or "")
-
-
-def known_of_config(config: Mapping[str, Any], origin: str, architecture: str, arguments: Mapping[str, Any]) -> Known:
-    """From timm's description of weights: classes and protocol."""
-    names, size = _class_names(config), (int(config["input_size"][1]), int(config["input_size"][2]))
-    classes = int(config.get("num_classes") or 0)
-    info = ModelInfo(
-        class_names=names or numbered(classes),
-        size=size,
-        mean=_triple(config["mean"]),
-        std=_triple(config["std"]),
-        crop_ratio=Data().crop_ratio,  # one protocol for all; timm's crop_pct differs from model to model
-        interpolation=str(config.get("interpolation") or "bicubic"),
-        dataset=IMAGENET if names == imagenet_names() else "",
-    )
-    built = {
-        "num_classes": classes,
-        **({"img_size": list(size)} if config.get("fixed_input_size") else {}),
-        **arguments,
-    }
-    return Known(origin, architecture, built, size, names, info)
-
-
-def _class_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names in the config, or the wnids of the ImageNet that timm's tag names, or None."""
-    labels = config.get("label_names")
-    if isinstance(labels, (list, tuple)) and len(labels) == config.get("num_classes"):
-        return tuple(map(str, labels))
-    subset = infer_imagenet_subset(dict(config))
-    if subset is None or not IMAGENET_TAG.search(str(config.get("tag") or "")):
-        return None
-    return _synsets(subset)
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-    first, second, third = (float(value) for value in values)
-    return first, second, third
-
-
-def known_of_file(content: WeightsFile, reference: str) -> Known:
-    """What a file alone says: an architecture by name, or a transformer by its tensors' shapes; no class names."""
-    shaped = transformer_of(content.state)
-    if content.architecture is None or not timm.is_model(content.architecture):
-        architecture, arguments, size = shaped or (None, {}, None)
-        return Known(reference, architecture, arguments, size, notes=content.notes)
-    config = timm.models.get_pretrained_cfg(content.architecture) or timm.models.PretrainedCfg()
-    heads = config.classifier if isinstance(config.classifier, tuple) else (config.classifier,)
-    head = content.state.get(f"{heads[0]}.weight")
-    arguments = {} if head is None else {"num_classes": head.shape[0]}
-    if shaped is None:
-        return Known(reference, content.architecture, arguments, config.input_size[1:], notes=content.notes)
-    return Known(
-        reference, content.architecture, {**arguments, "img_size": list(shaped[2])}, shaped[2], notes=content.notes
-    )
-
-
-def transformer_of(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any], tuple[int, int]] | None:
-    """timm's architecture, arguments and input size of a DeiT, read off its shapes; None where it is none."""
-    try:
-        patch = state["patch_embed.proj.weight"].shape[-1]
-        classes, width = state["head.weight"].shape
-        grid = guess_grid(state)
-        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    except (KeyError, ValueError):
-        return None
-    if grid is None:
-        return None
-    heads = next((known.num_heads for known in MODELS.values() if known.embed_dim == width), max(1, width // 64))
-    size = (grid[0] * patch, grid[1] * patch)
-    kind = "_distilled" if count_prefix(state) == 2 else ""
-    return f"deit_base{kind}_patch16_224", {
-        "num_classes": classes, "img_size": list(size), "patch_size": patch, "embed_dim": width, "depth": depth,
-        "num_heads": heads,
-    }, size  # fmt: skip

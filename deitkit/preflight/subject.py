@@ -15,7 +15,7 @@ from deitkit.errors import DeitkitError
 from deitkit.predictions.predict import map_classes
 from deitkit.preflight.cost import Classify
 from deitkit.recipe.schema import Recipe
-from deitkit.teachers import Classifier, Input, Teacher, open_classifier, open_teacher
+from deitkit.teachers import Classifier, Input, Teacher, open_classifier, open_teacher, refuse_code_from_file
 from deitkit.teachers.classes import match_classes
 from deitkit.teachers.scores import FiniteCheck
 
@@ -48,6 +48,7 @@ def open_subject(recipe: Recipe, class_names: tuple[str, ...], *, device: torch.
     """
     if recipe.teacher is None:
         raise DeitkitError("the recipe has no [teacher]", remedy="name one: deitkit teacher check TEACHER")
+    refuse_code_from_file(recipe)
     if len(recipe.teacher.models) > 1:
         return _mixture(open_teacher(recipe, class_names).to(device))
     (name,) = recipe.teacher.models

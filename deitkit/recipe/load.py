@@ -181,7 +181,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def override(recipe: Recipe | Draft, overrides: Mapping[str, Any], *, origin: str = "--set") -> Recipe:
-    """A recipe with dotted keys replaced, validated as a whole."""
+    """A recipe with dotted keys replaced, validated as a whole. They count as given by whoever runs deitkit."""
+    given = frozenset(overrides) | (recipe.given if isinstance(recipe, Recipe) else frozenset())
     if isinstance(recipe, Recipe):
         values = recipe.model_dump(mode="json", exclude={"name"})
         values = {key: False if value is None else value for key, value in values.items()}
@@ -194,13 +195,18 @@ def override(recipe: Recipe | Draft, overrides: Mapping[str, Any], *, origin: st
             over = {part: over}
         values = _merge(values, over)
         origins[key] = origin
-    return validate(values, name=recipe.name, origins=origins)
+    return validate(values, name=recipe.name, origins=origins, given=given)
 
 
-def validate(values: Mapping[str, Any], *, name: str, origins: Mapping[str, str]) -> Recipe:
-    """Values -> Recipe, or one error with every problem in it."""
+def validate(
+    values: Mapping[str, Any], *, name: str, origins: Mapping[str, str], given: frozenset[str] = frozenset()
+) -> Recipe:
+    """Values -> Recipe, or one error with every problem in it. `given` are keys that no file gave."""
+    if both := {"origins", "given"} & values.keys():
+        problems = [f"{key}: unknown key" for key in sorted(both)]
+        raise DeitkitError(f"recipe {name}: {len(both)} problem(s)", value=name, problems=problems)
     try:
-        recipe = Recipe.model_validate({**values, "name": name, "origins": dict(origins)})
+        recipe = Recipe.model_validate({**values, "name": name, "origins": dict(origins), "given": given})
     except ValidationError as error:
         raise DeitkitError(
             f"recipe {name}: {error.error_count()} problem(s)",
@@ -240,7 +246,7 @@ def _meant(key: str) -> str:
     """` Did you mean X?` for an unknown key; one without its table (`lr`) is looked for in all tables."""
     if "." in key:
         return did_you_mean(key, all_keys())
-    tables = [name for name in Recipe.model_fields if name not in ("name", "origins")]
+    tables = [name for name in Recipe.model_fields if name not in ("name", "origins", "given")]
     found = [known for known in all_keys() if known.partition(".")[2] == key]
     if found:
         return f" Did you mean {' or '.join(found)}?"

@@ -236,7 +236,8 @@ class Checkpoint(Table):
 
 
 class Recipe(Table):
-    """Everything that `fit` needs to know. `origins` maps dotted keys to where their values come from."""
+    """Everything that `fit` needs to know. `origins` maps dotted keys to where their values come from; `given` are the
+    keys that whoever runs deitkit gave, which no file can say."""
 
     name: str = "unnamed"
     model: Model
@@ -253,6 +254,19 @@ class Recipe(Table):
     train: Train = Train()
     checkpoint: Checkpoint = Checkpoint()
     origins: dict[str, str] = Field(default_factory=dict, exclude=True, repr=False)
+    given: frozenset[str] = Field(default=frozenset(), exclude=True, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal values of equal origins, whoever gave them."""
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return self.model_dump() == other.model_dump() and self.origins == other.origins
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def trusted(self) -> Recipe:
+        """The same, its teacher counted as given: the code of a Python function that its file names is executed."""
+        return self.model_copy(update={"given": self.given | {"teacher.model"}})
 
     @property
     def peak_lr(self) -> float:

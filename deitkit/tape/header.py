@@ -24,11 +24,13 @@ from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.models.folder import find_model
+from deitkit.models.forms import PYTHON
 from deitkit.models.hub import WEIGHTS
+from deitkit.models.reference import Reference
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.environment import describe_environment, processor
+from deitkit.runs.folder import Run
 from deitkit.tape.layout import Layout
-from deitkit.teachers.factory import FORM
 
 FORMAT = 1
 NAME = "tape.json"
@@ -152,23 +154,28 @@ def surroundings(recipe: Recipe, device: torch.device) -> dict[str, Any]:
 
 
 def weights_digest(reference: str) -> str | None:
-    """sha256 of the files that a teacher is; None where none is at hand, as for timm:NAME."""
-    found = [file for file in files_of(reference) if file.is_file()]
-    digest = hashlib.sha256()
-    for file in found:
+    """sha256 of the files that a teacher is, and of the head that is named; None where none is at hand, as for
+    timm:NAME."""
+    digest = hashlib.sha256(Reference.parse(reference).head.encode())
+    files = [file for file in files_of(reference) if file.is_file()]
+    for file in files:
         with open(file, "rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest() if found else None
+    return digest.hexdigest() if files else None
 
 
 def files_of(reference: str) -> list[Path]:
-    """Where a teacher's weights and making may lie: a file, a model folder's, a factory's code and arguments."""
-    path = Path(reference)
-    if path.is_dir():
+    """Where a teacher's weights and making may lie: a file, a model folder's, a checkpoint's, a factory's code and
+    arguments."""
+    teacher = Reference.parse(reference)
+    path = Path(teacher.model)
+    if teacher.is_step:
+        return sorted((Run(path).checkpoints / teacher.checkpoint).glob("model*"))
+    if teacher.kind in ("run", "folder"):
         with contextlib.suppress(DeitkitError):
             return [find_model(path) / name for name in ("config.json", *WEIGHTS)]
-    factory = FORM.fullmatch(reference)
-    if path.exists() or factory is None:
+    factory = PYTHON.fullmatch(teacher.place)
+    if teacher.kind != "python" or factory is None:
         return [path]
     arguments = (argument.partition("=")[2] for argument in (factory["arguments"] or "").split("&"))
     return [Path(factory["place"]), *map(Path, filter(None, arguments))]

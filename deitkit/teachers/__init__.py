@@ -6,9 +6,16 @@ What was adapted to the student's views, or assumed, stands in `facts.notes`.
 
 from deitkit.teachers.classifier import Answering, Classifier
 from deitkit.teachers.facts import Input, TeacherFacts
-from deitkit.teachers.teacher import Teacher, check_chunk, kind_of, open_classifier, open_teacher
+from deitkit.teachers.teacher import (
+    Teacher,
+    check_chunk,
+    kind_of,
+    open_classifier,
+    open_teacher,
+    refuse_code_from_file,
+)
 
 __all__ = [
     "Answering", "Classifier", "Input", "Teacher", "TeacherFacts", "check_chunk", "kind_of", "open_classifier",
-    "open_teacher",
+    "open_teacher", "refuse_code_from_file",
 ]  # fmt: skip

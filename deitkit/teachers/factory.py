@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,11 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.models.forms import PYTHON
 from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw, hash_state, say_own
 from deitkit.teachers.facts import Said, digest, read_said
 
-FORM = re.compile(r"(?P<place>[^?]+?\.py|[A-Za-z_][\w.]*)(?::(?P<function>[A-Za-z_]\w*))?(?:\?(?P<arguments>.*))?")
 HOW = "module:function, file.py:function or 'file.py:function?weights=PATH'"
 
 
@@ -106,13 +105,22 @@ def open_factory(reference: str, spec: schema.Teacher, *, size: tuple[int, int] 
     )
 
 
+def code_from_file(function: str, file: str, *, remedy: str) -> DeitkitError:
+    """A Python function that a file names, and nobody who runs deitkit: it was not executed."""
+    return DeitkitError(
+        f"{file} names the Python function {function}: its code would be executed with all your rights, and was not",
+        value=function,
+        remedy=f"read that code; if you trust it: {remedy}",
+    )
+
+
 def parse(reference: str) -> Factory:
     """`file.py:function?weights=PATH` taken apart.
 
     Raises:
         DeitkitError: it has another form.
     """
-    found = FORM.fullmatch(reference)
+    found = PYTHON.fullmatch(reference)
     if found is None or found["function"] is None:
         place = found["place"] if found else reference
         raise DeitkitError(

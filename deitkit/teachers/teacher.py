@@ -8,6 +8,7 @@ label now and then. Legend: B batch, K classes, G mix group, n groups.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,12 +17,12 @@ from torch import Tensor, nn
 
 from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
-from deitkit.models import hub
+from deitkit.models.reference import ModelKind, Reference
 from deitkit.recipe import schema
 from deitkit.recipe.schema import Recipe
 from deitkit.teachers.classes import match_classes
 from deitkit.teachers.classifier import Answering, Classifier, Raw, classifier_of
-from deitkit.teachers.factory import FORM, open_factory
+from deitkit.teachers.factory import code_from_file, open_factory
 from deitkit.teachers.facts import Kind, TeacherFacts, digest
 from deitkit.teachers.models import open_model
 from deitkit.teachers.onnx_file import open_onnx
@@ -29,6 +30,7 @@ from deitkit.teachers.scores import log_probabilities
 from deitkit.teachers.views import adaptations
 
 OPENERS: dict[Kind, Callable[..., Raw]] = {"model": open_model, "onnx": open_onnx, "factory": open_factory}
+KINDS: dict[ModelKind, Kind] = {"onnx": "onnx", "python": "factory"}
 
 
 class Teacher(nn.Module):
@@ -84,6 +86,7 @@ def open_teacher(recipe: Recipe, class_names: tuple[str, ...]) -> Teacher:
     spec = recipe.teacher
     if spec is None:
         raise DeitkitError("the recipe has no [teacher]", remedy="--teacher RUN")
+    refuse_code_from_file(recipe)
     shares = mixture_shares(spec)
     size = recipe.model.size
     opened = [_member(open_classifier(name, spec, size=size), recipe, spec, class_names) for name in spec.models]
@@ -95,6 +98,8 @@ def open_teacher(recipe: Recipe, class_names: tuple[str, ...]) -> Teacher:
 def open_classifier(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None = None) -> Classifier:
     """A teacher before its classes are matched; `size` (height, width) px is that of the views it will see.
 
+    A Python function is executed: ask `refuse_code_from_file` first where a recipe names it.
+
     Raises:
         DeitkitError: it cannot be opened, or its weights are not at hand.
     """
@@ -103,14 +108,27 @@ def open_classifier(reference: str, spec: schema.Teacher, *, size: tuple[int, in
 
 
 def kind_of(reference: str) -> Kind:
-    """What a reference names, by its form alone."""
-    if reference.startswith(("timm:", *hub.PREFIXES)):
-        return "model"
-    if reference.endswith(".onnx"):
-        return "onnx"
-    found = FORM.fullmatch(reference)
-    is_factory = found is not None and (found["function"] is not None or found["place"].endswith(".py"))
-    return "factory" if is_factory else "model"
+    """What a reference names."""
+    found = Reference.parse(reference)
+    if found.is_foreign and found.head:
+        raise DeitkitError(
+            f"teacher {reference}: only a model of deitkit's or timm's has heads that are told apart",
+            value=reference,
+            remedy=f"leave out :{found.head}",
+        )
+    return KINDS.get(found.kind, "model")
+
+
+def refuse_code_from_file(recipe: Recipe) -> None:
+    """Raise where a file, and not who runs deitkit, names a Python function as teacher: its code would be executed.
+
+    Raises:
+        DeitkitError: it names the function, and how to allow it.
+    """
+    code = [name for name in (recipe.teacher.models if recipe.teacher else ()) if kind_of(name) == "factory"]
+    if code and not {"teacher", "teacher.model"} & recipe.given:
+        words = " ".join(f"--teacher {shlex.quote(name)}" for name in (recipe.teacher.models if recipe.teacher else ()))
+        raise code_from_file(code[0], f"recipe {recipe.name}", remedy=f"{words} or --trust-code")
 
 
 def _member(

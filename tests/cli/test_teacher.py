@@ -172,5 +172,7 @@ def test_small_images_get_patches_of_4_px(folder: Path) -> None:
 
 
 def test_a_run_brings_its_own_data() -> None:
-    with pytest.raises(DeitkitError, match="on which images"):
+    with pytest.raises(DeitkitError, match="runs/nothing does not exist"):
         settled(["runs/nothing"])
+    with pytest.raises(DeitkitError, match="on which images"):
+        settled(["timm:resnet50.a1_in1k"])

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import imagenet_names, numbered
+from deitkit.models.description import Known
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.positions import resample_pos_embed
 from deitkit.models.start import Transfer, start_from, start_notes
 from deitkit.models.student import Student, build_student
-from deitkit.models.weights import Known, Weights, open_reference
+from deitkit.models.weights import Weights, open_reference
 from deitkit.recipe.schema import Data, Model
 
 DIGITS = tuple("0123456789")

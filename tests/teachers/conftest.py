@@ -28,7 +28,7 @@ def recipe(teacher: object, *, data: dict[str, Any] | None = None, **keys: Any) 
         "teacher": {"model": str(teacher) if isinstance(teacher, Path) else teacher, **keys},
         "data": {"dataset": "digits", **(data or {})},
     }
-    return validate(values, name="test", origins={})
+    return validate(values, name="test", origins={}, given=frozenset({"teacher.model"}))
 
 
 def seen(pixels: Tensor, spec: Recipe) -> Tensor:

@@ -31,7 +31,7 @@ def cifar(reference: str, **teacher: object) -> Recipe:
         "model": {"name": "deit_nano"}, "teacher": {"model": reference, **teacher},
         "data": {"dataset": "cifar10", "mean": MEAN, "std": STD},
     }  # fmt: skip
-    return validate(values, name="test", origins={})
+    return validate(values, name="test", origins={}, given=frozenset({"teacher.model"}))
 
 
 def resnet(depth: int, shared_data: Path) -> str:
@@ -97,7 +97,9 @@ def test_squeezenet_knows_most_of_200_imagenet_images(shared_data: Path) -> None
     weights = shared_data / "teachers" / "squeezenet1_0_imagenet.safetensors"
     reference = f"{EXAMPLES / 'squeezenet.py'}:squeezenet?weights={weights}"
     values = {"model": {"name": "deit_tiny"}, "teacher": {"model": reference}}
-    teacher = open_teacher(validate(values, name="test", origins={}), imagenet_names())
+    teacher = open_teacher(
+        validate(values, name="test", origins={}, given=frozenset({"teacher.model"})), imagenet_names()
+    )
     assert any("ImageNet's" in note for note in teacher.facts.notes)
     files = sorted((shared_data / "imagenet" / "sample200").glob("*/*"))
     views = [evaluation_view(Image.open(path).convert("RGB"), (224, 224), 0.875, "bilinear") for path in files]

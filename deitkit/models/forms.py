@@ -1,0 +1,31 @@
+"""How words for models are written: heads, published models, Python functions and their parts. Looks at no disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HEADS = ("class", "distillation", "fused")
+PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
+# FILE.py:FUNCTION?NAME=VALUE&NAME=VALUE, or a module in place of the file.
+PYTHON = re.compile(r"(?P<place>[^?]+?\.py|[A-Za-z_][\w.]*)(?::(?P<function>[A-Za-z_]\w*))?(?:\?(?P<arguments>.*))?")
+
+
+def foreign_parts(reference: str) -> tuple[str, ...]:
+    """The place of a classifier of another making, its arguments and, last, its name: the file's or the function's."""
+    found = PYTHON.fullmatch(reference)
+    if found is None:
+        return Path(reference).absolute().with_suffix("").parts[1:]
+    place = Path(found["place"]).with_suffix("")
+    return (*place.parts, *argument_names(found), found["function"] or place.name)
+
+
+def published_parts(reference: str) -> tuple[str, ...]:
+    """The owner of a published model, where there is one, and its name; the revision is left out."""
+    return tuple(reference.partition(":")[2].partition("@")[0].split("/"))
+
+
+def argument_names(found: re.Match[str]) -> list[str]:
+    """The values of a function's arguments; of paths only the name."""
+    values = (argument.partition("=")[2] for argument in (found["arguments"] or "").split("&"))
+    return [Path(value).stem for value in values if value]

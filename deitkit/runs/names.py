@@ -1,0 +1,86 @@
+"""A run by the end of its path, and its checkpoints by their names. Opens no model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.runs.folder import Run, find_runs
+
+EMA, LAST = "ema", "last"
+
+logger = logging.getLogger(__name__)
+
+
+def is_there(text: str) -> bool:
+    """Whether a file or folder has this very name; False for words that none can have."""
+    return bool(text) and os.path.exists(text)  # noqa: PTH110 -- Path's raises where a name is too long
+
+
+def runs_called(name: str) -> list[str]:
+    """The runs below runs/ whose paths end in this name."""
+    parts = Path(name).parts
+    if not parts or not Path("runs").is_dir():
+        return []
+    return [str(run.path) for run in find_runs() if run.path.parts[-len(parts) :] == parts]
+
+
+def run_called(text: str) -> str:
+    """The run of a short name, which is said; else the word as it is.
+
+    Raises:
+        DeitkitError: several runs are called so.
+    """
+    found = [] if is_there(text) else runs_called(text)
+    if len(found) > 1:
+        raise DeitkitError(
+            f"{len(found)} runs are called {text!r}", value=text, choices=found, remedy="name one by its folder"
+        )
+    if found:
+        _say_found(text, found[0])
+    return found[0] if found else text
+
+
+@cache
+def _say_found(text: str, place: str) -> None:
+    """Once a command."""
+    logger.info(f"{text} is {place}")
+
+
+def checkpoint_called(run: Run, word: str) -> str:
+    """The name of a run's checkpoint, `best` or `ema`."""
+    kept = checkpoints(run)
+    steps = [name for name in kept if name.startswith("step-")]
+    name = f"step-{int(word):09d}" if word.isdecimal() else steps[-1] if word == LAST and steps else word
+    if name != EMA and name not in kept:
+        raise DeitkitError(
+            f"{run.path} keeps no checkpoint {word!r}.{did_you_mean(name, kept)}",
+            value=word,
+            choices=[*kept, EMA] if (run.path / "model_ema").is_dir() else kept,
+            remedy="checkpoint.keep in the recipe says how many recent ones a run keeps",
+        )
+    if name == EMA and not (run.path / "model_ema").is_dir():
+        raise DeitkitError(
+            f"{run.path} has no moving average of its weights",
+            value=f"{run.path}@{EMA}",
+            remedy="train with --set ema.decay=0.9999" + ("" if run.result() else ", and finish the run"),
+        )
+    return name
+
+
+def checkpoints(run: Run) -> list[str]:
+    """The names of the checkpoints that a run kept, `best` last."""
+    if not run.checkpoints.is_dir():
+        return []
+    names = sorted(path.parent.name for path in run.checkpoints.glob("*/manifest.json"))
+    steps = [name for name in names if name.startswith("step-")]
+    return [*steps, *(["best"] if "best" in names else [])]
+
+
+def step_of(run: Run, checkpoint: str) -> int:
+    """The optimiser step after which it was saved."""
+    return int(json.loads((run.checkpoints / checkpoint / "manifest.json").read_text())["step"])
