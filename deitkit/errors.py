@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -60,6 +61,11 @@ class Interrupted(Exception):
         self.signal = signal
         self.step = step
         super().__init__(f"interrupted by signal {signal} after step {step}")
+
+
+def quoted(word: object) -> str:
+    """A word of a suggested command, as a shell takes it."""
+    return shlex.quote(str(word))
 
 
 def one_of(name: str, choices: Sequence[Choice], *, what: str) -> Choice:

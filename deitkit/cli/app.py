@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deitkit.cli import render
 from deitkit.errors import DeitkitError, Interrupted
+from deitkit.files import DISK_FULL
 
 BROKEN_PIPE = 128 + 13
 EXAMPLE = "Example: "
@@ -301,26 +303,35 @@ def _report(error: DeitkitError, *, as_json: bool) -> None:
 def _say_usage(error: typer.TyperException, *, as_json: bool) -> None:
     """A wrong option, argument or command: typer's own message, or JSON."""
     message = error.format_message()
-    if as_json:
-        _report(DeitkitError(message, remedy="`deitkit --help` lists the commands"), as_json=True)
+    show = getattr(error, "show", None)
+    if as_json or show is None or render.escaped(message) != message:
+        _report(DeitkitError(message, remedy="`deitkit --help` lists the commands"), as_json=as_json)
     else:
-        show = getattr(error, "show", None)
-        show() if show else render.say(message)
+        show()
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(run(sys.argv[1:]))
     except SystemExit as leave:
         if not isinstance(leave.__context__, BrokenPipeError):
             raise
+        code = BROKEN_PIPE
     except BrokenPipeError:
-        pass
+        code = BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in DISK_FULL or error.filename:
+            raise
+        render.say_error(f"standard output cannot be written: {error.strerror}; the work itself is done")
+        code = 2
     _silence_stdout()
-    sys.exit(BROKEN_PIPE)
+    sys.exit(code)
 
 
 def _silence_stdout() -> None:
-    """The reader went away: keep the interpreter's last flush from complaining."""
+    """Nobody takes what is left: keep the interpreter's last flush from complaining."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

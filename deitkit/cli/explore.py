@@ -15,7 +15,7 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, DataPath, Dataset, Device, Overwrite, Split
 from deitkit.cli.progress import Progress
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.predictions.find import data_of, data_settings, predictions_of
 
@@ -114,7 +114,7 @@ def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
     settings = data_settings(Reference.parse(run).place, dataset=dataset, data=data)
     if predictions_path(found, settings.dataset, split, data=data).is_file():
         return found
-    render.say(f"its teacher {found} has no predictions here and is left out; --teacher {found} makes them")
+    render.say(f"its teacher {found} has no predictions here and is left out; --teacher {quoted(found)} makes them")
     return ""
 
 
@@ -234,6 +234,7 @@ def look(built: Any, port: int, *, view: str) -> None:
         session = launch(built, port, view=view, open_browser=has_screen and not from_afar)
         try:
             render.say(f"the App is at http://{ADDRESS}:{port} on this machine; Ctrl-C ends it")
+            render.say("while it runs, it serves any file that you can read to every user of this machine")
             if from_afar:
                 render.say(f"from your own machine: {from_afar}   then http://{ADDRESS}:{port} there")
             session.wait(-1)

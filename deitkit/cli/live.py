@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deitkit.cli.picture import BARS, Picture
 from deitkit.cli.progress import REFRESHES_A_SECOND, remaining
-from deitkit.cli.render import say, talks_to_a_terminal
+from deitkit.cli.render import escaped, say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class LiveView:
     def say(self, text: str) -> None:
         from rich.text import Text
 
-        for line in Text(f"  {text}").wrap(self.region.console, self.region.width):
+        for line in Text(f"  {escaped(text)}").wrap(self.region.console, self.region.width):
             self.region.print_above(line)
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, Device, DryRun, Overwrite, Resume, Seed, Set, Workers, output_option
-from deitkit.errors import DeitkitError, Interrupted
+from deitkit.errors import DeitkitError, Interrupted, quoted
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -102,9 +102,10 @@ def explain(root: Path) -> dict[str, Any]:
 
 def next_commands(root: Path) -> list[str]:
     """Three things to try after a quickstart."""
+    student = quoted(root / "student")
     return [
-        f"deitkit explore {root}/student_32 --launch   # look at the images that they disagree on",
-        f"deitkit analyze tokens {root}/student   # the tokens before fine-tuning",
+        f"deitkit explore {quoted(root / 'student_32')} --launch   # look at the images that they disagree on",
+        f"deitkit analyze tokens {student}   # the tokens before fine-tuning",
         "deitkit   # three questions, then it trains on your own images",
     ]
 

@@ -11,7 +11,7 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, Overwrite, Set, output_option
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -120,7 +120,7 @@ def copy(
     if as_json:
         render.print_json({"recipe": name, "file": str(target)})
         return
-    render.say(f"wrote {target}; next: edit it, then: deitkit recipes check {target}")
+    render.say(f"wrote {target}; next: edit it, then: deitkit recipes check {quoted(target)}")
 
 
 def check(
@@ -140,6 +140,8 @@ def check(
             found[file] = []
         except DeitkitError as error:
             found[file] = list(error.problems) or [error.what]
+        except (OSError, ValueError, RecursionError) as error:  # no file of ours, or no text at all
+            found[file] = [f"{type(error).__name__}: {error}"]
     bad = {file: problems for file, problems in found.items() if problems}
     if as_json:
         render.print_json({"valid": not bad, "files": found})

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -39,16 +40,22 @@ def plain(value: Any) -> Any:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(plain(data), indent=2, ensure_ascii=False))  # noqa: T201
+    text = json.dumps(plain(data), indent=2, ensure_ascii=not speaks_unicode())
+    print(CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: T201
+
+
+def speaks_unicode() -> bool:
+    """Whether stdout can write any character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def cell(value: Any) -> str:
-    """A table's cell: nothing for None, six digits for a float."""
+    """A table's cell: nothing for None, six digits for a float, a line break in a name as \\n."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else escaped(str(value)).replace("\n", "\\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, footer: str = "") -> None:
@@ -62,14 +69,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(Text(escaped(column)), justify="right" if numbers else "left", overflow="fold")
     for row in texts:
         table.add_row(*(Text(text) for text in row))
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    console.print(Text(title, style="bold"))  # not the table's own title, which would fold to the table's width
+    console.print(
+        Text(escaped(title), style="bold")
+    )  # not the table's own title, which would fold to the table's width
     console.print(table)
     if footer:
-        console.print(Text(footer))
+        console.print(Text(escaped(footer)))
 
 
 def talks_to_a_terminal() -> bool:
@@ -79,13 +88,19 @@ def talks_to_a_terminal() -> bool:
 
 def say(text: str) -> None:
     """Talk: to stderr, so that stdout stays data."""
-    print(escaped(text), file=sys.stderr, flush=True)  # noqa: T201
+    talk(escaped(text))
+
+
+def talk(text: str) -> None:
+    """A line to stderr as it is; where nobody listens any more (a closed pipe, a full disk), work goes on without."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say_error(message: str) -> None:
     """An error's message, its first word red on a terminal."""
     word = "\x1b[1;31merror:\x1b[0m" if talks_to_a_terminal() and not os.environ.get("NO_COLOR") else "error:"
-    print(f"{word} {escaped(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    talk(f"{word} {escaped(message)}")
 
 
 def show_notes() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +16,8 @@ from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
     from deitkit.runs.folder import Run
+
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 
 
 def list_runs(
@@ -50,30 +55,44 @@ def show(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
-    facts = summary(opened)
-    if "unreadable" in facts:
-        raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
-    metrics = opened.metrics()
-    steps = [line for line in metrics if "loss" in line]
-    facts |= {
-        "result": opened.result(),
-        "last_metrics": steps[-1] if steps else None,
-        "evaluations": [line for line in metrics if "top1" in line],
-        "environment": opened.environment(),
-        "files": sorted(path.name for path in opened.path.iterdir() if not path.name.startswith(".")),
-    }
-    if as_json:
-        render.print_json(facts)
-        return
-    print_facts(facts)
+    with readable(opened):
+        facts = summary(opened)
+        if "unreadable" in facts:
+            raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
+        metrics = opened.metrics()
+        steps = [line for line in metrics if "loss" in line]
+        facts |= {
+            "result": opened.result(),
+            "last_metrics": steps[-1] if steps else None,
+            "evaluations": [line for line in metrics if "top1" in line],
+            "environment": opened.environment(),
+            "files": sorted(path.name for path in opened.path.iterdir() if not path.name.startswith(".")),
+        }
+        if as_json:
+            render.print_json(facts)
+        else:
+            print_facts(facts)
+
+
+@contextmanager
+def readable(run: Run) -> Iterator[None]:
+    """Files that someone changed may hold anything: whatever is not as deitkit writes it is an error that says so."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except BROKEN as error:
+        what = f"{run.path} holds what deitkit does not write: {type(error).__name__}: {error}"
+        raise DeitkitError(what, value=str(run.path), remedy="restore its files from a copy, or train anew") from error
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """One run as tables: what it is, its last step, its evaluations."""
-    environment = facts["environment"]
+    given = facts["environment"].get("command") or []
+    command = shlex.join(map(str, given)) if isinstance(given, list) else str(given)
     rows = [[key, facts[key]] for key in ("path", "status", "recipe", "model", "dataset", "teacher", "step")]
     rows += [["epochs", f"{facts['epoch']:g} of {facts['epochs']}"], ["top-1", spell(facts["top1"])]]
-    rows += [["command", " ".join(environment.get("command", []))], ["files", ", ".join(facts["files"])]]
+    rows += [["command", command], ["files", ", ".join(facts["files"])]]
     render.print_table(f"Run {facts['path']}", ["", ""], rows)
     if facts["last_metrics"]:
         render.print_table("Last metrics", ["", ""], list(facts["last_metrics"].items()))
@@ -86,23 +105,30 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 def summary(run: Run) -> dict[str, Any]:
     """A run in a few words; a run that cannot be read says why instead of hiding the others."""
-    facts: dict[str, Any] = {"path": str(run.path), "status": run.status(), "recipe": ""}
-    facts |= {"step": 0, "epoch": 0.0, "epochs": 0, "top1": None}
+    facts: dict[str, Any] = {"path": str(run.path), "status": "unreadable", "recipe": "", "step": 0, "epoch": 0.0}
+    facts |= {"epochs": 0, "top1": None}
     try:
-        recipe, result, metrics = run.recipe(), run.result(), run.metrics()
-    except (DeitkitError, OSError, ValueError, KeyError) as error:
-        reason = error.what if isinstance(error, DeitkitError) else f"{type(error).__name__}: {error}"
-        return facts | {"status": "unreadable", "unreadable": reason}
+        with readable(run):
+            return facts | _summary(run)
+    except DeitkitError as error:
+        return facts | {"unreadable": error.what}
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    recipe, result, metrics = run.recipe(), run.result(), run.metrics()
     evaluations = [line for line in metrics if "top1" in line]
-    return facts | {
+    top1 = result["top1"] if result else evaluations[-1]["top1"] if evaluations else None
+    spell(top1)  # numbers, or it raises
+    return {
+        "status": run.status(),
         "recipe": recipe.name,
         "model": recipe.model.name,
         "dataset": recipe.data.dataset,
         "teacher": recipe.teacher.model if recipe.teacher else None,
         "step": max((line["step"] for line in metrics if "step" in line), default=0),
-        "epoch": max((line["epoch"] for line in metrics if "epoch" in line), default=0.0),
+        "epoch": float(max((line["epoch"] for line in metrics if "epoch" in line), default=0.0)),
         "epochs": recipe.train.epochs,
-        "top1": result["top1"] if result else evaluations[-1]["top1"] if evaluations else None,
+        "top1": top1,
     }
 
 

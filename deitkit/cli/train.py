@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
 from deitkit.cli.options import ChosenRecipe, Freeze, RunOptions, TeacherOptions, WhatOptions, spread
-from deitkit.errors import DeitkitError, Interrupted
+from deitkit.errors import DeitkitError, Interrupted, quoted
 from deitkit.recipe.resolve import Options, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
         raise DeitkitError(
             f"recipe {recipe.name} has a teacher ({', '.join(recipe.teacher.models)})",
             value=recipe.name,
-            remedy=f"deitkit distill --recipe {recipe.name}, or --set teacher=false",
+            remedy=f"deitkit distill --recipe {quoted(recipe.name)}, or --set teacher=false",
         )
     if verb == "distill" and recipe.teacher is None:
         raise DeitkitError(f"recipe {recipe.name} has no [teacher]", value=recipe.name, remedy="--teacher RUN")
@@ -117,7 +117,7 @@ def train(verb: Verb, options: Options) -> None:
     render.print_table(
         f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()]
     )
-    render.say(f"next: deitkit evaluate {output}   deitkit explore {output} --launch")
+    render.say(f"next: deitkit evaluate {quoted(output)}   deitkit explore {quoted(output)} --launch")
 
 
 def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float]:

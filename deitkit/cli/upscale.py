@@ -9,7 +9,7 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, DryRun, Mode, Overwrite, output_option
-from deitkit.errors import DeitkitError, one_of
+from deitkit.errors import DeitkitError, one_of, quoted
 
 
 def upscale(
@@ -56,7 +56,9 @@ def upscale(
         for name, norm in report.norm_after.items()
     ]
     render.print_table("Mean L2 norm of the position embedding", ["mode", "grid", "norm", "of before"], rows)
-    render.say("nothing was written" if dry_run else f"wrote {folder} ({mode}); next: deitkit finetune --from {folder}")
+    render.say(
+        "nothing was written" if dry_run else f"wrote {folder} ({mode}); next: deitkit finetune --from {quoted(folder)}"
+    )
 
 
 def default_folder(model: str, to: str) -> Path:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from deitkit.data.open import Source
 from deitkit.data.views.augment import decode
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.files import write_atomic
 from deitkit.predictions.table import Predictions
 
@@ -27,7 +27,7 @@ def image_files(table: Predictions, source: Source, folder: Path) -> Callable[[i
         raise DeitkitError(
             f"the images of {source.dataset}/{source.split} are not those of the predictions, or their labels differ",
             problems=[f"predictions: {table.dataset}/{table.split}, fingerprint {table.fingerprint[:12]}"],
-            remedy=f"deitkit evaluate {table.classifier} on the images that are there now",
+            remedy=f"deitkit evaluate {quoted(table.classifier)} on the images that are there now",
         )
     index_of = {image_id: index for index, image_id in enumerate(source.ids)}
     indices = [index_of[image_id] for image_id in table.ids]

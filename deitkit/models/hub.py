@@ -12,7 +12,7 @@ from pathlib import Path
 import huggingface_hub as hub
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 
 PREFIXES = ("hf-hub:", "hf_hub:", "hub:")
 # Seconds for the first answer. The client's own download tries for about a minute where there is no network.
@@ -89,5 +89,5 @@ def offline(reference: str, download: str, here: str, error: Exception) -> Deitk
     return DeitkitError(
         f"{reference} is not at hand: nothing is cached, and its host does not answer ({type(error).__name__})",
         value=reference,
-        remedy=f"where there is a network: {download}\n  then copy {here} here: deitkit finetune --from {here}",
+        remedy=f"where there is a network: {download}\n  then copy {here} here: deitkit finetune --from {quoted(here)}",
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deitkit.data.open import LabelSets
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.predictions.table import HeadPredictions, Predictions
 
 
@@ -43,7 +43,8 @@ def _refuse_other_data(first: Predictions, other: Predictions) -> None:
         raise DeitkitError(
             "the predictions are of different data",
             problems=names,
-            remedy=f"deitkit evaluate {other.classifier} --dataset {first.dataset} --split {first.split}",
+            remedy=f"deitkit evaluate {quoted(other.classifier)} --dataset {quoted(first.dataset)} "
+            f"--split {first.split}",
         )
     if first.fingerprint != other.fingerprint:
         raise DeitkitError(

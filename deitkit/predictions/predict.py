@@ -16,7 +16,7 @@ from deitkit.data.open import Source, subset
 from deitkit.data.views.augment import AS_IT_LIES, Reading, decode, evaluation_view
 from deitkit.data.views.loader import EvalLoader, normalised, per_channel
 from deitkit.distributed import World
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.folder import fusion_as_json
 from deitkit.models.load import LoadedModel, ModelInfo
 from deitkit.models.student import Heads, Student
@@ -74,7 +74,7 @@ def map_classes(model: tuple[str, ...], data: tuple[str, ...], *, origin: str) -
             f"{origin} does not know {len(unknown):,} of the data's {len(data):,} classes",
             value=origin,
             problems=[f"model: {', '.join(model[:6])}", f"data only: {', '.join(unknown[:10])}"],
-            remedy=f"deitkit finetune --from {origin} --data FOLDER gives it this data's classes",
+            remedy=f"deitkit finetune --from {quoted(origin)} --data FOLDER gives it this data's classes",
         )
     known = set(data)
     names = (*data, *(name for name in model if name not in known))

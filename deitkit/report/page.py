@@ -19,7 +19,6 @@ from deitkit.report.views import Budget, PageView, RunView
 from deitkit.runs.folder import Run
 
 MOST_BYTES = 5_000_000
-GENERATOR = '<meta name="generator" content="deitkit'
 
 
 @dataclass(frozen=True)

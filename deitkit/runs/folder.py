@@ -48,6 +48,8 @@ def _let_go_of_locks() -> None:
 
 os.register_at_fork(after_in_child=_let_go_of_locks)
 
+MENDED = "restore the file from a copy of the run, or train anew"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -228,7 +230,12 @@ class Run:
         path = self.path / name
         if not path.is_file():
             return None
-        content: dict[str, Any] = json.loads(path.read_text())
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DeitkitError(f"{path} cannot be read: {error}", value=str(path), remedy=MENDED) from error
+        if not isinstance(content, dict):
+            raise DeitkitError(f"{path} holds no JSON object", value=str(path), remedy=MENDED)
         return content
 
 
@@ -237,4 +244,4 @@ def find_runs(root: str | Path = "runs") -> list[Run]:
     folder = Path(root)
     found = [Run(path.parent) for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/recipe.toml")]
     runs = [run for run in found if Run.is_run(run.path)]
-    return sorted(runs, key=lambda run: (run.path / "environment.json").stat().st_mtime)
+    return sorted(runs, key=lambda run: (run.path / "recipe.toml").stat().st_mtime)

@@ -21,7 +21,7 @@ from PIL import features
 
 from deitkit.data.open import Source
 from deitkit.data.views.stream import StreamShape
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.files import write_atomic
 from deitkit.models.folder import find_model
 from deitkit.models.forms import PYTHON
@@ -79,7 +79,7 @@ class Header:
             raise DeitkitError(
                 f"{folder} {reason}",
                 value=str(folder),
-                remedy=f"deitkit tape record --recipe RECIPE --teacher TEACHER -o {folder}",
+                remedy=f"deitkit tape record --recipe RECIPE --teacher TEACHER -o {quoted(folder)}",
             )
         try:
             values = json.loads(path.read_text())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deitkit.catalog import DATASETS
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.class_names import imagenet_names
 from deitkit.recipe import schema
 from deitkit.recipe.choose import pick_recipe
@@ -142,9 +142,9 @@ def finetune_command(reference: str, data: schema.Data) -> str:
     known = data.dataset in DATASETS
     recipe = pick_recipe(data.dataset if known and DATASETS[data.dataset].train_size else "folder", image_size=None,
                          distilled=False)  # fmt: skip
-    named = "" if data.dataset == "folder" else f" --dataset {data.dataset}"
-    folder = f" --data {data.path or 'FOLDER'}" if data.path or data.dataset == "folder" else ""
-    return f"deitkit finetune --recipe {recipe} --from {reference}{named}{folder}"
+    named = "" if data.dataset == "folder" else f" --dataset {quoted(data.dataset)}"
+    folder = f" --data {quoted(data.path or 'FOLDER')}" if data.path or data.dataset == "folder" else ""
+    return f"deitkit finetune --recipe {quoted(recipe)} --from {quoted(reference)}{named}{folder}"
 
 
 def _sample(names: Sequence[str], count: int = 3) -> str:

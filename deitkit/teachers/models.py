@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import Fusion, Heads, Student
@@ -87,7 +87,7 @@ def _load(reference: str) -> LoadedModel:
         raise DeitkitError(
             f"teacher {reference} has no classifier: it was published as a backbone",
             value=reference,
-            remedy=f"deitkit finetune --from {reference} gives it one",
+            remedy=f"deitkit finetune --from {quoted(reference)} gives it one",
         )
     return model
 

@@ -17,7 +17,6 @@ from deitkit.files import saving
 from deitkit.training.losses import Terms
 
 # Fields that the clock or the machine decides: exempt from bit equality.
-CLOCK_FIELDS = ("images_per_s", "data_wait_s", "seconds", "memory_mb")
 
 
 @dataclass

@@ -6,7 +6,7 @@ equal to the last bit.
 
 from __future__ import annotations
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.measures.scores import scores_of
 from deitkit.preflight.answering import held_out_answers, sample
 from deitkit.preflight.findings import Findings
@@ -48,7 +48,8 @@ def _told(training: Training, teacher: Teacher) -> list[str] | DeitkitError:
         return [f"teacher: {sentence}" for sentence in verdict.sentences()]
     name, recipe = teacher.facts.reference, training.recipe.name
     grave = verdict.reasons[0]
-    more = f"`deitkit teacher check {name} --recipe {recipe}` tells more; --set teacher.check=false trains all the same"
+    check = f"deitkit teacher check {quoted(name)} --recipe {quoted(recipe)}"
+    more = f"`{check}` tells more; --set teacher.check=false trains all the same"
     return DeitkitError(
         f"teacher {name} is not fit to teach: {grave.text}",
         value=name,

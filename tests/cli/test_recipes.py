@@ -194,3 +194,14 @@ def test_all_errors_of_all_files_are_told_at_once(tmp_path: Path, capsys: Captur
 def test_a_missing_file_or_an_empty_folder_is_an_error(tmp_path: Path, capsys: Capture) -> None:
     assert "unknown recipe" in refusal(capsys, "check", str(tmp_path / "nowhere.toml"))
     assert "holds no .toml files" in refusal(capsys, "check", str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[" * 5_000, b"a = 1\x00", b"\x00" * 100, b"x = " + b"9" * 5_000])
+def test_one_broken_recipe_does_not_break_the_check_of_the_others(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.toml").write_bytes(content)
+    (tmp_path / "b.toml").write_text('extends = "pretrain/deit_tiny"\n')
+    assert run(["recipes", "check", str(tmp_path), "--json"]) == 2
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert files[str(tmp_path / "a.toml")] and files[str(tmp_path / "b.toml")] == []

@@ -98,3 +98,40 @@ def test_what_is_no_run_is_refused(root: Path, capsys: Capture) -> None:
         assert words in capsys.readouterr().err
     assert run(["runs", "list", str(root / "first" / "recipe.toml")]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+# What someone changed
+
+MUTATIONS: list[bytes] = [
+    b"", b"null", b"[]", b"3", b'"text"', b"{", b"\xff\xfe\x00", b"[" * 5_000, b'{"command": 3}', b'{"command": null}',
+    b'{"command": {"a": 1}}', b'{"command": [1, null, {"a": []}]}', b'{"command": "pretrain"}',
+    b'{"command": ["\\u001b[2J"]}',
+    b'{"versions": 7, "command": [[]]}', b'{"command": true, "device": []}', b"1" * 5_000,
+]  # fmt: skip
+RECORDS: list[bytes] = [
+    b"3", b"null", b"[]", b'"top1"', b'{"top1": 3}', b'{"top1": {"class": "x"}}', b'{"step": "x", "epoch": "y"}',
+    b"\xff",
+    b'{"loss": null}', b'{"epoch": null, "top1": {}}', b"{",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "file", ["environment.json", "result.json", "recipe.origins.json", "metrics.jsonl", "recipe.toml"]
+)
+def test_a_run_whose_files_were_changed_breaks_neither_show_nor_the_list(
+    file: str, tmp_path: Path, capsys: Capture
+) -> None:
+    root = tmp_path / "runs"
+    for name in ("broken", "sound"):
+        make_run(root / name, result=True)
+    place = root / "broken" / file
+    for content in [*MUTATIONS, *RECORDS]:
+        place.write_bytes(content + b"\n")
+        for more in ([], ["--json"]):
+            assert run(["runs", "show", str(root / "broken"), *more]) in (0, 2), content
+            assert run(["runs", "list", str(root), *more]) == 0, content
+            shown = capsys.readouterr()
+            assert "sound" in shown.out and "\x1b" not in shown.out, content
+    place.unlink()
+    assert run(["runs", "list", str(root)]) == 0
+    assert "sound" in capsys.readouterr().out

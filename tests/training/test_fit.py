@@ -18,7 +18,7 @@ from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
 from deitkit.runs.environment import processor
 from deitkit.runs.folder import Run
 from deitkit.training.fit import Silent, train_run
-from deitkit.training.log import CLOCK_FIELDS, Sums
+from deitkit.training.log import Sums
 
 TINY: dict[str, Any] = {
     "model": {
@@ -34,6 +34,8 @@ TINY: dict[str, Any] = {
     "train": {"epochs": 2, "accumulation": 2, "log_every": 1},
     "checkpoint": {"every_steps": 3},
 }  # fmt: skip
+
+CLOCK_FIELDS = ("images_per_s", "data_wait_s", "seconds", "memory_mb")
 
 
 def tiny(**changes: Mapping[str, Any]) -> Recipe:

@@ -7,18 +7,18 @@ is the control.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from deitkit.analysis.report import Curves, Reference, Report, Series, Table
-from deitkit.analysis.tokens.measure import FIXED, TokenMeasures, TokenSums
+from deitkit.analysis.tokens.measure import FIXED, TokenMeasures
 from deitkit.catalog import TOKENS_COSINE_AFTER, TOKENS_COSINE_BEFORE
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
-    from deitkit.models.student import Tokens
+    pass
 
 TOKENS_COSINE_CONTROL = 0.999  # Sec. 4: two class tokens with the same target
 EXTREMES = 5  # classes shown at either end
@@ -42,14 +42,6 @@ SOURCES = (
     "Kornblith et al., Similarity of neural network representations revisited, 2019",
     "Song et al., Feature selection via dependence maximization, 2012, eq. 5",
 )
-
-
-def tokens_report(batches: Iterable[Tokens], *, classifier: str, images: str = "images") -> Report:
-    """Batches of one model's tokens -> their report; for tokens whose images have no labels at hand."""
-    sums = TokenSums(classifier)
-    for tokens in batches:
-        sums.add(tokens)
-    return compare_tokens([sums.measures()], images=images)
 
 
 def compare_tokens(models: Sequence[TokenMeasures], *, images: str = "images") -> Report:

@@ -23,7 +23,7 @@ from deitkit.cli.options import (
     WithAccuracy,
     WithSpeed,
 )
-from deitkit.errors import DeitkitError, one_of
+from deitkit.errors import DeitkitError, one_of, quoted
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import predictions_of
 
@@ -288,6 +288,6 @@ def finetuned_answers(reference: str, images: ImageSet, *, like: str, device: st
         raise DeitkitError(
             f"the predictions of {reference} on {table.dataset}/{table.split} are of other images than these",
             value=str(place),
-            remedy=f"deitkit evaluate {reference} makes them anew; or --no-finetuned",
+            remedy=f"deitkit evaluate {quoted(reference)} makes them anew; or --no-finetuned",
         )
     return table

@@ -15,6 +15,7 @@ from deitkit.cli.data.shared import (
     spread_of,
 )
 from deitkit.cli.options import AsJson, DataPath, NameOrPath, Set, ValFraction, Workers
+from deitkit.errors import quoted
 
 if TYPE_CHECKING:
     from deitkit.data.check.statistics import Bar
@@ -84,7 +85,7 @@ def info(
     if facts["here"]:
         print_found(facts, every_class=classes)
     else:
-        render.say(f"not here; next: deitkit data download {name}, or --data PATH")
+        render.say(f"not here; next: deitkit data download {quoted(name)}, or --data PATH")
 
 
 def found_facts(data: Data) -> dict[str, Any]:
@@ -166,7 +167,8 @@ def stats(
             workers=(os.cpu_count() or 1) if workers is None else workers,
         )  # fmt: skip
     if found.unreadable:
-        render.say(f"{len(found.unreadable):,} images cannot be read; `deitkit data verify {name}` lists them")
+        lists = f"`deitkit data verify {quoted(name)}` lists them"
+        render.say(f"{len(found.unreadable):,} images cannot be read; {lists}")
     bars = {"Sizes": size_histogram(found.sizes), "Width : height": aspect_histogram(found.sizes)}
     if as_json:
         facts = {"name": name, "split": "train", "images": found.images, "of": found.total, "mean": found.mean}

@@ -16,7 +16,7 @@ import numpy as np
 from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
 from deitkit.data.formats.webdataset import of_splits, open_webdataset
 from deitkit.data.source import Form, LabelSets, PackedNames, Source
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.recipe import schema
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:
     more = [f"and {len(problems) - 10} more"] if len(problems) > 10 else []
     raise DeitkitError(
         f"the shards in {root} are not those that were packed", value=root, problems=[*problems[:10], *more],
-        remedy=f"repeat `deitkit data pack`; if only dates differ (a copy), `deitkit data pack {root} --reindex`"
-        " compares the bytes and renews the index",
+        remedy="repeat `deitkit data pack`; if only dates differ (a copy), "
+        f"`deitkit data pack {quoted(root)} --reindex` compares the bytes and renews the index",
     )  # fmt: skip
 
 

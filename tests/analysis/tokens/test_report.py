@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from deitkit.analysis.report import Curves
+from deitkit.analysis.report import Curves, Report
 from deitkit.analysis.save import save_report
 from deitkit.analysis.tokens.measure import TokenMeasures, TokenSums, measure_tokens, token_cosines
-from deitkit.analysis.tokens.report import TOKENS_COSINE_CONTROL, compare_tokens, tokens_report
+from deitkit.analysis.tokens.report import TOKENS_COSINE_CONTROL, compare_tokens
 from deitkit.data.open import open_source, subset
 from deitkit.errors import DeitkitError
 from deitkit.models.load import LoadedModel, ModelInfo
@@ -19,6 +19,13 @@ from deitkit.models.student import Tokens, build_student
 from deitkit.recipe.schema import Data, Model
 
 LAYERS, WIDTH = 3, 16
+
+
+def tokens_report(batches, *, classifier: str, images: str = "images") -> Report:
+    sums = TokenSums(classifier)
+    for tokens in batches:
+        sums.add(tokens)
+    return compare_tokens([sums.measures()], images=images)
 
 
 def random_tokens(
