@@ -16,6 +16,7 @@ from deitkit.cli import render
 from deitkit.cli.options import AsJson, DataPath, Dataset, Device, Overwrite, Split
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, quoted
+from deitkit.models.code import executing_only
 from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names, teacher_of
 from deitkit.predictions.find import data_of, data_settings, predictions_of
 
@@ -73,9 +74,10 @@ def explore(
         run, others or [], {"teacher": teacher, "dataset": dataset, "data": data, "split": split, "name": name},
         logits=logits,
     )  # fmt: skip
-    tables = predictions_of(
-        references, dataset=dataset, data=data, split=split, device=device, keep_logits=logits, like=run
-    )
+    with executing_only([run, teacher, *(others or [])]):  # and not what the run's recipe names
+        tables = predictions_of(
+            references, dataset=dataset, data=data, split=split, device=device, keep_logits=logits, like=run
+        )
     settings = settings_of(references, dataset=dataset, data=data)
     built = build(
         tables, name or f"deitkit-{Reference.parse(run).short(1)}", overwrite=overwrite, command=command,

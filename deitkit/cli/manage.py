@@ -143,6 +143,7 @@ def resume(run: RunName) -> None:
     Example: deitkit runs resume runs/quickstart/student
     """
     from deitkit.cli.app import run as run_command
+    from deitkit.models.code import executing_only
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
@@ -151,11 +152,12 @@ def resume(run: RunName) -> None:
     words = [str(word) for word in opened.environment().get("command", [])][1:]
     words = [word for word in words if word not in ("--resume", "--overwrite")]
     if not words or any(".py:" in word or "--trust-code" in word for word in words):
-        # A folder may come from somebody else: no code is run that only a file names.
         raise DeitkitError(
             f"the command of {run} runs Python code of its own" if words else f"{run} does not say how it began",
             value=run,
             remedy=f"look at it, and run it yourself: {shlex.join(['deitkit', *words, '--resume'])}",
         )
     render.say(f"$ {shlex.join(['deitkit', *words, '--resume'])}")
-    raise typer.Exit(run_command([*words, "--resume"]))
+    with executing_only(()):  # a folder may come from somebody else: no code is run that only a file names
+        code = run_command([*words, "--resume"])
+    raise typer.Exit(code)

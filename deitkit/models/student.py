@@ -6,6 +6,7 @@ Legend: B batch, K classes, D width, L layers, T tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -194,6 +195,7 @@ def build_student(model: Model, num_classes: int, *, seed: int = 0) -> Student:
 
 def rebuild_student(architecture: str, arguments: dict[str, Any]) -> Student:
     """A student from what a model folder's config names; randomly initialised."""
+    refuse_sources(arguments, f"the arguments of {architecture}")
     if not timm.is_model(architecture):
         near = did_you_mean(architecture, timm.list_models())
         raise DeitkitError(
@@ -211,6 +213,26 @@ def rebuild_student(architecture: str, arguments: dict[str, Any]) -> Student:
         # timm starts the class token at std 1e-6; DeiT at .02 like every other parameter (reference code).
         trunc_normal_(network.cls_token, std=0.02)
     return Student(network, architecture, arguments)
+
+
+# Arguments and config entries by which timm reads weights from elsewhere, which may be pickles that run code.
+SOURCES = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+CONFIG_SOURCES = ("file", "url", "custom_load", "hf_hub_filename", "state_dict")
+
+
+def refuse_sources(values: Mapping[str, Any], where: str, names: Sequence[str] = SOURCES) -> None:
+    """Raise where a model's description names a source of other weights.
+
+    Raises:
+        DeitkitError: it does; nothing was read.
+    """
+    found = [name for name in names if values.get(name)]
+    if found:
+        raise DeitkitError(
+            f"{where} would read other weights: {', '.join(f'{name} = {values[name]!r}' for name in found)}",
+            value=found[0],
+            remedy="take that entry out, and name the weights file itself where it is meant and trusted",
+        )
 
 
 def count_parameters(model: Model, num_classes: int) -> int:

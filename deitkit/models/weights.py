@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from deitkit.models.description import Known, known_of_config, known_of_file
 from deitkit.models.folder import ModelInfo, find_model, read_config, read_info
 from deitkit.models.positions import guess_grid
 from deitkit.models.reference import Reference
-from deitkit.models.student import architecture_of
+from deitkit.models.student import CONFIG_SOURCES, SOURCES, architecture_of, refuse_sources
 from deitkit.models.weight_files import forget_weights, read_weights, read_weights_file
 from deitkit.runs.checkpoint import load_checkpoint
 from deitkit.runs.folder import Run
@@ -127,6 +128,7 @@ def _hub_folder(reference: str) -> Path:
 
 def _known_of_folder(folder: Path, reference: str) -> Known:
     config = read_config(folder)
+    _refuse_sources(config, folder)
     if "architecture" not in config:
         named = str(config.get("_name_or_path") or reference).rpartition("/")[2].replace("-", "_")
         published = f"timm:{named} has these weights" if timm.is_model(named) else "name a model of timm's or deitkit's"
@@ -142,11 +144,31 @@ def _known_of_folder(folder: Path, reference: str) -> Known:
     return known_of_config(pretrained, reference, architecture, arguments)
 
 
+def _refuse_sources(config: Mapping[str, Any], folder: Path) -> None:
+    """A received folder may send timm to other files, which it may execute."""
+    where = f"{folder}/config.json"
+    for table, names in (("model_args", SOURCES), ("pretrained_cfg", CONFIG_SOURCES)):
+        values = config.get(table, {})
+        if not isinstance(values, dict):
+            raise DeitkitError(f"{where}: {table} is no table", value=str(folder), remedy="copy it again")
+        refuse_sources(values, f"{where}: {table}", names)
+    if "pretrained_cfg" not in config:  # timm's older form: one table
+        refuse_sources(config, where, CONFIG_SOURCES)
+
+
 def _weights_of_folder(folder: Path, reference: str) -> Weights:
     known = _known_of_folder(folder, reference)
     if read_info(read_config(folder)) is not None:
         return Weights(known, read_weights(folder / "model.safetensors"))
-    return Weights(known, _timm_state(reference, f"local-dir:{folder}"))
+    found = [folder / name for name in hub.WEIGHTS if (folder / name).is_file()]
+    found += [path for ending in (".safetensors", ".pth", ".bin") for path in sorted(folder.glob(f"*{ending}"))]
+    if not found:
+        raise DeitkitError(f"{folder} holds no weights", value=reference, remedy=f"copy its {hub.WEIGHTS[0]} there")
+    # Read here, where no pickle of code is executed, as timm 1.0.20 to 1.0.24 does.
+    pretrained, architecture, arguments = load_model_config_from_path(folder)
+    described = {key: value for key, value in pretrained.items() if key not in ("source", "file")}
+    described["state_dict"] = read_weights(found[0])
+    return Weights(known, _timm_state(reference, architecture, pretrained_cfg=described, **arguments))
 
 
 # timm's published weights
@@ -189,7 +211,9 @@ def _published(reference: str) -> dict[str, Tensor]:
     if config["hf_hub_id"]:
         names = [config["hf_hub_filename"]] if config["hf_hub_filename"] else hub.WEIGHTS
         path = hub.fetch(config["hf_hub_id"], names, reference=reference)
-        return _timm_state(reference, name, pretrained_cfg_overlay={"file": str(path)})
+        is_pickle = path.suffix in (".bin", ".pth", ".pt")
+        source = {"state_dict": read_weights(path)} if is_pickle else {"file": str(path)}
+        return _timm_state(reference, name, pretrained_cfg_overlay=source)
     try:
         return _timm_state(reference, name)
     except OSError as error:

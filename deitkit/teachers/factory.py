@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.models.code import refuse_unasked
 from deitkit.models.forms import PYTHON
 from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw, hash_state, say_own
@@ -79,6 +80,7 @@ def open_factory(reference: str, spec: schema.Teacher, *, size: tuple[int, int] 
     Raises:
         DeitkitError: there is no such function, it fails, or returns no module.
     """
+    refuse_unasked(reference)
     parts = parse(reference)
     with _importable(parts.place):
         module = _load(parts, reference)
@@ -102,15 +104,6 @@ def open_factory(reference: str, spec: schema.Teacher, *, size: tuple[int, int] 
         identity=hash_state(made, **making) if is_module else digest(making),
         parameters=sum(parameter.numel() for parameter in made.parameters()) if is_module else None,
         notes=(f"the code of {parts.place} was executed",),
-    )
-
-
-def code_from_file(function: str, file: str, *, remedy: str) -> DeitkitError:
-    """A Python function that a file names, and nobody who runs deitkit: it was not executed."""
-    return DeitkitError(
-        f"{file} names the Python function {function}: its code would be executed with all your rights, and was not",
-        value=function,
-        remedy=f"read that code; if you trust it: {remedy}",
     )
 
 

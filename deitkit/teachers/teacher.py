@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
+from deitkit.models.code import code_from_file
 from deitkit.models.reference import ModelKind, Reference
 from deitkit.recipe import schema
 from deitkit.recipe.schema import Recipe
 from deitkit.teachers.classes import match_classes
 from deitkit.teachers.classifier import Answering, Classifier, Raw, classifier_of
-from deitkit.teachers.factory import code_from_file, open_factory
+from deitkit.teachers.factory import open_factory
 from deitkit.teachers.facts import Kind, TeacherFacts, digest
 from deitkit.teachers.models import open_model
 from deitkit.teachers.onnx_file import open_onnx

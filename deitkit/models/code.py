@@ -1,0 +1,41 @@
+"""Whose Python functions may be executed: those that whoever runs deitkit names, and none that only a file names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+
+from deitkit.errors import DeitkitError
+
+_ASKED: ContextVar[frozenset[str] | None] = ContextVar("asked", default=None)
+
+
+@contextlib.contextmanager
+def executing_only(asked: Iterable[str]) -> Iterator[None]:
+    """Meanwhile, of Python functions only these words are executed; without it, whatever the caller opens."""
+    token = _ASKED.set(frozenset(asked))
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
+
+
+def refuse_unasked(function: str) -> None:
+    """Raise where a Python function is not among those that were asked for.
+
+    Raises:
+        DeitkitError: it names the function, and how to ask for it.
+    """
+    asked = _ASKED.get()
+    if asked is not None and function not in asked:
+        raise code_from_file(function, "a run's folder", remedy=f"name it yourself: --teacher '{function}'")
+
+
+def code_from_file(function: str, file: str, *, remedy: str) -> DeitkitError:
+    """A Python function that a file names, and nobody who runs deitkit: it was not executed."""
+    return DeitkitError(
+        f"{file} names the Python function {function}: its code would be executed with all your rights, and was not",
+        value=function,
+        remedy=f"read that code; if you trust it: {remedy}",
+    )
