@@ -45,6 +45,7 @@ class Group(NamedTuple):
 
 VERBS: dict[str, Verb | Group] = {
     "quickstart": Verb("deitkit.cli.quickstart", "quickstart", "See the whole method work on real images, in minutes."),
+    "plan": Verb("deitkit.cli.plan", "plan", "Say what a run would take here."),
     "pretrain": Verb("deitkit.cli.train", "pretrain", "Train a model from random weights."),
     "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
@@ -143,9 +144,11 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
 }
+# Verbs that hand what they do not know to another one.
+PASSES_ON = ("plan",)
 # How `deitkit --help` groups them; a verb that is not named stands under Manage.
 PANELS = {
-    "Start": ("quickstart",),
+    "Start": ("quickstart", "plan"),
     "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
     "Use": ("predict", "evaluate"),
     "Understand": ("analyze", "report", "explore"),
@@ -217,7 +220,8 @@ def _load(name: str, verb: Verb) -> Any:
     function = function_of(verb)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     text = _plain(inspect.getdoc(function) or "")
-    app.command(name, cls=HelpfulCommand, help=text, context_settings=dict(SETTINGS))(spread(function))
+    passes_on = {"allow_extra_args": True, "ignore_unknown_options": True} if name in PASSES_ON else {}
+    app.command(name, cls=HelpfulCommand, help=text, context_settings={**SETTINGS, **passes_on})(spread(function))
     command: Any = typer.main.get_command(app)
     for parameter in command.params:
         parameter.help = _plain(parameter.help or "")  # `[default: ...]` is no markup

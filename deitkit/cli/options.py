@@ -109,6 +109,8 @@ ReportFolder = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Measure what it would take here, and stop.")]
+AllValues = Annotated[bool, typer.Option("--all", help="With --dry-run: every value, not only those chosen.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -158,7 +160,9 @@ class RunOptions:
     overwrite: Overwrite = False
     workers: Workers = None
     device: Device = "auto"
+    plan: Plan = False
     dry_run: DryRun = False
+    all_values: AllValues = False
     as_json: AsJson = False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from deitkit.recipe.resolve import Options, given, parse_minutes, resolve, spell
 if TYPE_CHECKING:
     from deitkit.recipe.choose import Verb
     from deitkit.recipe.schema import Recipe
+    from deitkit.training.plan import RunPlan
+
+DEFAULT_ORIGIN = "deitkit default"  # as `recipe.schema` calls it; importing that costs a fifth of a second
 
 
 @spread
@@ -61,8 +64,9 @@ def options_of(
     changes = given(**words, **taught, freeze=freeze)
     return Options(
         recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,
-        strict=teacher is not None and teacher.strict, minutes=parse_minutes(run.time),
-        origins=spelled(changes, what.sets), trust_code=teacher is not None and teacher.trust_code,
+        plan=run.plan, all_values=run.all_values, strict=teacher is not None and teacher.strict,
+        minutes=parse_minutes(run.time), origins=spelled(changes, what.sets),
+        trust_code=teacher is not None and teacher.trust_code,
     )  # fmt: skip
 
 
@@ -101,8 +105,8 @@ def train(verb: Verb, options: Options) -> None:
     refuse_wrong_verb(verb, recipe)
     output = options.output or f"runs/{recipe.name.replace('/', '-')}"
     try:
-        if options.dry_run:
-            show_dry_run(recipe, as_json=options.as_json)
+        if options.plan or options.dry_run:
+            show(recipe, output, options)
             return
         top1 = run_recipe(recipe, output, options)
     except DeitkitError as error:
@@ -122,15 +126,12 @@ def train(verb: Verb, options: Options) -> None:
 
 def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float]:
     """Run with the live view; an interruption says how to go on."""
-    import os
-
     from deitkit.cli.live import observer
     from deitkit.training.fit import train_run
 
-    workers = options.workers if options.workers is not None else min(8, (os.cpu_count() or 1) - 1)
     try:
         result = train_run(
-            recipe, output, resume=options.resume, overwrite=options.overwrite, workers=workers,
+            recipe, output, resume=options.resume, overwrite=options.overwrite, workers=workers_of(options),
             device=options.device, strict=options.strict, observer=observer(Path(output).name),
         )  # fmt: skip
     except Interrupted:
@@ -147,16 +148,55 @@ def say_how_to_go_on() -> None:
     render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
 
 
-def show_dry_run(recipe: Recipe, *, as_json: bool) -> None:
-    """The resolved recipe, each value with its origin, and what follows from it."""
+def show(recipe: Recipe, output: str, options: Options) -> None:
+    """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
+    if options.dry_run:
+        outline = outline_of(recipe)
+        if options.as_json and not options.plan:
+            render.print_json(outline)
+            return
+        if not options.as_json:
+            show_values(recipe, outline, every=options.all_values)
+    try:
+        plan = measured_plan(recipe, output, options)
+    except DeitkitError as error:
+        if options.plan:
+            raise
+        render.say(f"what it takes was not measured: {error.what}")
+        return
+    if options.as_json:
+        render.print_json({"plan": {**asdict(plan), "total_s": plan.total_s, "steps": plan.steps}})
+        return
+    from deitkit.cli.plan import show_plan
+
+    show_plan(plan, workers=workers_of(options))
+    render.say("nothing was trained")
+
+
+def outline_of(recipe: Recipe) -> dict[str, Any]:
     import os
 
     from deitkit.training.dry_run import dry_run
 
-    outline = dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
-    if as_json:
-        render.print_json(outline)
-        return
+    return dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def measured_plan(recipe: Recipe, output: str, options: Options) -> RunPlan:
+    from deitkit.distributed import pick_device
+    from deitkit.training.plan import plan_run
+
+    return plan_run(recipe, device=pick_device(options.device), workers=workers_of(options), folder=Path(output))
+
+
+def workers_of(options: Options) -> int:
+    """As asked for, or one fewer than there are cores, and eight at the most."""
+    import os
+
+    return options.workers if options.workers is not None else min(8, (os.cpu_count() or 1) - 1)
+
+
+def show_values(recipe: Recipe, outline: dict[str, Any], *, every: bool) -> None:
+    """The resolved recipe, each value with its origin: those that somebody chose, or every one."""
     origins = outline["origins"]
     rows = [
         [f"{table}.{key}", "off" if value is None else value, origins.get(f"{table}.{key}", "derived")]
@@ -164,5 +204,8 @@ def show_dry_run(recipe: Recipe, *, as_json: bool) -> None:
         if table != "origins" and isinstance(values, dict)
         for key, value in values.items()
     ]
-    render.print_table(f"{recipe.name}, resolved", ["key", "value", "origin"], rows)
-    render.say(f"sizes are from {outline['data']['sizes_from']}; nothing was trained")
+    shown = rows if every else [row for row in rows if row[2] not in (DEFAULT_ORIGIN, "derived")]
+    render.print_table(f"{recipe.name}, resolved", ["key", "value", "origin"], shown)
+    if shown != rows:
+        render.say(f"{len(rows) - len(shown)} more are deitkit's defaults or follow from these: --all shows them")
+    render.say(f"sizes are from {outline['data']['sizes_from']}")

@@ -51,6 +51,8 @@ class Options:
     device: str = "auto"
     dry_run: bool = False
     as_json: bool = False
+    plan: bool = False
+    all_values: bool = False
     strict: bool = False
     minutes: float | None = None  # what the run may take
     origins: dict[str, str] = field(default_factory=dict)  # of changes; "command line" where nothing is said

@@ -1,0 +1,77 @@
+"""`deitkit plan VERB ...`, and the plan that `--dry-run` shows: what a run takes on this machine. Trains nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deitkit.cli import render
+from deitkit.cli.picture import spell_seconds
+from deitkit.errors import one_of
+
+if TYPE_CHECKING:
+    from deitkit.training.plan import RunPlan
+
+VERBS = ("pretrain", "distill", "finetune")
+MUCH_WAITING = 0.1  # share of a step
+
+
+def plan(
+    context: typer.Context,
+    verb: Annotated[str, typer.Argument(metavar="VERB", help="pretrain, distill or finetune.")],
+) -> None:
+    """Say what a run would take here: time, memory, disk, and what its teacher costs.
+
+    All options of the verb follow it, as they would be given to it. A few real steps are measured; nothing is kept.
+
+    Example: deitkit plan pretrain --recipe quickstart/twin
+    """
+    from deitkit.cli.app import run as run_command
+
+    words = [one_of(verb, VERBS, what="verb"), *context.args, "--plan"]
+    raise typer.Exit(run_command(words))
+
+
+def show_plan(found: RunPlan, *, workers: int) -> None:
+    """The plan as a short table, and how to make it fit."""
+    render.print_table("What it takes here", ["", ""], plan_rows(found, workers=workers))
+    if found.disk_mb > found.free_disk_mb:
+        render.say(f"the disk has {found.free_disk_mb:,.0f} MiB left: free some, or --set checkpoint.keep=1")
+
+
+def plan_rows(found: RunPlan, *, workers: int) -> list[list[Any]]:
+    """A line each: model, images, steps, time, memory, disk, teacher."""
+    height, width = found.image_size
+    waiting = f", {found.data_wait:.0%} of it waiting for data"
+    if found.data_wait > MUCH_WAITING:
+        waiting += f" (with --workers {workers}: more may help)"
+    time = (
+        f"{spell_seconds(found.total_s)}: {found.steps:,} steps at {found.step_s:.3g} s{waiting}; "
+        f"{found.evaluations} evaluations at {found.evaluation_s:.2g} s"
+    )
+    memory = "cannot be told here" if found.memory_mb is None else f"{found.memory_mb:,.0f} MiB a step"
+    if found.largest_batch:
+        memory += f"; the largest batch that fits is about {found.largest_batch:,}"
+    rows = [
+        ["model", f"{found.model}, {found.parameters:,} parameters, {height}x{width} px"],
+        ["images", f"{found.train_images:,} to train on, {found.val_images:,} to judge by, {found.classes:,} classes"],
+        ["steps", f"{found.epochs:,} epochs x {found.steps_per_epoch:,} steps of {found.batch_size:,} views"],
+        ["time", time],
+        ["memory", memory],
+        ["disk", f"{found.disk_mb:,.1f} MiB at the most; {found.free_disk_mb:,.0f} MiB are free"],
+        [
+            "to fit a time",
+            f"--time 30m would be {found.epochs_within(1800):,} epochs, --time 8h {found.epochs_within(28800):,}",
+        ],
+    ]
+    if found.teacher is not None:
+        cost = found.teacher
+        rows.append(
+            [
+                "teacher",
+                f"live {cost.share:.0%} of a step; a tape of its labels is {cost.tape_mb:.2g} MiB and takes "
+                f"{spell_seconds(cost.record_s)} to record, once for all students",
+            ]
+        )
+    return rows
