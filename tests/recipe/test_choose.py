@@ -12,7 +12,15 @@ import pytest
 from deitkit.catalog import DATASETS
 from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
-from deitkit.recipe.choose import OWN, choose_for, pick_recipe, recipes_of, trainable_datasets
+from deitkit.recipe.choose import (
+    OWN,
+    Budget,
+    choose_for,
+    choose_model,
+    pick_recipe,
+    recipes_of,
+    trainable_datasets,
+)
 from deitkit.recipe.load import load_recipe, override, recipe_names
 from deitkit.recipe.schema import Recipe
 
@@ -124,6 +132,41 @@ def test_the_generic_recipe_stands_for_ten_thousand_images() -> None:
 
 def test_every_choice_says_why() -> None:
     assert all(choice.why for choice in choose_for(306, OWN_RECIPE))
+
+
+@pytest.mark.parametrize("name", ["pretrain/own", "distill/own", "pretrain/convnet"])
+def test_from_random_weights_the_stream_takes_every_choice(name: str) -> None:
+    scratch = load_recipe(name)
+    for images in (4, 5, 17, 300, 1_437, 10_000, 50_000, 1_281_167):
+        recipe = chosen(images, scratch)
+        plan_stream(images, recipe.stream, mixing=recipe.is_mixing)
+        assert 300 <= recipe.train.epochs <= 1_000
+        assert recipe.schedule.min_lr < recipe.peak_lr
+    flat = scratch.flat()
+    for choice in choose_for(10_000, scratch):
+        assert flat[choice.key] == choice.value, choice.key
+
+
+def test_a_time_shortens_a_run_and_makes_its_views_gentle() -> None:
+    short = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=Budget(1.0, 100.0))}
+    ample = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=Budget(600.0, 1_000.0))}
+    assert short["train.epochs"] == int(60 * 0.75 * 100 / 1_000)
+    assert (short["mix.prob"], short["augment.policy"]) == (0.0, False)
+    assert ample == values(1_000)
+
+
+def test_the_model_from_random_weights_follows_the_images_and_the_machine() -> None:
+    def model(side: float, images: int, **more: Any) -> tuple[Any, Any, Any]:
+        found = {choice.key: choice.value for choice in choose_model(side, images, **more)}
+        return found.get("model.name"), found.get("model.image_size"), found.get("model.options")
+
+    assert model(32, 300, gpu=False) == ("deit_nano", 32, {})
+    assert model(32, 50_000, gpu=True) == ("deit_tiny_patch4", 32, {})
+    assert model(500, 300, gpu=False) == ("deit_nano", 64, {"patch_size": 8})
+    assert model(500, 300, gpu=True) == ("deit_tiny", 224, {})
+    assert model(500, 300, gpu=True, convnet=True)[:2] == ("timm:resnet18", 224)
+    assert model(500, 300, gpu=True, given={"model.image_size": 96}) == ("deit_nano", None, {"patch_size": 8})
+    assert model(500, 300, gpu=True, given={"model.name": "deit_nano"}) == (None, 32, None)
 
 
 # Recipes

@@ -28,6 +28,7 @@ from deitkit.data.views.augment import evaluation_view, make_view
 from deitkit.data.views.plan import draw_plans
 from deitkit.data.views.stream import plan_stream
 from deitkit.models.student import count_parameters
+from deitkit.recipe.choose import FITTED
 from deitkit.recipe.load import find_recipe, load_recipe, recipe_header, recipe_names, to_toml
 from deitkit.recipe.schema import Model
 
@@ -498,10 +499,8 @@ def count_once(model: Model, classes: int) -> int:
     return COUNTED[key]
 
 
-# The generic recipes and the quickstart's know no data set's size: tests/training/test_finetune.py runs the former.
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if not name.startswith(("quickstart/", "pretrain/convnet", "finetune/own"))]
-)
+# The generic recipes and the quickstart's know no data set's size: test_finetune.py and test_own.py run the former.
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("quickstart/") and name not in FITTED])
 def test_a_headers_command_runs_dry_without_any_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
