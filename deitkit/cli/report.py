@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, Overwrite, output_option
+
+if TYPE_CHECKING:
+    from deitkit.report import Page
 
 FILE = "report.html"
 
@@ -34,23 +37,29 @@ def report(
     from deitkit.models.reference import find_run
     from deitkit.report import build_page, write_page
 
+    wanted = Path(output) / FILE if Path(output).is_dir() else Path(output)
+    target = output_file(wanted, overwrite=overwrite) if output else None
     folders = [find_run(run).path for run in runs]
-    path = Path(output) if output else folders[-1] / "reports" / FILE
-    path = output_file(path / FILE if path.is_dir() else path, overwrite=overwrite or not output)
+    path = target or output_file(folders[-1] / "reports" / FILE, overwrite=True)
     page = build_page(folders, title=title)
     write_page(page, path)
     if as_json:
         parts = {"missing": page.missing, "problems": page.problems}
         render.print_json({"report": path, "bytes": len(page.html.encode()), **parts})
     else:
-        for run, missing in page.missing.items():
-            for part in missing:
-                render.say(f"{run}: not there yet: {part.what} ({part.command})")
-        for run, problems in page.problems.items():
-            for problem in problems:
-                render.say(f"{run}: {problem}")
-        render.say(f"wrote {path} ({len(page.html.encode()) / 1e3:,.0f} kB)")
+        say_page(page, path)
     if open_it:
         import webbrowser
 
         webbrowser.open(path.absolute().as_uri())
+
+
+def say_page(page: Page, path: Path) -> None:
+    """What the page lacks and which command makes it, what could not be read, and where the page is."""
+    for run, missing in page.missing.items():
+        for part in missing:
+            render.say(f"{run}: not there yet: {part.what} ({part.command})")
+    for run, problems in page.problems.items():
+        for problem in problems:
+            render.say(f"{run}: {problem}")
+    render.say(f"wrote {path} ({len(page.html.encode()) / 1e3:,.0f} kB)")

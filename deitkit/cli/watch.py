@@ -6,7 +6,6 @@ On a terminal the same picture as where it trains; elsewhere a line for each tha
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +31,7 @@ def watch(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
-    region = Region() if sys.stderr.isatty() else None
+    region = Region() if render.talks_to_a_terminal() else None
     picture = Picture(
         opened.name, opened.recipe().train.epochs, total_steps=0,
         symbols=region.speaks(BARS + "★━") if region else False,

@@ -17,7 +17,7 @@ from deitkit.training.own import fit_values, read, without_choices
 
 if TYPE_CHECKING:
     from deitkit.models.architecture import Adopted
-    from deitkit.models.weights import Known
+    from deitkit.models.description import Known
 
 logger = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ def test_several_runs_go_to_the_last_ones_folder_or_where_it_is_said(make_run: M
     ("words", "message"),
     [
         (["nothing"], "does not exist"),
-        (["."], "is not a deitkit run"),
+        (["."], "this needs a run"),
         (["student", "-o", "student/recipe.toml"], "exists"),
         (["student", "-o", "student/recipe.toml/report.html"], "cannot write"),
     ],
