@@ -1,4 +1,4 @@
-# Needs python3 (3.11 or later), make and a package registry. Everything is installed into .venv.
+# Needs python3 (3.11.4 or later), make and a package registry. Everything is installed into .venv.
 #
 #   make quickstart   see the whole method work on real images, in minutes
 #   make test         the tests that take seconds
@@ -27,8 +27,8 @@ setup: $(INSTALLED)
 
 # One pip call, so that torch and torchvision are chosen together.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "deitkit needs Python 3.11 or later: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' \
+	  || { echo "deitkit needs Python 3.11.4 or later: make PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	@touch $@
