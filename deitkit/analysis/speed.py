@@ -1,4 +1,4 @@
-"""Throughput and memory as tables of a report, and how they are defined. Measures nothing."""
+"""Throughput and memory as tables of a report, how they are defined, and how an analysis asks for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from deitkit.analysis.report import Table
-from deitkit.models.throughput import Speed
+from deitkit.distributed import pick_device
+from deitkit.errors import one_of
+from deitkit.models.throughput import PRECISIONS, Protocol, Speed
 
 COMMON = {
     "accuracy": "top-1 of the deciding head: fused where there are two",
@@ -14,6 +16,15 @@ COMMON = {
     "GMACs": "thousands of millions of multiply-accumulates of one image: matrix products, attention's included, and"
     " convolutions; empty where torch does not run the model",
 }
+
+
+def protocol_of(device: str, *, seconds: float, batch_size: int | None, precision: str) -> Protocol:
+    """How an analysis times models, from what a user says.
+
+    Raises:
+        DeitkitError: there is no such device or precision.
+    """
+    return Protocol(pick_device(device), batch_size, one_of(precision, PRECISIONS, what="--amp"), seconds)
 
 
 def speed_definitions(conditions: Mapping[str, Any]) -> dict[str, str]:

@@ -88,13 +88,11 @@ def quickstart(
 
 def explain(root: Path) -> dict[str, Any]:
     """Who disagrees with whom, and how alike the tokens are, beside what the paper reports for ImageNet."""
-    from deitkit.analysis.disagreement.report import compare
+    from deitkit.analysis import disagreement, tokens
     from deitkit.analysis.save import save_report
-    from deitkit.cli.analyze.tokens import tokens_of
-    from deitkit.predictions.find import predictions_of
 
     runs = [str(root / name) for name in ("teacher_32", "twin", "student_32")]
-    reports = [compare(predictions_of(runs)), tokens_of([runs[-1]])]
+    reports = [disagreement.analyze(*runs), tokens.analyze(runs[-1])]
     for report in reports:
         save_report(report, root / "student_32" / "reports")
     return {report.name: report for report in reports}

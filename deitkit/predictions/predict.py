@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deitkit.data.open import Source, subset
-from deitkit.data.views.augment import AS_IT_LIES, Reading, decode, evaluation_view
-from deitkit.data.views.loader import EvalLoader, normalised, per_channel
+from deitkit.data.views.augment import AS_IT_LIES, Reading
+from deitkit.data.views.loader import EvalLoader
 from deitkit.distributed import World
 from deitkit.errors import DeitkitError, quoted
 from deitkit.models.folder import fusion_as_json
-from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.models.load import ModelInfo
 from deitkit.models.student import Heads, Student
 from deitkit.predictions.table import HeadPredictions, Predictions, concatenate, head_predictions
 
@@ -171,24 +171,3 @@ def _table(
         settings=settings | ({"left_out": len(source) - len(rows)} if len(rows) < len(source) else {}),
         accepted=seen.accepted,
     )
-
-
-@torch.inference_mode()
-def classify(model: LoadedModel, paths: Sequence[Path], *, device: torch.device, top: int = 5) -> list[dict[str, Any]]:
-    """Each image file through every head: `{"image", "heads": {head: [{"class", "confidence"}, ...]}}`."""
-    info, student = model.info, model.student.eval().to(device)
-    mean, std = per_channel(info.mean, device), per_channel(info.std, device)
-    answers = []
-    for path in paths:
-        image = decode(path.read_bytes(), str(path), Reading(exif_orientation=info.exif_orientation))
-        view = torch.from_numpy(evaluation_view(image, info.size, info.crop_ratio, info.interpolation))
-        heads = student(normalised(view[None].to(device), mean, std))
-        guesses = {}
-        for head, probabilities in heads.probabilities(info.fusion).items():
-            best = probabilities[0].topk(top)
-            guesses[head] = [
-                {"class": info.class_names[index], "confidence": confidence}
-                for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-            ]
-        answers.append({"image": str(path), "heads": guesses})
-    return answers

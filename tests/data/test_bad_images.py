@@ -19,7 +19,7 @@ from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.models.load import ModelInfo, load_model, save_model
 from deitkit.models.student import build_student
-from deitkit.predictions.predict import classify
+from deitkit.predictions.classify import classify
 from deitkit.recipe.schema import Data, Model, Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest resets filters
@@ -201,5 +201,5 @@ def test_a_model_that_learned_upright_images_is_evaluated_on_upright_ones(shared
         model = load_model(tmp_path / str(turned))
         assert model.info.exif_orientation is turned
         picture = shared_data / "broken/exif_orientation_6.jpg"
-        (answers[turned],) = classify(model, [picture], device=torch.device("cpu"), top=1)
-    assert answers[False]["heads"] != answers[True]["heads"]
+        (answers[turned],) = classify(model, picture, device="cpu", top=1)
+    assert answers[False].heads != answers[True].heads

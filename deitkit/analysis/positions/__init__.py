@@ -1,1 +1,3 @@
-"""Position embeddings, and what interpolation keeps of them."""
+"""Position embeddings, and what interpolation keeps of them: `analyze` goes from a run to the report."""
+
+from deitkit.analysis.positions.analyze import analyze as analyze

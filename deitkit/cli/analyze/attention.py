@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from deitkit.cli import render
 from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, ModelRef, ReportOptions
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import Reference
-
-if TYPE_CHECKING:
-    from deitkit.analysis.attention.report import Grids
-    from deitkit.analysis.report import Report
-    from deitkit.data.views.augment import Pixels, Reading
-    from deitkit.models.load import LoadedModel
-
-LIMIT = 4  # images, because each has figures of its own
 
 
 def attention(
@@ -53,91 +42,20 @@ def attention(
 
     Example: deitkit analyze attention examples/digits --model runs/quickstart/student_32
     """
+    from deitkit.analysis.attention import analyze
+
     folder = reports_folder(model, saved, name="attention") if model else Path()
-    report = attention_of(
-        model, images or [], layer=layer, head=head, token=token, limit=limit, **vars(where)
+    report = analyze(
+        model, images or [], layer=_place(layer, "--layer"), head=_place(head, "--head"), token=token, limit=limit,
+        **vars(where),
     )  # fmt: skip
     show(report, folder, as_json=saved.as_json, without=("heads",))
 
 
-def attention_of(
-    reference: str, images: list[str], *, layer: str = "", head: str = "", token: str = "", limit: int | None = None,
-    dataset: str = "", data: str = "", split: str = "val", device: str = "auto",
-) -> Report:  # fmt: skip
-    """One model's attention on the files named, or on images from the whole of a split."""
-    from deitkit.analysis.attention.measure import look_at
-    from deitkit.analysis.attention.report import attention_report
-    from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
-
-    if not reference:
-        raise DeitkitError("no model is named", remedy="deitkit analyze attention IMAGE... --model RUN")
-    if images and (dataset or data):
-        raise DeitkitError(
-            "both image files and a data set are named", value=images[0], remedy="leave out --dataset and --data"
-        )
-    loaded, picked = load_reference(reference), pick_device(device)
-    views = (
-        file_views(loaded, images, limit)
-        if images
-        else split_views(loaded, reference, limit, dataset=dataset, data=data, split=split)
-    )
-    looks = [look_at(loaded, view, device=picked, name=name, label=label) for name, label, view in views]
-    name = Reference.parse(reference).short(1)
-    return attention_report(looks, classifier=name, grids=grids_of(loaded, layer, head, token))
-
-
-def grids_of(model: LoadedModel, layer: str, head: str, token: str) -> Grids:
-    """What --layer, --head and --token ask for."""
-    from deitkit.analysis.attention.report import Grids
-
-    blocks = model.student.network.blocks
-    everything = ("class", "distillation") if model.student.distilled else ("class",)
-    return Grids(
-        layers=() if layer in ("", "all") else (_number(layer, "--layer"),),
-        heads=tuple(range(1, blocks[0].attn.num_heads + 1)) if head == "all"
-        else (_number(head, "--head"),) if head else (),
-        tokens=((token,) if token else everything) if layer == "all" else (),
-    )  # fmt: skip
-
-
-def _number(text: str, option: str) -> int:
+def _place(text: str, option: str) -> int | Literal["all"] | None:
+    """A layer or head, all of them, or none in particular."""
+    if text in ("", "all"):
+        return "all" if text else None
     if not text.isdigit():
         raise DeitkitError(f"{option} {text!r}: expected a number from 1, or all", value=text)
     return int(text)
-
-
-def file_views(model: LoadedModel, names: list[str], limit: int | None) -> Iterator[tuple[str, str, Pixels]]:
-    """Name, no label, and the model's view of each file."""
-    from deitkit.cli.predict import image_paths
-
-    paths = image_paths(names)
-    most = limit or max(LIMIT, len(names))
-    if len(paths) > most:
-        render.say(f"{most} of {len(paths):,} images; --limit takes more")
-    for path in paths[:most]:
-        yield path.name, "", _view(model, path.read_bytes(), str(path))
-
-
-def split_views(
-    model: LoadedModel, reference: str, limit: int | None, *, dataset: str, data: str, split: str
-) -> Iterator[tuple[str, str, Pixels]]:
-    """Id, class name and the model's view of images from the whole of a split."""
-    from deitkit.data.open import open_source, spread_over
-    from deitkit.data.views.augment import Reading
-    from deitkit.predictions.find import data_settings
-
-    settings = data_settings(Reference.parse(reference).home, dataset=dataset, data=data)
-    source = spread_over(open_source(settings, split), limit or LIMIT)
-    for index, name in enumerate(source.ids):
-        label = source.class_names[int(source.labels[index])]
-        yield name, label, _view(model, source.read(index), name, Reading.of(settings))
-
-
-def _view(model: LoadedModel, encoded: bytes, name: str, reading: Reading | None = None) -> Pixels:
-    """As the model's own protocol cuts it."""
-    from deitkit.data.views.augment import AS_IT_LIES, decode, evaluation_view
-
-    info = model.info
-    image = decode(encoded, name, reading or AS_IT_LIES)
-    return evaluation_view(image, info.size, info.crop_ratio, info.interpolation)

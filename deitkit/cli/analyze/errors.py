@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +9,10 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.analyze.shared import print_report, reports_folder
 from deitkit.cli.options import AnalysisOptions, Classifiers, ReportOptions
-from deitkit.models.reference import Reference, short_names
-from deitkit.predictions.find import predictions_of
 
 if TYPE_CHECKING:
-    from deitkit.analysis.errors.pictures import PictureReader
     from deitkit.analysis.report import Report
-    from deitkit.predictions.table import Predictions
+
 
 OFF_SCREEN = ("bins", "labels")  # tables that are left to the CSV files
 
@@ -48,10 +43,11 @@ def errors(
 
     Example: deitkit analyze errors runs/quickstart/student_32 runs/quickstart/twin
     """
+    from deitkit.analysis.errors import analyze
     from deitkit.analysis.save import save_report
 
     folder = reports_folder(runs[0], saved, name="errors")
-    report = errors_of(runs, top=top, bins=bins, images=images, **vars(where))
+    report = analyze(*runs, top=top, bins=bins, images=images, **vars(where))
     files = save_report(report, folder)
     for note in report.numbers["notes"]:
         render.say(f"note: {note}")
@@ -64,65 +60,11 @@ def errors(
 
 def _without_paths(report: Report) -> Report:
     """On a screen an image's id is enough; its path would fill the line."""
+    from dataclasses import replace
+
     tables = []
     for table in report.tables:
         kept = [place for place, column in enumerate(table.columns) if column != "path"]
         rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
         tables.append(replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows))
     return replace(report, tables=tuple(tables))
-
-
-def errors_of(
-    references: list[str], *, top: int = 24, bins: int = 15, images: bool = True, dataset: str = "", data: str = "",
-    split: str = "val", device: str = "auto",
-) -> Report:  # fmt: skip
-    """The report on these classifiers, the first one's images listed."""
-    from deitkit.analysis.errors.report import Options, find_errors
-    from deitkit.predictions.align import align
-
-    parsed = [Reference.parse(text) for text in references]
-    names = short_names(parsed)
-    words = [model.word for model in names]
-    tables = align(predictions_of(words, dataset=dataset, data=data, split=split, device=device, keep_logits=True))
-    heads = {
-        name: list(dict.fromkeys(each.head for each in parsed if replace(each, head="") == model))
-        for model, name in names.items()
-    }
-    pictures = reader(list(names), tables[0], dataset=dataset, data=data) if images else None
-    report = find_errors(
-        tables,
-        heads={name: own for name, own in heads.items() if all(own)},
-        trained_on=[name for model, name in names.items() if learned_from(model, tables[0])],
-        picture=pictures,
-        options=Options(top=top, bins=bins),
-    )
-    return report if pictures is None else _with_lost(report, pictures)
-
-
-def learned_from(model: Reference, table: Predictions) -> bool:
-    """Whether a run was trained on the very images of this table."""
-    from deitkit.runs.folder import Run
-
-    is_run = Run.is_run(model.folder)
-    return is_run and Run(model.folder).environment().get("data_fingerprint") == table.fingerprint
-
-
-def reader(models: Sequence[Reference], table: Predictions, *, dataset: str, data: str) -> PictureReader:
-    """How the images of the first table are found: by the paths that it notes, or in the data of the first run."""
-    from deitkit.analysis.errors.pictures import PictureReader
-    from deitkit.predictions.find import data_settings
-    from deitkit.recipe.schema import Data
-    from deitkit.runs.folder import Run
-
-    run = next((str(model.folder) for model in models if Run.is_run(model.folder)), "")
-    own = data_settings(run, dataset=dataset, data=data) if run else Data(dataset=table.dataset, path=data or None)
-    return PictureReader(table, own)
-
-
-def _with_lost(report: Report, pictures: PictureReader) -> Report:
-    """The report, and a note of images that could not be shown."""
-    if not pictures.lost:
-        return report
-    note = f"{len(pictures.lost)} pictures could not be shown, the first because: {pictures.lost[0]}"
-    numbers = {**report.numbers, "notes": [*report.numbers["notes"], note]}
-    return replace(report, numbers=numbers, definitions={**report.definitions, "pictures": note})

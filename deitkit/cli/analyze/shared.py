@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deitkit.cli import render
 from deitkit.cli.options import ReportOptions
+from deitkit.errors import DeitkitError
 from deitkit.files import output_folder
 from deitkit.models.reference import Reference
 
@@ -25,6 +26,25 @@ def reports_folder(reference: str, saved: ReportOptions, *, name: str) -> Path:
     """
     folder = saved.output or Reference.parse(reference).folder / "reports"
     return output_folder(folder, stem=name, overwrite=saved.overwrite or not saved.output)
+
+
+def words_of(text: str) -> list[str]:
+    """`a, b` -> its words."""
+    return [word.strip() for word in text.split(",")] if text else []
+
+
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """`160,224x320` -> (height, width) in pixels."""
+    from deitkit.cli.upscale import parse_size
+
+    try:
+        return [parse_size(word) for word in words_of(text)]
+    except DeitkitError as error:
+        raise DeitkitError(
+            f"--sizes {text}: {error.value!r} is no size in pixels",
+            value=error.value,
+            remedy="for example --sizes 160,224,384 or --sizes 224x160 (height x width)",
+        ) from error
 
 
 def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:

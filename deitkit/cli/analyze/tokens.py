@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions
-from deitkit.errors import DeitkitError
-from deitkit.models.reference import Reference, short_names
-
-if TYPE_CHECKING:
-    from deitkit.analysis.report import Report
 
 
 def tokens(
@@ -41,57 +35,8 @@ def tokens(
 
     Example: deitkit analyze tokens runs/quickstart/student_32
     """
+    from deitkit.analysis.tokens import analyze
+
     folder = reports_folder(runs[0], saved, name="tokens")
-    report = tokens_of(runs, controls=control or (), limit=limit, **vars(where))
+    report = analyze(*runs, controls=control or (), limit=limit, **vars(where))
     show(report, folder, as_json=saved.as_json, without=("classes",))
-
-
-def tokens_of(
-    references: Sequence[str],
-    *,
-    controls: Sequence[str] = (),
-    limit: int | None = None,
-    dataset: str = "",
-    data: str = "",
-    split: str = "val",
-    device: str = "auto",
-) -> Report:
-    """The models' tokens on the first one's data (or the data named), the controls marked."""
-    from deitkit.analysis.tokens.measure import measure_tokens
-    from deitkit.analysis.tokens.report import compare_tokens
-    from deitkit.data.open import open_source, spread_over
-    from deitkit.data.views.augment import Reading
-    from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
-    from deitkit.predictions.find import data_settings
-
-    parsed = [Reference.parse(each) for each in (*references, *controls)]
-    settings, picked = data_settings(parsed[0].home, dataset=dataset, data=data), pick_device(device)
-    source, names = spread_over(open_source(settings, split), limit), short_names(parsed)
-    measured = []
-    for model in names:
-        reference, named = model.word, model in parsed[len(references) :]
-        found = second_token(model)
-        if named and found not in ("label", None):
-            raise DeitkitError(
-                f"{reference} is no control: its second token learns from the {found}",
-                value=reference,
-                remedy="deitkit pretrain --recipe ablation/two_class_tokens trains one",
-            )
-        measured.append(
-            measure_tokens(
-                load_reference(reference), source, device=picked, reading=Reading.of(settings),
-                name=names[model], control=named or found == "label",
-            )
-        )  # fmt: skip
-    return compare_tokens(measured, images=f"{source.dataset}/{split}")
-
-
-def second_token(reference: Reference) -> str | None:
-    """What a run's second token learned from: "teacher" or "label"; None without one, or where no recipe says."""
-    from deitkit.runs.folder import Run
-
-    if not Run.is_run(reference.folder):
-        return None
-    recipe = Run(reference.folder).recipe()
-    return recipe.loss.second_token if recipe.model.distilled else None

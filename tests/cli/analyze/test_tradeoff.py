@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from deitkit.cli.analyze.tradeoff import open_all
+from deitkit.analysis.tradeoff.analyze import open_all
 from deitkit.cli.app import run
 from deitkit.data.open import open_source
 from deitkit.models.load import ModelInfo, load_model, save_model

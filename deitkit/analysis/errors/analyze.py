@@ -1,0 +1,80 @@
+"""Classifiers -> their worst images, their calibration, labels to doubt: what `deitkit analyze errors` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deitkit.models.reference import Reference, short_names
+from deitkit.predictions.find import data_settings, predictions_of
+
+if TYPE_CHECKING:
+    from deitkit.analysis.errors.pictures import PictureReader
+    from deitkit.analysis.report import Report
+    from deitkit.predictions.table import Predictions
+
+
+def analyze(
+    *models: str, top: int = 24, bins: int = 15, images: bool = True, dataset: str = "", data: str = "",
+    split: str = "val", device: str = "auto",
+) -> Report:  # fmt: skip
+    """What classifiers get wrong on the first run's data or on the data named; the first one's images are listed.
+
+    `models` are whatever `deitkit.predictions.find.predictions_of` takes; predictions or logits that are missing are
+    made and kept. Each list has `top` images, with pictures where `images`; calibration has `bins` bins of confidence.
+    Definitions and sources stand in the report.
+
+        report = deitkit.analyze_errors("runs/mine", "runs/twin:class", images=False)
+
+    Raises:
+        DeitkitError: a classifier does not exist or cannot answer for these images, or kept predictions are of others.
+    """
+    from deitkit.analysis.errors.report import Options, find_errors
+    from deitkit.predictions.align import align
+
+    parsed = [Reference.parse(text) for text in models]
+    names = short_names(parsed)
+    words = [model.word for model in names]
+    tables = align(predictions_of(words, dataset=dataset, data=data, split=split, device=device, keep_logits=True))
+    heads = {
+        name: list(dict.fromkeys(each.head for each in parsed if replace(each, head="") == model))
+        for model, name in names.items()
+    }
+    pictures = reader(list(names), tables[0], dataset=dataset, data=data) if images else None
+    report = find_errors(
+        tables,
+        heads={name: own for name, own in heads.items() if all(own)},
+        trained_on=[name for model, name in names.items() if learned_from(model, tables[0])],
+        picture=pictures,
+        options=Options(top=top, bins=bins),
+    )
+    return report if pictures is None else _with_lost(report, pictures)
+
+
+def learned_from(model: Reference, table: Predictions) -> bool:
+    """Whether a run was trained on the very images of this table."""
+    from deitkit.runs.folder import Run
+
+    is_run = Run.is_run(model.folder)
+    return is_run and Run(model.folder).environment().get("data_fingerprint") == table.fingerprint
+
+
+def reader(models: Sequence[Reference], table: Predictions, *, dataset: str, data: str) -> PictureReader:
+    """How the images of the first table are found: by the paths that it notes, or in the data of the first run."""
+    from deitkit.analysis.errors.pictures import PictureReader
+    from deitkit.recipe.schema import Data
+    from deitkit.runs.folder import Run
+
+    run = next((str(model.folder) for model in models if Run.is_run(model.folder)), "")
+    own = data_settings(run, dataset=dataset, data=data) if run else Data(dataset=table.dataset, path=data or None)
+    return PictureReader(table, own)
+
+
+def _with_lost(report: Report, pictures: PictureReader) -> Report:
+    """The report, and a note of images that could not be shown."""
+    if not pictures.lost:
+        return report
+    note = f"{len(pictures.lost)} pictures could not be shown, the first because: {pictures.lost[0]}"
+    numbers = {**report.numbers, "notes": [*report.numbers["notes"], note]}
+    return replace(report, numbers=numbers, definitions={**report.definitions, "pictures": note})
