@@ -53,6 +53,11 @@ class World:
             dist.barrier()
 
 
+def is_main_process() -> bool:
+    """Whether this is the one process, or the first of those that torchrun started: the one that prints."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Join the processes that torchrun started, or be alone."""

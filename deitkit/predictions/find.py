@@ -1,4 +1,8 @@
-"""Classifiers' predictions: found where they were kept, or made and kept. Loads torch only where a model has to run."""
+"""Classifiers' predictions: found where they were kept, or made and kept. Loads torch only where a model has to run.
+
+`predictions_of` is what every analysis asks; `kept_files` and `is_current` are its parts for whoever only looks, as the
+report does.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,12 @@ if TYPE_CHECKING:
     from deitkit.predictions.predict import ClassMap
     from deitkit.predictions.table import Predictions
     from deitkit.recipe.schema import Data, Recipe
-if TYPE_CHECKING:
-    from deitkit.data.open import Source
-    from deitkit.models.load import LoadedModel
-    from deitkit.predictions.predict import ClassMap
-    from deitkit.recipe.schema import Data
 
 logger = logging.getLogger(__name__)
 
 
 def predictions_of(
-    references: list[str],
+    references: Sequence[str],
     *,
     dataset: str = "",
     data: str = "",
@@ -40,6 +39,11 @@ def predictions_of(
     """Each model's predictions on the data of the run `like`, else of the first run, or the data named.
 
     They are found, or made and kept. A model that is named twice is there once; heads named one by one are there alone.
+
+        student, twin = predictions_of(["runs/student@best", "runs/twin:class"], data="photos")
+
+    Raises:
+        DeitkitError: a model does not exist or does not know all classes of the data; nothing says on which images.
     """
     from deitkit.runs.folder import Run
 
@@ -58,12 +62,31 @@ def predictions_of(
             table = _make(model, settings, split, recipes, data=data, device=device, keep_logits=keep_logits)
         if table is not None:
             heads = [reference.head for reference in parsed if replace(reference, head="") == model]
-            tables.append(_with_heads(replace(table, classifier=name), heads))
+            tables.append(only_heads(replace(table, classifier=name), heads))
     return tables
 
 
+def only_heads(table: Predictions, heads: Sequence[str]) -> Predictions:
+    """Only these heads, where none of them is ""; `settings` still says which there are.
+
+    Raises:
+        DeitkitError: the table lacks one of them.
+    """
+    if not all(heads):
+        return table
+    chosen = {head: table.head(head) for head in dict.fromkeys(heads)}
+    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)})
+
+
+# Which images
+
+
 def data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data:
-    """The data of the first that is a run, because a published model has none of its own; else of the first."""
+    """The data of the first that is a run, because a published model has none of its own; else of the first.
+
+    Raises:
+        DeitkitError: neither a reference nor `dataset` or `data` says it.
+    """
     from deitkit.recipe.schema import Data
     from deitkit.runs.folder import Run
 
@@ -80,99 +103,6 @@ def data_of(references: Sequence[Reference], *, dataset: str, data: str) -> Data
     if run is None and model is None:
         return Data(dataset=dataset or "folder", path=data or None)
     return data_settings(str(run or model), dataset=dataset, data=data)
-
-
-def _path(reference: Reference, settings: Data, split: str, *, data: str) -> Path:
-    """Where its predictions are kept."""
-    from deitkit.predictions.table import predictions_path
-
-    path = predictions_path(reference.model, settings.dataset, split, data=data)
-    step = reference.checkpoint if reference.checkpoint != EMA else ""
-    return path.with_name(f"{path.stem}@{step}.parquet") if step else path
-
-
-def _find(
-    reference: Reference, settings: Data | None, split: str, recipes: Sequence[Recipe], *, data: str, keep_logits: bool
-) -> Predictions | None:
-    """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
-    from deitkit.predictions.table import Predictions
-
-    if settings is None or reference.is_table:
-        return Predictions.load(Path(reference.place), logits=keep_logits)
-    path = _path(reference, settings, split, data=data)
-    if not path.is_file():
-        return None
-    table = Predictions.load(path, logits=keep_logits)
-    if keep_logits and table.head("class").logits is None:
-        return None
-    if any(table.settings.get(key) != value for key, value in _state(reference, settings, recipes).items()):
-        return None
-    if data or reference.is_foreign:
-        from deitkit.data.open import open_source
-
-        return table if table.fingerprint == open_source(settings, split).fingerprint else None
-    return table
-
-
-def _state(reference: Reference, settings: Data, recipes: Sequence[Recipe]) -> dict[str, Any]:
-    """What its predictions are of that changes under its name: a checkpoint's step; the content of files, and how a
-    classifier of another making is shown images, which follows the run beside it."""
-    from deitkit.runs.folder import Run
-
-    if reference.is_foreign:
-        from deitkit.tape.header import weights_digest
-
-        size = next((list(recipe.model.size) for recipe in recipes), None)
-        shown = [size, settings.crop_ratio, settings.interpolation, settings.exif_orientation]
-        return {"weights": weights_digest(reference.place), "shown": shown}
-    if reference.checkpoint not in ("", EMA):
-        return {"step": step_of(Run(reference.folder), reference.checkpoint)}
-    return {}
-
-
-def _make(
-    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe], *, data: str, device: str,
-    keep_logits: bool,
-) -> Predictions:  # fmt: skip
-    """Run the model over the split, and keep what it says."""
-    from deitkit.data.views.augment import Reading
-    from deitkit.distributed import pick_device
-    from deitkit.predictions import predict as prediction
-
-    picked = pick_device(device)
-    model, source, classes = _open(reference, settings, split, recipes)
-    table = prediction.predict(
-        model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
-        keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
-    )  # fmt: skip
-    table = replace(table, settings=table.settings | _state(reference, settings, recipes))
-    table.save(_path(reference, settings, split, data=data))
-    return table
-
-
-def _open(
-    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe]
-) -> tuple[LoadedModel, Source, ClassMap | None]:
-    """The model, the split, and how its classes are matched; the recipes are of the runs that are named beside it."""
-    from deitkit.data.open import open_source
-    from deitkit.models.load import load_reference
-
-    if reference.is_foreign:
-        source = open_source(settings, split)
-        spec = spec_of(reference.place, [recipe.teacher for recipe in recipes if recipe.teacher is not None])
-        size = next((recipe.model.size for recipe in recipes), None)
-        model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
-        return model, source, classes
-    model = load_reference(reference.word)
-    return model, *open_for(model, settings, split)
-
-
-def _with_heads(table: Predictions, heads: Sequence[str]) -> Predictions:
-    """Only these heads, where each reference to the model named one; `settings` still says which there are."""
-    if not all(heads):
-        return table
-    chosen = {head: table.head(head) for head in dict.fromkeys(heads)}
-    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)})
 
 
 def data_settings(reference: str, *, dataset: str, data: str) -> Data:
@@ -192,6 +122,101 @@ def data_settings(reference: str, *, dataset: str, data: str) -> Data:
     return settings.model_copy(update={"dataset": dataset, "path": None}) if dataset else settings
 
 
+# There, and good
+
+
+def kept_path(reference: Reference, dataset: str, split: str, *, data: str = "") -> Path:
+    """Where a model's predictions on a split are kept: one file for each checkpoint, and for each folder of `data`."""
+    from deitkit.predictions.table import predictions_path
+
+    path = predictions_path(reference.model, dataset, split, data=data)
+    step = reference.checkpoint if reference.checkpoint != EMA else ""
+    return path.with_name(f"{path.stem}@{step}.parquet") if step else path
+
+
+def kept_files(reference: Reference, *, of: str = "*") -> list[Path]:
+    """Every file of predictions that a model keeps, its name's beginning `DATASET-SPLIT` being `of`."""
+    example = kept_path(reference, "DATASET", "SPLIT")
+    checkpoint = example.stem.partition("@")[2]
+    found = sorted(example.parent.glob(f"{of}*.parquet"))
+    return [path for path in found if path.stem.partition("@")[2] == checkpoint]
+
+
+def is_current(table: Predictions, reference: Reference, settings: Data, beside: Sequence[Recipe] = ()) -> bool:
+    """Whether kept predictions are of the model as it is now, shown the images as it would be now.
+
+    `settings` say how the images are read; `beside` are the recipes of the runs that it stands beside.
+    """
+    return all(table.settings.get(key) == value for key, value in state_of(reference, settings, beside).items())
+
+
+def state_of(reference: Reference, settings: Data, beside: Sequence[Recipe] = ()) -> dict[str, Any]:
+    """What predictions are of that changes under a model's name: a checkpoint's step; the content of files, and how a
+    classifier of another making is shown images, which follows the run beside it."""
+    from deitkit.runs.folder import Run
+
+    if reference.is_foreign:
+        from deitkit.tape.header import weights_digest
+
+        size = next((list(recipe.model.size) for recipe in beside), None)
+        shown = [size, settings.crop_ratio, settings.interpolation, settings.exif_orientation]
+        return {"weights": weights_digest(reference.place), "shown": shown}
+    if reference.checkpoint not in ("", EMA):
+        return {"step": step_of(Run(reference.folder), reference.checkpoint)}
+    return {}
+
+
+def _find(
+    reference: Reference, settings: Data | None, split: str, recipes: Sequence[Recipe], *, data: str, keep_logits: bool
+) -> Predictions | None:
+    """Predictions that are there and good: not of an earlier best, not of other images, with logits where asked for."""
+    from deitkit.predictions.table import Predictions
+
+    if settings is None or reference.is_table:
+        return Predictions.load(Path(reference.place), logits=keep_logits)
+    path = kept_path(reference, settings.dataset, split, data=data)
+    if not path.is_file():
+        return None
+    table = Predictions.load(path, logits=keep_logits)
+    if keep_logits and table.head("class").logits is None:
+        return None
+    if not is_current(table, reference, settings, recipes):
+        return None
+    if data or reference.is_foreign:
+        from deitkit.data.open import open_source
+
+        return table if table.fingerprint == open_source(settings, split).fingerprint else None
+    return table
+
+
+# Made and kept
+
+
+def _make(
+    reference: Reference, settings: Data, split: str, recipes: Sequence[Recipe], *, data: str, device: str,
+    keep_logits: bool,
+) -> Predictions:  # fmt: skip
+    """Run the model over the split, and keep what it says."""
+    from deitkit.data.views.augment import Reading
+    from deitkit.distributed import pick_device
+    from deitkit.models.load import load_reference
+    from deitkit.predictions.predict import predict
+
+    picked = pick_device(device)
+    if reference.is_foreign:
+        model, source, classes = open_other(reference, settings, split, recipes)
+    else:
+        model = load_reference(reference.word)
+        source, classes = open_for(model, settings, split)
+    table = predict(
+        model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
+        keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
+    )  # fmt: skip
+    table = replace(table, settings=table.settings | state_of(reference, settings, recipes))
+    table.save(kept_path(reference, settings.dataset, split, data=data))
+    return table
+
+
 def open_for(model: LoadedModel, settings: Data, split: str) -> tuple[Source, ClassMap | None]:
     """A split, and how the model's classes are matched to its own, by name.
 
@@ -207,3 +232,22 @@ def open_for(model: LoadedModel, settings: Data, split: str) -> tuple[Source, Cl
         logger.info(f"{model.origin}: {len(names):,} unnamed classes are taken as ImageNet's")
         names = imagenet_names()
     return source, map_classes(names, source.class_names, origin=model.origin)
+
+
+def open_other(
+    reference: Reference, settings: Data, split: str, beside: Sequence[Recipe] = ()
+) -> tuple[LoadedModel, Source, ClassMap | None]:
+    """An ONNX file or a Python function as a model, a split, and how its classes are matched.
+
+    The recipes of the runs `beside` it say what it was taken for as their teacher, and at which size it is shown.
+
+    Raises:
+        DeitkitError: it cannot be opened, or does not say at which size it runs or which classes it knows.
+    """
+    from deitkit.data.open import open_source
+
+    source = open_source(settings, split)
+    spec = spec_of(reference.place, [recipe.teacher for recipe in beside if recipe.teacher is not None])
+    size = next((recipe.model.size for recipe in beside), None)
+    model, classes = as_model(open_foreign(reference.place, spec, size=size), spec, settings, source)
+    return model, source, classes

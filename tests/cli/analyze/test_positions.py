@@ -63,7 +63,7 @@ def test_norms_alone_need_no_images(model: Path, tmp_path: Path, positions: Anal
     ("options", "words"),
     [
         (["--sizes", "18"], "no multiple of the patch, 4x4 px"),
-        (["--sizes", "16,big"], "expected pixels"),
+        (["--sizes", "16,big"], "no size in pixels"),
         (["--modes", "bicubik"], "Did you mean bicubic?"),
     ],
 )
