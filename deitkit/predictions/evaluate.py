@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from deitkit.catalog import DATASETS
 from deitkit.data.open import Source, size_notes
 from deitkit.data.views.augment import Reading
-from deitkit.distributed import join_world, pick_device
+from deitkit.distributed import World, join_world, pick_device
 from deitkit.errors import DeitkitError, one_of
 from deitkit.models.folder import find_model, read_config, read_info, store_fusion
 from deitkit.models.load import LoadedModel, load_reference
 from deitkit.models.reference import Reference
-from deitkit.models.student import FUSIONS
+from deitkit.models.student import FUSIONS, Fusion
 from deitkit.predictions.find import data_of, kept_path, only_heads, open_for, open_other, state_of
 from deitkit.predictions.fusion_choice import FusionReport, fit_to, fused_by, name_of
 from deitkit.predictions.predict import predict
@@ -82,9 +84,9 @@ class Evaluation:
 
 
 def evaluate(
-    model: str, *, dataset: str = "", data: str = "", split: str = "", val_fraction: float | None = None,
+    model: str | Path, *, dataset: str = "", data: str | Path = "", split: str = "", val_fraction: float | None = None,
     fusion: str = "", fit_fusion: bool = False, store_fusion: bool = False, crop_ratio: float | None = None,
-    keep_logits: bool = False, output: str = "", batch_size: int = 64, workers: int = 0, device: str = "auto",
+    keep_logits: bool = False, output: str | Path = "", batch_size: int = 64, workers: int = 0, device: str = "auto",
 ) -> Evaluation:  # fmt: skip
     """Measure a classifier on a split, each head apart, and keep its predictions beside it or in `output`.
 
@@ -110,20 +112,24 @@ def evaluate(
 
 
 def evaluate_each(
-    model: str, datasets: Sequence[str] = (), *, data: str = "", split: str = "", val_fraction: float | None = None,
-    fusion: str = "", fit_fusion: bool = False, store_fusion: bool = False, crop_ratio: float | None = None,
-    keep_logits: bool = False, output: str = "", batch_size: int = 64, workers: int = 0, device: str = "auto",
+    model: str | Path, datasets: Sequence[str] = (), *, data: str | Path = "", split: str = "",
+    val_fraction: float | None = None, fusion: str = "", fit_fusion: bool = False, store_fusion: bool = False,
+    crop_ratio: float | None = None, keep_logits: bool = False, output: str | Path = "", batch_size: int = 64,
+    workers: int = 0, device: str = "auto",
 ) -> list[Evaluation]:  # fmt: skip
     """`evaluate` on each data set, NAME or NAME=PATH, or on the model's own; the model is loaded once.
 
     Under torchrun each process takes its own part, no image counts twice, all get the results, and the first writes.
     """
-    fused = one_of(fusion, FUSIONS, what="fusion") if fusion else None
-    reference = Reference.parse(model)
+    manner = _Manner(
+        one_of(fusion, FUSIONS, what="fusion") if fusion else None, crop_ratio, fit_fusion, store_fusion, keep_logits,
+        batch_size, workers,
+    )  # fmt: skip
+    reference = Reference.parse(str(model))
     _refuse_unfit(reference, fit=fit_fusion, store=store_fusion, datasets=datasets)
     if reference.is_table:
-        return [_of_table(reference, datasets, data=data, fit_fusion=fit_fusion)]
-    wanted = named_data(reference, datasets, data=data, val_fraction=val_fraction)
+        return [_of_table(reference, datasets, data=str(data), fit_fusion=fit_fusion)]
+    wanted = named_data(reference, datasets, data=str(data), val_fraction=val_fraction)
     if output and len(wanted) > 1:
         raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -132,26 +138,49 @@ def evaluate_each(
     found = []
     with join_world(picked.type) as world:
         for place, settings in wanted:
-            if loaded is None:
-                each, source, classes = open_other(reference, settings, split or settings.validate_on)
-            else:
-                each, (source, classes) = loaded, open_for(loaded, settings, split or settings.validate_on)
-            info = replace(each.info, fusion=fused or each.info.fusion, crop_ratio=crop_ratio or each.info.crop_ratio)
-            table = predict(
-                each.student.to(picked), info, source, name=reference.short(1), device=picked, world=world,
-                batch_size=batch_size, workers=workers, keep_logits=keep_logits or fit_fusion, classes=classes,
-                reading=Reading.of(settings),
-            )  # fmt: skip
-            table = replace(table, settings=table.settings | state_of(reference, settings))
-            path = Path(output) if output else kept_path(reference, table.dataset, table.split, data=place)
-            fitted = None
-            if world.is_main:
-                if fit_fusion:
-                    table, fitted = _fit(reference, table, store=store_fusion, keep_logits=keep_logits)
-                table.save(path)
-                _say_notes(settings, source, known=len(table.class_names))
-            found.append(Evaluation(only_heads(table, [reference.head]), path, fitted))
+            chosen = split or settings.validate_on
+            path = Path(output) if output else kept_path(reference, settings.dataset, chosen, data=place)
+            found.append(_judge(reference, loaded, settings, chosen, path, manner, device=picked, world=world))
     return found
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How a classifier is shown the images and judged; None where its own way counts."""
+
+    fusion: Fusion | None
+    crop_ratio: float | None
+    fit: bool
+    store: bool
+    keep_logits: bool
+    batch_size: int
+    workers: int
+
+
+def _judge(
+    reference: Reference, loaded: LoadedModel | None, settings: Data, split: str, path: Path, manner: _Manner, *,
+    device: torch.device, world: World,
+) -> Evaluation:  # fmt: skip
+    """One split's predictions, made by all processes and kept by the first."""
+    if loaded is None:
+        model, source, classes = open_other(reference, settings, split)
+    else:
+        model, (source, classes) = loaded, open_for(loaded, settings, split)
+    own = model.info
+    info = replace(own, fusion=manner.fusion or own.fusion, crop_ratio=manner.crop_ratio or own.crop_ratio)
+    table = predict(
+        model.student.to(device), info, source, name=reference.short(1), device=device, world=world,
+        batch_size=manner.batch_size, workers=manner.workers, keep_logits=manner.keep_logits or manner.fit,
+        classes=classes, reading=Reading.of(settings),
+    )  # fmt: skip
+    table = replace(table, settings=table.settings | state_of(reference, settings))
+    fitted = None
+    if world.is_main:
+        if manner.fit:
+            table, fitted = _fit(reference, table, store=manner.store, keep_logits=manner.keep_logits)
+        table.save(path)
+        _say_notes(settings, source, known=len(table.class_names))
+    return Evaluation(only_heads(table, [reference.head]), path, fitted)
 
 
 def named_data(

@@ -134,8 +134,8 @@ def kept_path(reference: Reference, dataset: str, split: str, *, data: str = "")
     return path.with_name(f"{path.stem}@{step}.parquet") if step else path
 
 
-def kept_files(reference: Reference, *, of: str = "*") -> list[Path]:
-    """Every file of predictions that a model keeps, its name's beginning `DATASET-SPLIT` being `of`."""
+def kept_files(reference: Reference, *, of: str = "") -> list[Path]:
+    """The files of predictions that a model keeps, only those whose names begin with `of`, such as "digits-val"."""
     example = kept_path(reference, "DATASET", "SPLIT")
     checkpoint = example.stem.partition("@")[2]
     found = sorted(example.parent.glob(f"{of}*.parquet"))

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from deitkit.analysis.report import Report
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import PUBLISHED, is_foreign, local_folder
+from deitkit.models.reference import PUBLISHED, Reference, is_foreign, local_folder
+from deitkit.predictions.find import kept_files
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
@@ -130,8 +131,8 @@ class RunFolder:
     @cached_property
     def tables(self) -> list[Predictions]:
         """Every data set's predictions, the recipe's own validation first; those of single checkpoints are left out."""
-        paths = sorted(path for path in self.run.predictions.rglob("*.parquet") if "@" not in path.name)
         read = partial(Predictions.load, logits=False)
+        paths = kept_files(Reference(str(self.run.path)))
         found = [self.attempt(str(path), partial(read, path), None) for path in paths]
         own = self.recipe.data.dataset if self.recipe else ""
         return sorted(

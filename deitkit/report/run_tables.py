@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from deitkit.models.reference import foreign_parts, is_foreign
+from deitkit.models.reference import Reference, foreign_parts, is_foreign
 from deitkit.predictions.align import align
+from deitkit.predictions.find import is_current, kept_files
 from deitkit.predictions.table import Predictions
 from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
 
@@ -30,7 +31,7 @@ class Subject:
         places, main = teacher_folders(self.folder), self.main
         if main is None:
             return {}
-        tables = {place: self._same_images(place, main) for place in places}
+        tables = {place: self._same_images(word, main) for place, word in places.items()}
         named = [Path(*foreign_parts(word)) if is_foreign(word) else place for place, word in places.items()]
         names = short_names([*named, self.folder.run.path])
         return {
@@ -39,14 +40,17 @@ class Subject:
             if table is not None
         }
 
-    def _same_images(self, place: Path, main: Predictions) -> Predictions | None:
-        paths = sorted((place / "predictions").glob(f"{main.dataset}-{main.split}*.parquet"))
-        for path in (path for path in paths if "@" not in path.name):
+    def _same_images(self, word: str, main: Predictions) -> Predictions | None:
+        """What a teacher says of the run's images: kept predictions that are still its own, else None."""
+        recipe, teacher = self.folder.recipe, self.folder.attempt(word, lambda: Reference.parse(word), None)
+        paths = kept_files(teacher, of=f"{main.dataset}-{main.split}") if teacher else []
+        for path in paths:
             table = self.folder.attempt(str(path), partial(Predictions.load, path, logits=False), None)
-            if table is not None and table.fingerprint == main.fingerprint:
+            if table is None or teacher is None or recipe is None or table.fingerprint != main.fingerprint:
+                continue
+            if is_current(table, teacher, recipe.data, [recipe]):
                 return table
-        words = ["deitkit", "analyze", "disagreement", str(self.folder.run.path), "--teacher"]
-        words.append(teacher_folders(self.folder)[place])
+        words = ["deitkit", "analyze", "disagreement", str(self.folder.run.path), "--teacher", word]
         self.folder.missing.append(Missing("the teacher's predictions on the same images", shlex.join(words)))
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,10 @@ import torch
 from safetensors.numpy import save_file
 
 from deitkit.models.load import ModelInfo, save_model
+from deitkit.models.reference import Reference
 from deitkit.models.student import build_student
+from deitkit.predictions.find import kept_path, state_of
+from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Model
 from deitkit.report.folder import RunFolder, count_parameters, short_names, teacher_folders
 from deitkit.report.one_run import spell_seconds
@@ -98,13 +101,28 @@ def test_no_model_is_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> 
     build_page([make_run("student").path])
 
 
-def test_a_python_teachers_answers_are_shown_under_its_functions_name(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def taught_by_a_function(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run whose teacher is a Python function that answered on the same images, shown as the run's own are."""
     monkeypatch.chdir(tmp_path)
-    taught = make_run("student", teacher="nets/mine.py:make?weights=a.pt")
-    teacher = make_run("teacher", heads=("class",), seed=1)
-    shutil.copytree(teacher.path / "predictions", tmp_path / "make-a" / "predictions")
-    subject = Subject(RunFolder(taught, "student"))
+    taught = make_run("student", teacher="mine.py:make?weights=a.pt")
+    (tmp_path / "mine.py").write_text("def make(): ...")
+    teacher, recipe = Reference("mine.py:make?weights=a.pt"), taught.recipe()
+    answers = Predictions.load(next(make_run("teacher", heads=("class",), seed=1).predictions.glob("*.parquet")))
+    settings = answers.settings | state_of(teacher, recipe.data, [recipe])
+    replace(answers, settings=settings).save(kept_path(teacher, answers.dataset, answers.split))
+    return RunFolder(taught, "student")
+
+
+def test_a_python_teachers_answers_are_shown_under_its_functions_name(taught_by_a_function: RunFolder) -> None:
+    subject = Subject(taught_by_a_function)
     assert subject.teacher is not None
     assert subject.teacher.classifier == "make"
+
+
+def test_answers_of_a_teacher_that_has_changed_since_are_not_shown(
+    taught_by_a_function: RunFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("def make(): ...  # another")
+    assert Subject(taught_by_a_function).teacher is None
+    assert "--teacher" in taught_by_a_function.missing[-1].command

@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 def analyze(
-    model: str, images: Sequence[str | Path] = (), *, layer: int | Literal["all"] | None = None,
+    model: str | Path, images: Sequence[str | Path] = (), *, layer: int | Literal["all"] | None = None,
     head: int | Literal["all"] | None = None, token: str = "", limit: int | None = None, dataset: str = "",
-    data: str = "", split: str = "val", device: str = "auto",
+    data: str | Path = "", split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """One model's attention on the image files (or folders of them) named, or on images from the whole of a split.
 
@@ -48,15 +48,15 @@ def analyze(
         raise DeitkitError(
             "both image files and a data set are named", value=images[0], remedy="leave out --dataset and --data"
         )
-    loaded, picked = load_reference(model), pick_device(device)
+    loaded, picked = load_reference(str(model)), pick_device(device)
     views = (
         file_views(loaded, images, limit)
         if images
-        else split_views(loaded, model, limit, dataset=dataset, data=data, split=split)
+        else split_views(loaded, str(model), limit, dataset=dataset, data=str(data), split=split)
     )
     looks = [look_at(loaded, view, device=picked, name=name, label=label) for name, label, view in views]
     return attention_report(
-        looks, classifier=Reference.parse(model).short(1), grids=grids_of(loaded, layer, head, token)
+        looks, classifier=Reference.parse(str(model)).short(1), grids=grids_of(loaded, layer, head, token)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    *models: str, teacher: str = "", baseline: str = "", between: tuple[str, str] | None = None, ema: bool = False,
-    resamples: int = 1000, dataset: str = "", data: str = "", split: str = "val", device: str = "auto",
+    *models: str | Path, teacher: str | Path = "", baseline: str | Path = "", between: tuple[str, str] | None = None,
+    ema: bool = False, resamples: int = 1000, dataset: str = "", data: str | Path = "", split: str = "val",
+    device: str = "auto",
 ) -> Report:  # fmt: skip
     """How often classifiers decide differently on the first one's data, or on the data named: Table 4 for yours.
 
@@ -33,10 +35,11 @@ def analyze(
     """
     from deitkit.analysis.disagreement.report import compare
 
+    runs, teacher, baseline = [str(model) for model in models], str(teacher), str(baseline)
     if baseline and not teacher:
-        teacher = teacher_of(models[-1])
-    references = [*filter(None, [teacher, baseline]), *(with_ema(models) if ema else models)]
-    tables = predictions_of(references, dataset=dataset, data=data, split=split, device=device, like=models[0])
+        teacher = teacher_of(runs[-1])
+    references = [*filter(None, [teacher, baseline]), *(with_ema(runs) if ema else runs)]
+    tables = predictions_of(references, dataset=dataset, data=str(data), split=split, device=device, like=runs[0])
     named = {word: name_of(word, references) for word in (teacher, baseline, *(between or ())) if word}
     return compare(
         tables, teacher=named.get(teacher, ""), baseline=named.get(baseline, ""), resamples=resamples,
@@ -72,7 +75,13 @@ def _averaged(run: str) -> str:
 
 
 def analyze_by_epoch(
-    student: str, *, teacher: str = "", dataset: str = "", data: str = "", split: str = "val", device: str = "auto"
+    student: str | Path,
+    *,
+    teacher: str = "",
+    dataset: str = "",
+    data: str = "",
+    split: str = "val",
+    device: str = "auto",
 ) -> Report:
     """How a run's heads approach its teacher and the labels over training.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.models.reference import Reference, short_names
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    *models: str, top: int = 24, bins: int = 15, images: bool = True, dataset: str = "", data: str = "",
+    *models: str | Path, top: int = 24, bins: int = 15, images: bool = True, dataset: str = "", data: str | Path = "",
     split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """What classifiers get wrong on the first run's data or on the data named; the first one's images are listed.
@@ -33,15 +34,15 @@ def analyze(
     from deitkit.analysis.errors.report import Options, find_errors
     from deitkit.predictions.align import align
 
-    parsed = [Reference.parse(text) for text in models]
+    parsed = [Reference.parse(str(model)) for model in models]
     names = short_names(parsed)
     words = [model.word for model in names]
-    tables = align(predictions_of(words, dataset=dataset, data=data, split=split, device=device, keep_logits=True))
+    tables = align(predictions_of(words, dataset=dataset, data=str(data), split=split, device=device, keep_logits=True))
     heads = {
         name: list(dict.fromkeys(each.head for each in parsed if replace(each, head="") == model))
         for model, name in names.items()
     }
-    pictures = reader(list(names), tables[0], dataset=dataset, data=data) if images else None
+    pictures = reader(list(names), tables[0], dataset=dataset, data=str(data)) if images else None
     report = find_errors(
         tables,
         heads={name: own for name, own in heads.items() if all(own)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.errors import one_of
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 
 def analyze(
-    model: str, *, sizes: Sequence[tuple[int, int]] = (), modes: Sequence[str] = (), accuracy: bool = True,
-    limit: int | None = None, dataset: str = "", data: str = "", split: str = "val", device: str = "auto",
+    model: str | Path, *, sizes: Sequence[tuple[int, int]] = (), modes: Sequence[str] = (), accuracy: bool = True,
+    limit: int | None = None, dataset: str = "", data: str | Path = "", split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """A transformer's position embedding at other image `sizes` (height, width) px, by each of the `modes`.
 
@@ -39,12 +40,12 @@ def analyze(
     from deitkit.models.positions import POSITION_MODES
     from deitkit.predictions.find import data_settings, open_for
 
-    parsed, loaded, picked = Reference.parse(model), load_reference(model), pick_device(device)
+    parsed, loaded, picked = Reference.parse(str(model)), load_reference(str(model)), pick_device(device)
     chosen = [one_of(mode, POSITION_MODES, what="mode") for mode in modes] or POSITION_MODES
     measures = measure_positions(loaded, sizes, modes=chosen, name=parsed.short(1))
     if not accuracy:
         return positions_report(measures)
-    settings = data_settings(parsed.home, dataset=dataset, data=data)
+    settings = data_settings(parsed.home, dataset=dataset, data=str(data))
     source, classes = open_for(loaded, settings, split)
     found = []
     for one in measure_accuracy(

@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 def analyze(
-    model: str, *, sizes: Sequence[Size] = (), finetuned: Sequence[str] | None = None, mode: str = "bicubic",
+    model: str | Path, *, sizes: Sequence[Size] = (), finetuned: Sequence[str] | None = None, mode: str = "bicubic",
     accuracy: bool = True, limit: int | None = None, speed: bool = True, seconds: float = 3.0,
-    batch_size: int | None = None, precision: str = "fp32", dataset: str = "", data: str = "", split: str = "val",
-    device: str = "auto",
+    batch_size: int | None = None, precision: str = "fp32", dataset: str = "", data: str | Path = "",
+    split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """One model at several `sizes` (height, width) px, as it is and fine-tuned there: Table 10 for yours.
 
@@ -56,19 +56,20 @@ def analyze(
 
     chosen = one_of(mode, POSITION_MODES, what="mode")
     protocol = protocol_of(device, seconds=seconds, batch_size=batch_size, precision=precision) if speed else None
-    loaded = load_reference(model)
+    word = str(model)
+    loaded = load_reference(word)
     wanted = choose_sizes(loaded, sizes)
-    later = finetuned_sizes(model, loaded, finetuned)
+    later = finetuned_sizes(word, loaded, finetuned)
     resized = {size: at_size(loaded, size, mode=chosen) for size in sorted({*wanted, *later.values()})}
-    names = short_names([Reference.parse(each) for each in (model, *later)])
-    name, *others = (names[Reference.parse(each)] for each in (model, *later))
+    names = short_names([Reference.parse(each) for each in (word, *later)])
+    name, *others = (names[Reference.parse(each)] for each in (word, *later))
     images, runs = "", []
-    sets = open_sets(model, loaded, dataset=dataset, data=data, split=split, limit=limit) if accuracy else []
+    sets = open_sets(word, loaded, dataset=dataset, data=str(data), split=split, limit=limit) if accuracy else []
     rows = costs_of(resized, protocol, name=name)
     if sets:
         picked = pick_device(device)
         rows = [decide(row, resized[row.size], sets, name=name, device=picked) for row in rows]
-        runs = finetuned_of(dict(zip(others, later.items(), strict=True)), sets, like=model, device=device)
+        runs = finetuned_of(dict(zip(others, later.items(), strict=True)), sets, like=word, device=device)
         images = f"{sets[0].source.dataset}/{split}"
     return resolutions_report(
         rows, runs, classifier=name, own=loaded.info.size, images=images, mode=chosen if patch_of(loaded) else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.errors import DeitkitError
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    *models: str, controls: Sequence[str] = (), limit: int | None = None, dataset: str = "", data: str = "",
-    split: str = "val", device: str = "auto",
+    *models: str | Path, controls: Sequence[str | Path] = (), limit: int | None = None, dataset: str = "",
+    data: str | Path = "", split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """The two tokens of distilled models, side by side on the first one's data or on the data named.
 
@@ -34,8 +35,8 @@ def analyze(
     from deitkit.models.load import load_reference
     from deitkit.predictions.find import data_settings
 
-    parsed = [Reference.parse(each) for each in (*models, *controls)]
-    settings, picked = data_settings(parsed[0].home, dataset=dataset, data=data), pick_device(device)
+    parsed = [Reference.parse(str(each)) for each in (*models, *controls)]
+    settings, picked = data_settings(parsed[0].home, dataset=dataset, data=str(data)), pick_device(device)
     source, names = spread_over(open_source(settings, split), limit), short_names(parsed)
     measured = []
     for model, name in names.items():

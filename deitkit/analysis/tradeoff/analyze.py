@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.errors import DeitkitError, one_of
@@ -25,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def analyze(
-    *models: str, x: str = "throughput", published: bool = False, speed: bool = True, seconds: float = 3.0,
-    batch_size: int | None = None, precision: str = "fp32", dataset: str = "", data: str = "", split: str = "val",
-    device: str = "auto",
+    *models: str | Path, x: str = "throughput", published: bool = False, speed: bool = True, seconds: float = 3.0,
+    batch_size: int | None = None, precision: str = "fp32", dataset: str = "", data: str | Path = "",
+    split: str = "val", device: str = "auto",
 ) -> Report:  # fmt: skip
     """Any models' accuracy on the first run's data (or the data named) against what they cost: Figure 1 for yours.
 
@@ -48,8 +49,8 @@ def analyze(
     if not speed and cost in ("throughput", "memory"):
         raise DeitkitError(f"--no-speed measures no {cost}", value=x, remedy="--x parameters, or --x macs")
     protocol = protocol_of(device, seconds=seconds, batch_size=batch_size, precision=precision) if speed else None
-    opened = open_all(models)
-    tables = answers_of(opened, dataset=dataset, data=data, split=split, device=device)
+    opened = open_all([str(model) for model in models])
+    tables = answers_of(opened, dataset=dataset, data=str(data), split=split, device=device)
     contenders = [judged(*each) for each in zip(costs_of(opened, protocol), opened, tables, strict=True)]
     for model in contenders:
         if AXES[cost].value(model) is None:
