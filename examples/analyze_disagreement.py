@@ -2,7 +2,7 @@
 
 python examples/analyze_disagreement.py
 
-Runs in seconds, on made-up decisions; `Predictions.load(RUN/predictions/NAME.parquet).top1("class")` gives real ones.
+Runs in seconds, on made-up decisions; `deitkit.analyze_disagreement("runs/mine", "runs/twin")` asks models.
 """
 
 from pathlib import Path

@@ -3,18 +3,19 @@
 python examples/analyze_positions.py
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from deitkit.analysis.positions.measure import measure_accuracy, measure_positions, resample_positions
-from deitkit.analysis.positions.report import positions_report
+import deitkit
+from deitkit.analysis.positions.measure import resample_positions
 from deitkit.analysis.save import save_report
-from deitkit.data.open import open_source, subset
-from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.data.open import open_source
+from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import build_student
 from deitkit.recipe.schema import Data, Model
+
+OUTPUT = Path("runs/examples/positions")
 
 
 def main() -> None:
@@ -24,14 +25,13 @@ def main() -> None:
     for positions in resample_positions(embedding, (14, 14), (24, 24)):
         print(f"{positions.mode}: {positions.norms().mean() / before:.0%} of the mean norm kept")
 
-    # A model: here with random weights; `deitkit.models.load.load_model("runs/student")` gives a trained one.
-    digits = open_source(Data(dataset="digits"), "val")
+    # A model: here with random weights; a run's path stands for a trained one.
     student = build_student(Model(name="deit_nano", image_size=16, distilled=True), 10)
-    model = LoadedModel(student, ModelInfo.of(Data(dataset="digits"), (16, 16), digits.class_names), "student")
-    measures = measure_positions(model, [(16, 16), (24, 24)])
-    accuracy = list(measure_accuracy(model, measures, subset(digits, range(50), "val"), device=torch.device("cpu")))
-    report = positions_report(replace(measures, accuracy=accuracy), images="digits/val")
-    print(f"{len(save_report(report, Path('reports')))} files in reports/")
+    names = open_source(Data(dataset="digits"), "val").class_names
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    save_model(OUTPUT / "model", student, ModelInfo.of(Data(dataset="digits"), (16, 16), names))
+    for path in save_report(deitkit.analyze_positions(OUTPUT / "model", sizes=[(16, 16), (24, 24)], limit=50), OUTPUT):
+        print(path)
 
 
 if __name__ == "__main__":

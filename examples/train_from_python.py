@@ -1,25 +1,41 @@
-"""Distil a student from Python: the same recipes and functions that the command line runs.
+"""The whole method from Python: distil a student, measure it, look at what it learned. What the verbs do, in one file.
 
 python examples/train_from_python.py
 """
 
 from pathlib import Path
 
-from deitkit.recipe.load import load_recipe
-from deitkit.training.fit import train_run
+import deitkit
 
 OUTPUT = Path("runs/from_python")
 
 
 def main() -> None:
-    # A recipe is data: load one, change dotted keys, and hand it to train_run.
-    short = {"train.epochs": 10, "schedule.warmup_epochs": 1.0}
-    teacher = train_run(load_recipe("quickstart/teacher", {"train.epochs": 5}), OUTPUT / "teacher", overwrite=True)
-    recipe = load_recipe("quickstart/student", {**short, "teacher.model": str(teacher.run.path)})
-    student = train_run(recipe, OUTPUT / "student", overwrite=True)
-    print(f"teacher {teacher.top1['class']:.1%}")
-    for head, accuracy in student.top1.items():
-        print(f"student, {head} head {accuracy:.1%}")
+    # A recipe's name and the values that are yours; `changes` reaches every key of the recipe.
+    teacher = deitkit.train("quickstart/teacher", OUTPUT / "teacher", epochs=5, overwrite=True)
+    student = deitkit.train(
+        "quickstart/student", OUTPUT / "student", teacher=teacher.run.path, epochs=10,
+        changes={"schedule.warmup_epochs": 1.0}, overwrite=True,
+    )  # fmt: skip
+
+    # Accuracy by head, of any classifier on any data: here of the student on its own validation images.
+    found = deitkit.evaluate(student.run.path)
+    for head, score in found.accuracy.items():
+        print(f"student, {head} head: {score.right} of {len(found.predictions.ids)} right, {score.top1:.1%}")
+
+    # Who decides differently from whom, and how alike the two tokens are: what `deitkit analyze` measures.
+    report = deitkit.analyze_disagreement(student.run.path, teacher=teacher.run.path)
+    print(report.title, report.tables[0].texts()[0])
+    print(deitkit.analyze_tokens(student.run.path).tables[0].texts()[-1])
+
+    # Its classes for image files.
+    classes = [image.heads["fused"][0] for image in deitkit.predict(student.run.path, digits())]
+    print(", ".join(f"{guess.name} ({guess.confidence:.0%})" for guess in classes))
+
+
+def digits() -> list[Path]:
+    """The images beside this file."""
+    return sorted((Path(__file__).parent / "digits").rglob("*.png"))[:5]
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class ClassifiedImage:
 
 @torch.inference_mode()
 def classify(
-    model: str | LoadedModel, images: str | Path | Sequence[str | Path], *, top: int = 5, device: str = "auto"
+    model: str | Path | LoadedModel, images: str | Path | Sequence[str | Path], *, top: int = 5, device: str = "auto"
 ) -> list[ClassifiedImage]:
     """The `top` best classes of each head for every image file, and for all images in every folder, that is named.
 
@@ -57,7 +57,7 @@ def classify(
         DeitkitError: there is no such model, or a file is missing or no image.
     """
     paths = image_files([images] if isinstance(images, (str, Path)) else images)
-    loaded, picked = model if isinstance(model, LoadedModel) else load_reference(model), pick_device(device)
+    loaded, picked = model if isinstance(model, LoadedModel) else load_reference(str(model)), pick_device(device)
     info, student = loaded.info, loaded.student.eval().to(picked)
     mean, std = per_channel(info.mean, picked), per_channel(info.std, picked)
     answers = []
