@@ -18,6 +18,8 @@ OUTPUT = Path("runs/examples/resolutions")
 def main() -> None:
     # A model with random weights, and another that stands for what was fine-tuned from it at 24 px. A run's path stands
     # for a trained one, and runs that were fine-tuned from it are found beside it.
+    names = open_source(Data(dataset="digits"), "val").class_names
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     for name, size in (("student", 16), ("student_24", 24)):
         student = build_student(Model(name="deit_nano", image_size=size, distilled=True), 10)
         save_model(OUTPUT / name, student, ModelInfo.of(Data(dataset="digits"), (size, size), names))
