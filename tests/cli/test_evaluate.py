@@ -18,6 +18,7 @@ from deitkit.cli.app import run
 from deitkit.data.open import open_source
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import build_student
+from deitkit.predictions.find import predictions_of
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Data, Model
 
@@ -267,3 +268,39 @@ def test_real_accuracy_counts_every_accepted_label_and_leaves_out_images_with_no
     assert loaded.accepted is not None
     assert [row.tolist() for row in loaded.accepted.rows] == accepted
     assert loaded.real_accuracy("class") == (3, 4)
+
+
+# Every kind of classifier
+
+
+FUNCTION = """
+def make():
+    def classify(pixels):
+        return pixels.mean(dim=(2, 3)) @ __import__("torch").eye(3, 4)
+
+    classify.class_names, classify.image_size = ["ant", "bee", "cat", "dog"], 16
+    classify.mean, classify.std = [0.0] * 3, [1.0] * 3
+    return classify
+"""
+
+
+def test_a_python_function_is_evaluated_and_found_again(
+    tmp_path: Path, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FUNCTION)
+    data = images(tmp_path / "data", val(NAMES))
+    found = evaluate("mine.py:make", "--data", data)
+    assert Path(found["predictions"]).parts[:2] == ("make", "predictions")
+    (table,) = predictions_of(["mine.py:make"], data=str(data), device="cpu")
+    assert found["accuracy"]["class"]["top1"] == table.accuracy("class")
+    assert "on which images" in evaluate("mine.py:make")["error"]
+
+
+def test_kept_predictions_are_judged_as_they_are(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    made = evaluate(model, "--data", data)
+    kept = evaluate(made["predictions"])
+    assert kept["accuracy"] == made["accuracy"]
+    assert list(evaluate(made["predictions"] + ":class")["accuracy"]) == ["class"]
+    assert "its own images" in evaluate(made["predictions"], "--data", data)["error"]
