@@ -11,11 +11,11 @@ OUTPUT = Path("runs/from_python")
 
 
 def main() -> None:
-    # A recipe's name and the values that are yours; `changes` reaches every key of the recipe.
+    # A recipe's name and the values that are yours; `changes` reaches every other key of the recipe.
     teacher = deitkit.train("quickstart/teacher", OUTPUT / "teacher", epochs=5, overwrite=True)
     student = deitkit.train(
         "quickstart/student", OUTPUT / "student", teacher=teacher.run.path, epochs=10,
-        changes={"schedule.warmup_epochs": 1.0}, overwrite=True,
+        changes={"optim.lr": 2e-3}, overwrite=True,
     )  # fmt: skip
 
     # Accuracy by head, of any classifier on any data: here of the student on its own validation images.

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deitkit.recipe.choose import Verb
 from deitkit.recipe.load import override
-from deitkit.recipe.resolve import Options, given, resolve
+from deitkit.recipe.resolve import Options, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
-from deitkit.training.finetune import fill_in
 from deitkit.training.fit import FitResult, Observer, train_run
+from deitkit.training.suggest import choose
 
 ORIGIN = "deitkit.train"  # of values, in recipe.toml
 
@@ -29,10 +30,11 @@ def train(
         tuned = deitkit.train(start="runs/student", data="other_photos", changes={"optim.lr": 1e-4})
         print(tuned.top1, tuned.run.path)
 
-    `recipe` is a shipped recipe's name, a .toml file or a `Recipe`; without one it is chosen for the images, as
-    `deitkit finetune` does. The other values are the options of the verbs, and `changes` any of the recipe's dotted
-    keys, with the last word. The run's folder is `output`, by default runs/RECIPE. `workers` processes decode and
-    augment (0: none beside this one). What is chosen is told to the logger "deitkit".
+    `recipe` is a shipped recipe's name, a .toml file or a `Recipe`; without one it is chosen for the images, as the
+    verbs do: to fine-tune where there is a `start`, else to distil where there is a `teacher`. The other values are the
+    options of the verbs, and `changes` any of the recipe's dotted keys, with the last word. The run's folder is
+    `output`, by default runs/RECIPE. `workers` processes decode and augment (0: none beside this one). What is chosen
+    is told to the logger "deitkit".
 
     Raises:
         DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
@@ -48,15 +50,23 @@ def train(
         resolved = override(recipe, values, origin=ORIGIN) if values else recipe
     else:
         options = Options(
-            recipe=str(recipe), changes=values, output=str(output), resume=resume, overwrite=overwrite, workers=workers,
-            device=device, dry_run=False, as_json=False, strict=strict,
-            origins=dict.fromkeys(values, ORIGIN),
+            recipe=str(recipe), changes=values, output=str(output), resume=resume, overwrite=overwrite,
+            workers=workers, device=device, strict=strict, origins=dict.fromkeys(values, ORIGIN),
         )  # fmt: skip
-        resolved = resolve(options if recipe else fill_in(options))
+        resolved = resolve(choose(verb_of(options), options))
     return train_run(
         resolved, output or default_output(resolved), resume=resume, overwrite=overwrite, workers=workers,
         device=device, strict=strict, observer=observer,
     )  # fmt: skip
+
+
+def verb_of(options: Options) -> Verb:
+    """What the recipe and the values given amount to."""
+    named = draft_of(options).values if options.recipe else {}
+    if "start.weights" in options.changes or named.get("start"):
+        return "finetune"
+    taught = {"teacher.model", "teacher.tape"} & options.changes.keys() or named.get("teacher")
+    return "distill" if taught else "pretrain"
 
 
 def default_output(recipe: Recipe) -> str:
