@@ -76,7 +76,7 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     """ "auto" -> the best device here; a CUDA device gets the process's own index.
 
     Raises:
-        DeitkitError: CUDA is asked for where there is none.
+        DeitkitError: CUDA or MPS is asked for where there is none.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,6 +89,8 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
             raise DeitkitError("this machine has no CUDA device", value=name, remedy="--device cpu")
         device = torch.device("cuda", device.index if device.index is not None else local_rank)
         torch.cuda.set_device(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeitkitError("this machine has no MPS device", value=name, remedy="--device cpu")
     return device
 
 

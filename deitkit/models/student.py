@@ -166,7 +166,11 @@ def architecture_of(model: Model, num_classes: int) -> tuple[str, dict[str, Any]
             arguments.setdefault("drop_path_rate", model.drop_path)
         if model.dropout:
             arguments.setdefault("drop_rate", model.dropout)
-        return model.name.removeprefix("timm:"), arguments
+        architecture = model.name.removeprefix("timm:")
+        built_for = timm.models.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
+        if built_for and built_for.fixed_input_size and tuple(built_for.input_size[1:]) != model.size:
+            arguments.setdefault("img_size", list(model.size))  # a transformer of timm's at another size than its own
+        return architecture, arguments
     variant = MODELS[model.name]
     return f"{variant.timm}{'_distilled' if model.distilled else ''}_patch16_224", {
         "num_classes": num_classes,
@@ -205,7 +209,7 @@ def rebuild_student(architecture: str, arguments: dict[str, Any]) -> Student:
         )
     try:
         network = timm.create_model(architecture, pretrained=False, **arguments)
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
         raise DeitkitError(
             f"timm's {architecture} refuses {arguments}: {error}", value=architecture, remedy="mend model.options"
         ) from error

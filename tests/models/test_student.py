@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -135,3 +136,18 @@ def test_options_reach_timm_and_wrong_ones_are_refused() -> None:
 def test_non_square_images_are_welcome() -> None:
     student = build_student(Model(name="deit_nano", image_size=(16, 32)), 10).eval()
     assert student(torch.randn(1, 3, 16, 32)).classes.shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"depth": -1}, {"patch_size": 0}, {"num_heads": 0}, {"act_layer": "nope"}, {"embed_dim": -3}],
+    ids=str,
+)
+def test_options_that_the_architecture_refuses_are_the_users_to_mend(options: dict[str, Any]) -> None:
+    with pytest.raises(DeitkitError, match="refuses"):
+        build_student(Model(name="deit_nano", options=options), 3)
+
+
+def test_a_transformer_of_timms_is_built_for_another_size_than_its_own() -> None:
+    student = build_student(Model(name="timm:vit_tiny_patch16_224", image_size=64), 3)
+    assert student(torch.zeros(1, 3, 64, 64)).classes.shape == (1, 3)
