@@ -45,6 +45,10 @@ NARROW = MODELS["deit_tiny"].embed_dim  # below it, a network is too small for t
 USABLE = 0.75  # share of the time that goes into steps; the rest decodes, evaluates and saves
 FEWEST_EPOCHS = 2
 SHORT = 1 / 3  # of the rule's epochs: a shorter run gets gentle views
+# A run that time cuts short learns faster, by the root of what it was cut by, up to this. Measured once: deit_nano from
+# CIFAR-10 on 500 images of 50 CIFAR-100 classes, 20 of the rule's 358 epochs, 1,000 images to judge by, one seed:
+# 10.5 % at the whole run's 8.7e-5, 14.9 % at 5e-4.
+FASTEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ def choose_for(
         Choice("stream.repeats", repeats, f"repeated augmentation pays from {REPEATS_FROM:,} images on"),
         Choice("train.epochs", epochs, why),
         Choice("schedule.warmup_epochs", warmup_for(epochs), "a tenth of the run, five at most"),
-        Choice("optim.lr", _rate(batch, recipe, rules), f"{recipe.optim.name}: by the roots of batch and width"),
+        _rate(batch, recipe, rules, haste=min(FASTEST, max(1.0, math.sqrt(full / epochs)))),
         Choice("train.eval_every", max(1, epochs // 20), "about twenty evaluations"),
         Choice("train.log_every", min(50, max(1, steps // 100)), "at least a hundred lines"),
         *_views(recipe, is_short=epochs < SHORT * full),
@@ -321,12 +325,14 @@ def _group(images: int, batch: int, repeats: int) -> int | None:
     return next((group for group in range(limit, 1, -1) if group % 2 == 0 and batch % group == 0), None)
 
 
-def _rate(batch: int, recipe: Recipe, rules: Rules) -> float:
+def _rate(batch: int, recipe: Recipe, rules: Rules, *, haste: float) -> Choice:
     """optim.lr to two digits, per 512 images where the recipe scales it. It grows with the root of the batch, as AdamW
     wants, and falls with the root of the width: the authors double it from DeiT-B to DeiT-Ti (issue 120)."""
     width = _width(recipe) or WIDTH
-    rate = rules.rates[recipe.optim.name] * math.sqrt(batch / LARGEST_BATCH * WIDTH / width)
-    return float(f"{rate * (512 / batch if recipe.optim.lr_scaling == 'batch/512' else 1):.2g}")
+    rate = haste * rules.rates[recipe.optim.name] * math.sqrt(batch / LARGEST_BATCH * WIDTH / width)
+    value = float(f"{rate * (512 / batch if recipe.optim.lr_scaling == 'batch/512' else 1):.2g}")
+    why = f"{recipe.optim.name}: by the roots of batch and width"
+    return Choice("optim.lr", value, why + (f", x {haste:.2g} because the run is short" if haste > 1 else ""))
 
 
 def _power_of_two(limit: int) -> int:

@@ -152,6 +152,7 @@ def test_a_time_shortens_a_run_and_makes_its_views_gentle() -> None:
     ample = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=Budget(600.0, 1_000.0))}
     assert short["train.epochs"] == int(60 * 0.75 * 100 / 1_000)
     assert (short["mix.prob"], short["augment.policy"]) == (0.0, False)
+    assert short["optim.lr"] == pytest.approx(4 * values(1_000)["optim.lr"], rel=0.03)
     assert ample == values(1_000)
 
 
