@@ -18,8 +18,8 @@ from deitkit.analysis.errors.report import errors_report
 from deitkit.analysis.save import save_report
 from deitkit.measures.calibration import calibrate
 from deitkit.measures.clusters import count_errors, find_clusters
-from deitkit.measures.error_scores import score
 from deitkit.measures.label_errors import find_label_errors
+from deitkit.measures.scores import score
 from deitkit.predictions.temperature import cross_fit
 
 OUTPUT = Path("runs/examples/errors")

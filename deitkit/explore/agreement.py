@@ -6,26 +6,34 @@ pairs are those of `deitkit.measures.agreement`: the five of them add up to all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, Record, identifier
+from deitkit.measures.agreement import (
+    ALL_RIGHT,
+    NOTHING,
+    SOME_RIGHT,
+    WRONG_ALIKE,
+    WRONG_DIFFERENTLY,
+    count_right,
+    kinds_of_all,
+    known,
+    named_pair_kinds,
+    optional,
+)
+from deitkit.measures.arrays import Decisions
 
 AGREEMENT = "agreement"
 CLASSIFIERS_RIGHT = "classifiers_right"
-ALL_RIGHT, SOME_RIGHT = "all right", "some right"
-WRONG_ALIKE, WRONG_DIFFERENTLY = "all wrong alike", "all wrong differently"
 BOTH_RIGHT, BOTH_ALIKE, BOTH_DIFFERENTLY = "both right", "both wrong alike", "both wrong differently"
 ACCEPTED_PATH = f"{ACCEPTED}.classifications.label"
 
-NOTHING = -1
 HEADS = ("class", "distillation")
 
 Column = list[Any]
-Decisions = NDArray[np.int64]  # NOTHING where there is none
 
 
 def only(name: str) -> str:
@@ -72,56 +80,22 @@ def derive(columns: Mapping[str, Column], record: Record) -> dict[str, Column]:
         derived |= {f"{field}.accepted": _accepted(columns[f"{field}.label"], columns[ACCEPTED_PATH]) for field in said}
     fields = described(record)
     if AGREEMENT in fields:
-        derived[AGREEMENT] = agreement(answers, truth)
+        derived[AGREEMENT] = kinds_of_all(answers, truth)
     if CLASSIFIERS_RIGHT in fields:
         derived[CLASSIFIERS_RIGHT] = count_right([said[each.decisive] for each in record.classifiers], truth)
     for a, b, field in record.pairs:
-        derived[field] = pair_kinds(said[a.decisive], said[b.decisive], truth, names=(a.name, b.name))
+        derived[field] = _named(said[a.decisive], said[b.decisive], truth, names=(a.name, b.name))
     for each in record.classifiers:
         if heads_field(each.name) in fields:
             first, second = (said[each.fields[head]] for head in HEADS)
-            derived[heads_field(each.name)] = pair_kinds(first, second, truth, names=HEADS)
+            derived[heads_field(each.name)] = _named(first, second, truth, names=HEADS)
     return derived
 
 
-def agreement(answers: Sequence[Decisions], truth: Decisions) -> Column:
-    """Answers [N] each, labels [N] -> the kind of each image, by the answers that it has; None where it has none."""
-    said = np.stack(answers)
-    there = np.stack([known(own, truth) for own in answers])
-    right = there & (said == truth)
-    first = said[there.argmax(axis=0), np.arange(len(truth))]
-    alike = ((said == first) | ~there).all(axis=0)
-    kinds = np.where(alike, WRONG_ALIKE, WRONG_DIFFERENTLY)
-    kinds = np.where(right.any(axis=0), SOME_RIGHT, kinds)
-    kinds = np.where((right | ~there).all(axis=0), ALL_RIGHT, kinds)
-    return optional(kinds, np.asarray(there.any(axis=0)))
-
-
-def count_right(decisions: Sequence[Decisions], truth: Decisions) -> Column:
-    """Decisions [N] each, labels [N] -> how many are right; None where there is none."""
-    there = np.stack([known(own, truth) for own in decisions])
-    right = there & (np.stack(decisions) == truth)
-    return optional(right.sum(axis=0), np.asarray(there.any(axis=0)))
-
-
-def pair_kinds(a: Decisions, b: Decisions, truth: Decisions, *, names: tuple[str, str]) -> Column:
-    """Decisions a [N], b [N] and labels [N] -> one of five kinds for each image; None where one of them is missing."""
-    right_a, right_b = a == truth, b == truth
-    kinds = np.where(a == b, BOTH_ALIKE, BOTH_DIFFERENTLY).astype(object)
-    kinds[right_a & right_b] = BOTH_RIGHT
-    kinds[right_a & ~right_b] = only(names[0])
-    kinds[right_b & ~right_a] = only(names[1])
-    return optional(kinds, known(a, truth) & known(b, truth))
-
-
-def known(said: Decisions, truth: Decisions) -> NDArray[np.bool_]:
-    """Where there are both an answer and a label: [N]."""
-    return np.asarray((said != NOTHING) & (truth != NOTHING))
-
-
-def optional(values: NDArray[Any], there: NDArray[np.bool_]) -> Column:
-    """The values [N] as plain Python, None where they are not there."""
-    return [value if is_there else None for value, is_there in zip(values.tolist(), there.tolist(), strict=True)]
+def _named(a: Decisions, b: Decisions, truth: Decisions, *, names: tuple[str, str]) -> Column:
+    """The kind of each image [N] in words; None where an answer or the label is missing."""
+    words = (BOTH_RIGHT, only(names[0]), only(names[1]), BOTH_ALIKE, BOTH_DIFFERENTLY)
+    return named_pair_kinds(a, b, truth, names=words)
 
 
 def _accepted(said: Column, accepted: Column) -> Column:

@@ -14,6 +14,7 @@ from typing import Any
 from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, CLASSIFIERS_RIGHT, described, heads_field, only
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, MARK, Classifier, Record, eval_key
+from deitkit.measures.agreement import ALL_RIGHT, SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
 
 # Below white words; right and wrong are told apart by the colour-blind, too (Okabe and Ito).
 RIGHT, WRONG, NEUTRAL = "#00805f", "#d55e00", "#6b7280"
@@ -137,8 +138,8 @@ def colors(record: Record) -> list[dict[str, Any]]:
     if CLASSIFIERS_RIGHT in described(record):
         found.append({"path": CLASSIFIERS_RIGHT, "fieldColor": NEUTRAL})
     if AGREEMENT in described(record):
-        values = {agreement.ALL_RIGHT: RIGHT, agreement.SOME_RIGHT: DISPUTED}
-        values |= {agreement.WRONG_ALIKE: ALIKE, agreement.WRONG_DIFFERENTLY: WRONG}
+        values = {ALL_RIGHT: RIGHT, SOME_RIGHT: DISPUTED}
+        values |= {WRONG_ALIKE: ALIKE, WRONG_DIFFERENTLY: WRONG}
         found.append({"path": AGREEMENT, "fieldColor": NEUTRAL, "valueColors": _values(values)})
     return found
 

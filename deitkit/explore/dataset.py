@@ -80,7 +80,7 @@ def _complete(predictions: Sequence[Predictions]) -> Sequence[Predictions]:
     """Where heads have logits, the fused one, too."""
     if all(head.logits is None for each in predictions for head in each.heads.values()):
         return predictions
-    from deitkit.explore.fused import with_fused_logits  # loads torch
+    from deitkit.predictions.fusion import with_fused_logits  # loads torch
 
     return [with_fused_logits(each) for each in predictions]
 

@@ -13,6 +13,7 @@ from typing import Any
 from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, described, heads_field, only
 from deitkit.explore.record import ACCEPTED, Classifier, Record
+from deitkit.measures.agreement import SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
 
 # The App knows these eight, and shows no other colour of the view that is open.
 ORANGE, YELLOW, CYAN, PURPLE, PINK = "#EF6820", "#FAC515", "#06AED4", "#7A5AF8", "#EE46BC"
@@ -104,11 +105,11 @@ def _everyone(record: Record) -> list[View]:
     if AGREEMENT not in described(record):
         return []
     answers, decisions = tuple(record.answers), tuple(each.decisive for each in record.classifiers)
-    split = (agreement.SOME_RIGHT, agreement.WRONG_DIFFERENTLY)
-    wrong = (agreement.WRONG_ALIKE, agreement.WRONG_DIFFERENTLY)
+    split = (SOME_RIGHT, WRONG_DIFFERENTLY)
+    wrong = (WRONG_ALIKE, WRONG_DIFFERENTLY)
     return [
         View("all agree, label differs", "every answer is the same class, the label another: is the label right?"
-             " The greatest least confidence first", PINK, ((AGREEMENT, (agreement.WRONG_ALIKE,)),), answers, "least"),
+             " The greatest least confidence first", PINK, ((AGREEMENT, (WRONG_ALIKE,)),), answers, "least"),
         View("not all agree", "the answers are of several classes; the greatest sum of confidences first", PURPLE,
              ((AGREEMENT, split),), decisions),
         View("all wrong", "no answer is the label; the greatest sum of confidences first", ORANGE,

@@ -12,17 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from deitkit.errors import DeitkitError
+from deitkit.measures.arrays import Decisions
 
 CONFIDENCE = 0.95
+ALL_RIGHT, SOME_RIGHT = "all right", "some right"
+WRONG_ALIKE, WRONG_DIFFERENTLY = "all wrong alike", "all wrong differently"
+NOTHING = -1  # a decision, or a label, that is not there
 FEW_DISCORDANT = 25  # below so many images that one alone has right, McNemar's test is exact
-Decisions = NDArray[np.int64]
+Alternative = Literal["two-sided", "greater", "less"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,18 @@ class Interval:
     high: float
 
 
+class PairKind(IntEnum):
+    """How two classifiers' decisions on an image stand to each other and to its label."""
+
+    BOTH_RIGHT = 0
+    ONLY_A = 1
+    ONLY_B = 2
+    WRONG_ALIKE = 3  # both wrong, the same class
+    WRONG_DIFFERENTLY = 4
+
+
 @dataclass(frozen=True)
-class Kinds:
+class PairCounts:
     """Images by how two classifiers' decisions stand to each other and to the label; the five add up to all."""
 
     both_right: int
@@ -60,13 +76,18 @@ class McNemar:
     test: Literal["exact binomial", "chi-squared, corrected"]
 
 
-def kinds(a: Decisions, b: Decisions, labels: Decisions) -> Kinds:
+def pair_kinds(a: Decisions, b: Decisions, labels: Decisions) -> NDArray[np.int64]:
+    """Decisions a [N], b [N] and labels [N] -> the `PairKind` of each image [N]."""
+    right_a, right_b = a == labels, b == labels
+    wrong = np.where(a == b, PairKind.WRONG_ALIKE, PairKind.WRONG_DIFFERENTLY)
+    right = [right_a & right_b, right_a, right_b]
+    return np.select(right, [PairKind.BOTH_RIGHT, PairKind.ONLY_A, PairKind.ONLY_B], wrong).astype(np.int64)
+
+
+def count_pairs(a: Decisions, b: Decisions, labels: Decisions) -> PairCounts:
     """Decisions a [N], b [N] and labels [N] -> counts of the five kinds."""
     refuse_unequal_lengths({"a": a, "b": b, "labels": labels})
-    right_a, right_b, same = a == labels, b == labels, a == b
-    both_right, wrong_same = int((right_a & right_b).sum()), int((same & ~right_a).sum())
-    only_a, only_b = int(right_a.sum()) - both_right, int(right_b.sum()) - both_right
-    return Kinds(both_right, only_a, only_b, wrong_same, len(a) - both_right - only_a - only_b - wrong_same)
+    return PairCounts(*np.bincount(pair_kinds(a, b, labels), minlength=len(PairKind)).tolist())
 
 
 def cohen_kappa(a: Decisions, b: Decisions) -> float | None:
@@ -80,7 +101,7 @@ def cohen_kappa(a: Decisions, b: Decisions) -> float | None:
     return number_or_none(beyond_chance((a == b).mean(), frequencies[0] @ frequencies[1]))
 
 
-def error_consistency(pair: Kinds) -> float | None:
+def error_consistency(pair: PairCounts) -> float | None:
     """Whether two classifiers err on the same images, beyond what their accuracies make them by chance.
 
     kappa = (c_obs - c_exp) / (1 - c_exp); c_obs the share of images that both have right or both wrong, and
@@ -113,10 +134,15 @@ def mcnemar(only_a: int, only_b: int) -> McNemar:
     """
     discordant = only_a + only_b
     if discordant < FEW_DISCORDANT:
-        tail = sum(math.comb(discordant, k) for k in range(min(only_a, only_b) + 1)) / 2**discordant
-        return McNemar(min(1.0, 2 * tail), "exact binomial")
+        return McNemar(exact_mcnemar(only_a, only_b), "exact binomial")
     statistic = max(0, abs(only_a - only_b) - 1) ** 2 / discordant
     return McNemar(math.erfc(math.sqrt(statistic / 2)), "chi-squared, corrected")  # 1 degree of freedom
+
+
+def exact_mcnemar(only_a: int, only_b: int, *, alternative: Alternative = "two-sided") -> float:
+    """p-value of the exact test, binomial with one half; "greater" asks whether a is more accurate than b."""
+    discordant = only_a + only_b
+    return float(binomtest(only_a, discordant, alternative=alternative).pvalue) if discordant else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -130,22 +156,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def wilson_interval(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval for the rate count / total: holds near 0 and 1 too."""
-    z = _quantile(confidence)
-    rate, shrink = count / total, 1 + z * z / total
-    centre = (rate + z * z / (2 * total)) / shrink
-    half = z * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total)) / shrink
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    bounds = binomtest(count, total).proportion_ci(confidence, method="wilson")
+    return Interval(float(bounds.low), float(bounds.high))
 
 
 def paired_interval(gained: int, lost: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Bonett and Price's interval for the paired difference (gained - lost) / total: has a width at 0 of 10, too."""
-    z, up, down = _quantile(confidence), (gained + 1) / (total + 2), (lost + 1) / (total + 2)
+    z, up, down = NormalDist().inv_cdf((1 + confidence) / 2), (gained + 1) / (total + 2), (lost + 1) / (total + 2)
     half = z * math.sqrt((up + down - (up - down) ** 2) / (total + 2))
     return Interval(max(-1.0, up - down - half), min(1.0, up - down + half))
-
-
-def _quantile(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def refuse_unequal_lengths(arrays: dict[str, Decisions]) -> None:
@@ -159,3 +178,43 @@ def refuse_unequal_lengths(arrays: dict[str, Decisions]) -> None:
         )
     if not all(lengths.values()):
         raise DeitkitError("there is nothing to compare: no image was given", remedy="name a run with predictions")
+
+
+# Of each image, where answers may be missing
+
+
+def kinds_of_all(answers: Sequence[Decisions], truth: Decisions) -> list[Any]:
+    """Answers [N] each, labels [N] -> ALL_RIGHT, SOME_RIGHT, WRONG_ALIKE or WRONG_DIFFERENTLY for each image, by the
+    answers that it has; None where it has none."""
+    said = np.stack(answers)
+    there = np.stack([known(own, truth) for own in answers])
+    right = there & (said == truth)
+    first = said[there.argmax(axis=0), np.arange(len(truth))]
+    alike = ((said == first) | ~there).all(axis=0)
+    kinds = np.where(alike, WRONG_ALIKE, WRONG_DIFFERENTLY)
+    kinds = np.where(right.any(axis=0), SOME_RIGHT, kinds)
+    kinds = np.where((right | ~there).all(axis=0), ALL_RIGHT, kinds)
+    return optional(kinds, np.asarray(there.any(axis=0)))
+
+
+def count_right(decisions: Sequence[Decisions], truth: Decisions) -> list[Any]:
+    """Decisions [N] each, labels [N] -> how many are right; None where there is none."""
+    there = np.stack([known(own, truth) for own in decisions])
+    right = there & (np.stack(decisions) == truth)
+    return optional(right.sum(axis=0), np.asarray(there.any(axis=0)))
+
+
+def named_pair_kinds(a: Decisions, b: Decisions, truth: Decisions, *, names: Sequence[str]) -> list[Any]:
+    """Decisions a [N], b [N], labels [N] -> its one of `names`, in `PairKind`'s order; None without both."""
+    kinds = np.array(names, dtype=object)[pair_kinds(a, b, truth)]
+    return optional(kinds, known(a, truth) & known(b, truth))
+
+
+def known(said: Decisions, truth: Decisions) -> NDArray[np.bool_]:
+    """Where there are both an answer and a label: [N]."""
+    return np.asarray((said != NOTHING) & (truth != NOTHING))
+
+
+def optional(values: NDArray[Any], there: NDArray[np.bool_]) -> list[Any]:
+    """The values [N] as plain Python, None where they are not there."""
+    return [value if is_there else None for value, is_there in zip(values.tolist(), there.tolist(), strict=True)]

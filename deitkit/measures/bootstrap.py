@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deitkit.errors import DeitkitError
-from deitkit.measures.agreement import CONFIDENCE, Decisions, Interval, beyond_chance
+from deitkit.measures.agreement import CONFIDENCE, Interval, beyond_chance
+from deitkit.measures.arrays import Decisions, Floats
 
 RESAMPLES = 1_000
 CHUNK = 64  # resamples held at once
-Samples = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,9 @@ class Resamples:
     """For each of B resamples and each pair of E classifiers [B, E, E]: the share of equal decisions, the share that
     chance would give, and the share of images that both have right. On the diagonal of the last are accuracies."""
 
-    same: Samples
-    chance: Samples
-    both_right: Samples
+    same: Floats
+    chance: Floats
+    both_right: Floats
 
     def rate(self, a: int, b: int) -> Interval | None:
         """Of different decisions."""
@@ -41,7 +41,7 @@ class Resamples:
         return percentile_interval(beyond_chance(observed, right_a * right_b + (1 - right_a) * (1 - right_b)))
 
 
-def percentile_interval(samples: Samples, confidence: float = CONFIDENCE) -> Interval | None:
+def percentile_interval(samples: Floats, confidence: float = CONFIDENCE) -> Interval | None:
     """The middle `confidence` of the samples [B]; NaN are left out, and where all are there is no interval."""
     defined = samples[~np.isnan(samples)]
     if not len(defined):

@@ -4,7 +4,7 @@ Legend: N images, M bins; confidence [N] is the probability of the decision, hit
 Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017 (ECE, MCE, bins (low, high]);
 Nguyen and O'Connor, Posterior calibration and exploratory analysis for natural language processing models, 2015
 (bins of equal mass); Vaicenavicius et al., Evaluating model calibration in classification, 2019 (resampling a
-calibrated model). Knows no logits; `error_scores` and `error_temperature` do.
+calibrated model). Needs no logits.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import Interval
+from deitkit.measures.arrays import Floats, Hits
 
 BINS = 15  # Guo et al. 2017
 RESAMPLES = 1_000
 NORMAL_95 = 1.959964
-Floats = NDArray[np.float64]
-Hits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +126,11 @@ def _checked(confidence: NDArray[Any], hits: Hits) -> Floats:
 def reliability(confidence: NDArray[Any], hits: Hits, *, bins: int = BINS) -> Reliability:
     """Bins of equal width: (0, 1/M], (1/M, 2/M], ..."""
     return _binned(confidence, hits, _widths(bins))
+
+
+def expected_calibration_error(confidence: NDArray[Any], hits: Hits, *, bins: int = BINS) -> float:
+    """|accuracy - mean confidence| of each bin of equal width, weighted by its images (Guo et al. 2017)."""
+    return reliability(confidence, hits, bins=bins).ece
 
 
 def equal_mass(confidence: NDArray[Any], hits: Hits, *, bins: int = BINS) -> Reliability:

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deitkit.measures.agreement import Decisions, refuse_unequal_lengths
+from deitkit.measures.agreement import refuse_unequal_lengths
+from deitkit.measures.arrays import Decisions
 
 DEALT, MOST_SHUFFLES = 30_000, 20  # errors dealt out anew in all, but for the first time
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deitkit.measures.error_scores import Floats, Labels, Logits, Scores, blocks, score
+from deitkit.measures.arrays import Floats, Labels, Logits
+from deitkit.measures.scores import ImageScores, blocks, score
 
 # Where a class has one image, its probability is the threshold itself, and must reach it in spite of rounding.
 ROUNDING = 1 - 1e-6
@@ -61,7 +62,7 @@ class LabelErrors:
         return np.bincount(labels[self.rows], minlength=len(self.joint.images_of))
 
 
-def find_label_errors(logits: Logits, labels: Labels, scores: Scores | None = None) -> LabelErrors:
+def find_label_errors(logits: Logits, labels: Labels, scores: ImageScores | None = None) -> LabelErrors:
     """logits [N, K], labels [N] -> the images whose label is doubtful, by ascending normalised margin.
 
     For each pair of a label i and another class j, the n images labelled i of the largest p_j - p_i are taken, n being
@@ -78,7 +79,7 @@ def find_label_errors(logits: Logits, labels: Labels, scores: Scores | None = No
     return LabelErrors(joint, found[np.argsort(margin[found], kind="stable")])
 
 
-def confident_joint(logits: Logits, labels: Labels, scores: Scores) -> ConfidentJoint:
+def confident_joint(logits: Logits, labels: Labels, scores: ImageScores) -> ConfidentJoint:
     """Each image counts for the most probable class among those whose threshold it reaches, or for none."""
     classes = logits.shape[1]
     images_of = np.bincount(labels, minlength=classes)
@@ -98,7 +99,7 @@ def confident_joint(logits: Logits, labels: Labels, scores: Scores) -> Confident
 
 
 def _pruned(
-    logits: Logits, labels: Labels, scores: Scores, joint: ConfidentJoint
+    logits: Logits, labels: Labels, scores: ImageScores, joint: ConfidentJoint
 ) -> Iterator[NDArray[np.int64]]:  # fmt: skip
     """For each pair of a label and another class, the rows of as many images as are estimated to be mislabelled so."""
     by_label = np.argsort(labels, kind="stable")

@@ -1,27 +1,26 @@
-"""What a classifier's answers are worth: accuracy, calibration, chance, and paired comparisons. Runs no model.
+"""What a classifier's answers are worth, of all images and of each: accuracy, loss, calibration, chance, comparisons.
 
-Legend: N images, K classes. Top-1 is the most probable class; a row that holds NaN or infinity counts as wrong.
+Legend: N images, K classes. Top-1 is the most probable class; in `Answers`, a row that holds NaN or infinity counts as
+wrong. Source: Brier, Verification of forecasts expressed in terms of probability, 1950.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
-Numbers = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Labels = NDArray[np.int64]
+from deitkit.errors import DeitkitError
+from deitkit.measures.agreement import exact_mcnemar, paired_interval, wilson_interval
+from deitkit.measures.arrays import Floats, Hits, Labels, Logits
+from deitkit.measures.calibration import expected_calibration_error
 
-CONFIDENCE = 0.95  # of every interval
 SIGNIFICANCE = 0.001  # of every test that leads to a "no", divided by the number of things tried
-BINS = 15
+BLOCK = 1 << 16  # numbers held at once in float64: about what a cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +32,15 @@ class Answers:
     images: Labels
     labels: Labels
     decisions: Labels
-    in_top5: Flags
-    confidence: Numbers
-    nll: Numbers
-    entropy: Numbers
-    finite: Flags
+    in_top5: Hits
+    confidence: Floats
+    nll: Floats
+    entropy: Floats
+    finite: Hits
 
     @property
-    def right(self) -> Flags:
-        hits: Flags = self.decisions == self.labels
+    def right(self) -> Hits:
+        hits: Hits = self.decisions == self.labels
         return hits
 
     def __len__(self) -> int:
@@ -110,19 +109,19 @@ class Scores:
 def scores_of(answers: Answers) -> Scores:
     """Answers, one at least -> Scores."""
     images, right = len(answers), int(answers.right.sum())
-    low, high = interval(right, images)
+    interval = wilson_interval(right, images)
     chance = float(np.bincount(answers.labels).max() / images)
     return Scores(
         images=images,
         right=right,
         top1=right / images,
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         top5=float(answers.in_top5.mean()),
         nll=float(answers.nll.mean()),
         entropy=float(answers.entropy.mean()),
         confidence=float(answers.confidence.mean()),
-        ece=calibration_error(answers.confidence, answers.right),
+        ece=expected_calibration_error(answers.confidence, answers.right),
         chance=chance,
         chance_p=float(binomtest(right, images, chance, alternative="greater").pvalue),
         not_finite=int((~answers.finite).sum()),
@@ -134,23 +133,10 @@ def skill(accuracy: float, chance: float) -> float:
     return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
-def interval(count: int, total: int) -> tuple[float, float]:
-    """Both ends of Wilson's 95 % interval for the rate count / total."""
-    bounds = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return float(bounds.low), float(bounds.high)
-
-
-def calibration_error(confidence: Numbers, right: Flags, *, bins: int = BINS) -> float:
-    """Expected calibration error of confidences [N] in (0, 1] and hits [N] (Guo et al. 2017)."""
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Two classifiers on the same images: `gain` is the other's accuracy minus the first's, as a rate; `p` of the exact
-    one-sided McNemar test that the other is not better; `low` and `high` bound the gain (95 %, normal)."""
+    one-sided McNemar test that the other is not better; `low` and `high` bound the gain (95 %, Bonett and Price)."""
 
     gain: float
     low: float
@@ -158,10 +144,80 @@ class Comparison:
     p: float
 
 
-def compare(first: Flags, other: Flags) -> Comparison:
+def compare(first: Hits, other: Hits) -> Comparison:
     """Hits of two classifiers on the same N images -> how much better the other one is."""
     won, lost, total = int((other & ~first).sum()), int((first & ~other).sum()), len(first)
-    gain = (won - lost) / total
-    half = 1.96 * math.sqrt(max(won + lost - (won - lost) ** 2 / total, 0.0)) / total
-    p = binomtest(won, won + lost, 0.5, alternative="greater").pvalue if won + lost else 1.0
-    return Comparison(gain, gain - half, gain + half, float(p))
+    interval = paired_interval(won, lost, total)
+    return Comparison(
+        (won - lost) / total, interval.low, interval.high, exact_mcnemar(won, lost, alternative="greater")
+    )
+
+
+# Of each image
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScores:
+    """Of each image [N]: the cross-entropy of its label in nats, the label's probability, that of the most probable
+    other class (0 where there is none), the Brier score (0 to 2), and log of the sum of exp(logits)."""
+
+    loss: Floats
+    label_probability: Floats
+    rival_probability: Floats
+    brier: Floats
+    normaliser: Floats
+
+    @property
+    def margin(self) -> Floats:
+        """Probability of the label minus that of its strongest rival [N]: below 0 where the decision is another."""
+        return self.label_probability - self.rival_probability
+
+
+def score(logits: Logits, labels: Labels) -> ImageScores:
+    """logits [N, K], labels [N] -> every image's scores."""
+    refuse_other_shapes(logits, labels)
+    columns = np.empty((5, len(labels)))
+    for rows, block in blocks(logits):
+        places, own = np.arange(len(block)), labels[rows]
+        greatest = block.max(axis=1)
+        block -= greatest[:, None]
+        label_logit = block[places, own]
+        powers = np.exp(block)
+        total = powers.sum(axis=1)
+        label_probability = powers[places, own] / total
+        squares = np.einsum("nk,nk->n", powers, powers) / total**2
+        powers[places, own] = 0.0
+        columns[:, rows] = (
+            np.log(total) - label_logit,
+            label_probability,
+            powers.max(axis=1) / total,
+            squares - 2 * label_probability + 1,
+            np.log(total) + greatest,
+        )
+    return ImageScores(*columns)
+
+
+def blocks(logits: Logits) -> Iterator[tuple[slice, Floats]]:
+    """(rows, a copy of them in float64), so that a large table is never doubled in memory at once."""
+    step = max(1, BLOCK // max(1, logits.shape[1]))
+    for start in range(0, len(logits), step):
+        rows = slice(start, min(start + step, len(logits)))
+        yield rows, logits[rows].astype(np.float64)
+
+
+def refuse_other_shapes(logits: Logits, labels: Labels) -> None:
+    """Raise unless there is a row of finite logits for every label, and a column for each of their classes."""
+    if logits.shape[:1] != labels.shape or not len(labels):
+        raise DeitkitError(
+            f"logits of {len(logits):,} images and labels of {len(labels):,}: one of each is needed for every image",
+            remedy="evaluate the model anew: deitkit evaluate RUN --logits",
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise DeitkitError(
+            f"there are logits of {logits.shape[1]:,} classes, but labels from {labels.min()} to {labels.max()}",
+            remedy="labels are numbers of columns, from 0",
+        )
+    if not all(np.isfinite(block).all() for _, block in blocks(logits)):
+        raise DeitkitError(
+            "there are logits that are not finite", remedy="the weights have diverged: take an earlier checkpoint"
+        )

@@ -9,17 +9,18 @@ Legend: N images, K classes; a, b [N, K] are the logits of the class and of the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import log
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from deitkit.measures.arrays import Floats, Labels, Logits
 from deitkit.models.folder import read_fusion
-from deitkit.models.student import FittedFusion, FittedKind
+from deitkit.models.student import FittedFusion, FittedKind, Fusion
 from deitkit.predictions.table import Predictions
 
 ROWS = 4096  # at once in float64
@@ -27,9 +28,6 @@ HOTTEST = 20.0  # temperatures are from 1/20 to 20
 LEAST_SHARE = 0.001
 ODDS = log((1 - LEAST_SHARE) / LEAST_SHARE)
 
-Floats = NDArray[np.float64]
-Logits = NDArray[Any]
-Labels = NDArray[np.int64]
 KINDS: tuple[FittedKind, ...] = get_args(FittedKind)
 # What is minimised over (`_numbers`): from where, within what.
 START = {"weighted_softmax": (0.0, 0.0, 0.0), "weighted_logits": (0.5, 0.5)}
@@ -104,22 +102,35 @@ def blocks(a: Logits, b: Logits, labels: Labels) -> Iterator[Block]:
         yield Block(first.double(), second.double(), own)
 
 
-def fused_logits(predictions: Predictions) -> Logits | None:
-    """log p [N, K] of the fused head by the predictions' own fusion; None without both heads' logits."""
-    heads = [predictions.heads.get(name) for name in ("class", "distillation")]
-    a, b = (None if head is None else head.logits for head in heads)
-    if a is None or b is None:
-        return None
-    fusion = read_fusion(predictions.settings.get("fusion", "softmax"))
+def fuse(a: Logits, b: Logits, labels: Labels, fusion: Fusion) -> Iterator[tuple[Block, Tensor]]:
+    """Blocks of rows with their log p [rows, K] by any fusion, in float64."""
     if not isinstance(fusion, FittedFusion):  # the plain ones are fitted ones with shares of one half
         fusion = FittedFusion("weighted_softmax" if fusion == "softmax" else "weighted_logits", 0.5, (1.0, 1.0))
     numbers = Numbers(
         torch.tensor([fusion.weight, 1 - fusion.weight], dtype=torch.float64),
         torch.tensor(fusion.temperatures, dtype=torch.float64),
     )
-    found = np.empty(a.shape, dtype=np.float32)
-    start = 0
-    for block in blocks(a, b, predictions.labels):
-        found[start : start + len(block.a)] = log_probabilities(block, fusion.kind, numbers)
+    for block in blocks(a, b, labels):
+        yield block, log_probabilities(block, fusion.kind, numbers)
+
+
+def fused_logits(predictions: Predictions) -> Logits | None:
+    """log p [N, K] of the fused head by the predictions' own fusion, in float32; None without both heads' logits."""
+    heads = [predictions.heads.get(name) for name in ("class", "distillation")]
+    a, b = (None if head is None else head.logits for head in heads)
+    if a is None or b is None:
+        return None
+    fusion = read_fusion(predictions.settings.get("fusion", "softmax"))
+    found, start = np.empty(a.shape, dtype=np.float32), 0
+    for block, logs in fuse(a, b, predictions.labels, fusion):
+        found[start : start + len(block.a)] = logs
         start += len(block.a)
     return found
+
+
+def with_fused_logits(predictions: Predictions) -> Predictions:
+    """The same, with logits of the fused head where both others have some."""
+    fused = predictions.heads.get("fused")
+    if fused is None or fused.logits is not None or (logits := fused_logits(predictions)) is None:
+        return predictions
+    return replace(predictions, heads={**predictions.heads, "fused": replace(fused, logits=logits)})

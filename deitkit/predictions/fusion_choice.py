@@ -1,7 +1,8 @@
 """Fusions side by side: accuracy, likelihood and calibration, and whether a fitted one decides better or got lucky.
 
 Fitted ones are cross-fitted: each image is judged by numbers that were fitted without it. Temperatures alone better NLL
-and calibration; whether decisions are better is asked by an exact McNemar test and a paired bootstrap. Stores nothing.
+and calibration; whether decisions are better is asked by an exact McNemar test and a paired interval (Bonett and
+Price). Stores nothing.
 
 Legend: N images, K classes; a, b [N, K] are the logits of the class and of the distillation head.
 """
@@ -13,24 +14,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from deitkit.data.draws import Domain, words
 from deitkit.errors import DeitkitError
+from deitkit.measures.agreement import count_pairs, exact_mcnemar, paired_interval
+from deitkit.measures.arrays import Floats, Labels, Logits
+from deitkit.measures.calibration import expected_calibration_error
 from deitkit.models.folder import fusion_as_json
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Heads
 from deitkit.predictions.fusion import (
     HOTTEST,
     KINDS,
     LEAST_SHARE,
-    Floats,
-    Labels,
-    Logits,
-    Numbers,
-    blocks,
     fit_fusion,
-    log_probabilities,
+    fuse,
     of_labels,
 )
 from deitkit.predictions.table import Predictions, head_predictions
@@ -39,8 +36,6 @@ FOLDS = 5
 LARGE = 20_000_000  # logits a head, from which two folds must do
 FEW = 50  # images, below which three numbers are fitted to noise
 FEWEST = 10
-BINS = 15  # of the expected calibration error, equally wide (Guo et al. 2017)
-DRAWS = 10_000  # of the bootstrap
 SIGNIFICANT = 0.05
 
 
@@ -56,7 +51,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FusionComparison:
     """Another fusion against the paper's sum, on the same images; intervals hold 95 %.
 
     gained, lost: images that only the other, only the sum decides rightly; p_value: McNemar's, exact and two-sided.
@@ -84,7 +79,7 @@ class FusionReport:
     images: int
     folds: int
     scores: tuple[Score, ...]
-    comparisons: tuple[Comparison, ...]  # all but the paper's sum
+    comparisons: tuple[FusionComparison, ...]  # all but the paper's sum
     fitted: tuple[FittedFusion, ...]
     choice: Fusion
     notes: tuple[str, ...]
@@ -100,13 +95,8 @@ class Judged:
 
     def score(self, name: str, labels: Labels) -> Score:
         hits = self.decisions == labels
-        return Score(name, float(hits.mean()), int(hits.sum()), float(self.nll.mean()), self._ece(hits))
-
-    def _ece(self, hits: NDArray[np.bool_]) -> float:
-        """Mean distance of confidence and accuracy over the bins, weighted by their images."""
-        bins = np.minimum((self.confidence * BINS).astype(np.int64), BINS - 1)
-        distance = np.bincount(bins, self.confidence, BINS) - np.bincount(bins, hits.astype(np.float64), BINS)
-        return float(np.abs(distance).sum() / len(bins))
+        ece = expected_calibration_error(self.confidence, hits)
+        return Score(name, float(hits.mean()), int(hits.sum()), float(self.nll.mean()), ece)
 
 
 def compare_fusions(
@@ -177,15 +167,8 @@ def _notes(images: int, fitted: tuple[FittedFusion, ...], judged: dict[str, Judg
 
 def judge(a: Logits, b: Logits, labels: Labels, fusion: Fusion) -> Judged:
     """One fusion on all images, in float64."""
-    if not isinstance(fusion, FittedFusion):
-        fusion = FittedFusion("weighted_softmax" if fusion == "softmax" else "weighted_logits", 0.5, (1.0, 1.0))
-    numbers = Numbers(
-        torch.tensor([fusion.weight, 1 - fusion.weight], dtype=torch.float64),
-        torch.tensor(fusion.temperatures, dtype=torch.float64),
-    )
     parts = []
-    for block in blocks(a, b, labels):
-        logs = log_probabilities(block, fusion.kind, numbers)
+    for block, logs in fuse(a, b, labels, fusion):
         best = logs.max(dim=1)
         parts.append((best.indices, best.values.exp(), -of_labels(logs, block)))
     decisions, confidence, nll = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
@@ -212,23 +195,20 @@ def fold_of(labels: Labels, *, folds: int, seed: int = 0) -> Labels:
     return fold
 
 
-def compare(name: str, other: Judged, plain: Judged, labels: Labels) -> Comparison:
-    """Image by image, against the paper's sum. The bootstrap resamples images; the fits are held fixed."""
-    hits, plain_hits = other.decisions == labels, plain.decisions == labels
-    gained, lost = int((hits & ~plain_hits).sum()), int((plain_hits & ~hits).sum())
-    images = len(labels)
-    shares = [gained / images, lost / images, (images - gained - lost) / images]
-    drawn = np.random.default_rng(0).multinomial(images, shares, size=DRAWS)  # resampling, counted
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / images, [2.5, 97.5])
+def compare(name: str, other: Judged, plain: Judged, labels: Labels) -> FusionComparison:
+    """Image by image, against the paper's sum. The fits are held fixed."""
+    pairs, images = count_pairs(other.decisions, plain.decisions, labels), len(labels)
+    gained, lost = pairs.only_a, pairs.only_b
+    interval = paired_interval(gained, lost, images)
     nll_gain = plain.nll - other.nll
-    p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    p_value = exact_mcnemar(gained, lost)
     margin = 1.96 * float(nll_gain.std(ddof=1)) / images**0.5  # a mean of many: normal
-    return Comparison(
+    return FusionComparison(
         name=name,
         gained=gained,
         lost=lost,
         top1_gain=(gained - lost) / images,
-        top1_interval=(float(low), float(high)),
+        top1_interval=(interval.low, interval.high),
         p_value=p_value,
         nll_gain=float(nll_gain.mean()),
         nll_interval=(float(nll_gain.mean()) - margin, float(nll_gain.mean()) + margin),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deitkit.errors import DeitkitError
-from deitkit.measures.agreement import kinds, mcnemar, paired_interval
+from deitkit.measures.agreement import count_pairs, mcnemar, paired_interval
 from deitkit.predictions.align import align
 from deitkit.predictions.table import Predictions, decisive
 
@@ -49,7 +49,7 @@ def paired_with_baseline(folders: Sequence[Path]) -> list[PairedGain]:
 
 
 def _gain(name: str, first: Predictions, second: Predictions) -> PairedGain:
-    pair = kinds(first.top1(decisive(first)), second.top1(decisive(second)), first.labels)
+    pair = count_pairs(first.top1(decisive(first)), second.top1(decisive(second)), first.labels)
     interval = paired_interval(pair.only_b, pair.only_a, pair.images)
     return PairedGain(
         name=name, head=decisive(second), images=pair.images, gain=(pair.only_b - pair.only_a) / pair.images,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from deitkit.measures.error_scores import Floats, Labels, Logits, blocks, refuse_other_shapes
+from deitkit.measures.arrays import Floats, Labels, Logits
+from deitkit.measures.scores import blocks, refuse_other_shapes
 from deitkit.predictions.fusion import HOTTEST
 from deitkit.predictions.fusion_choice import FEWEST, FOLDS, LARGE, fold_of
 

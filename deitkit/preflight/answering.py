@@ -15,9 +15,9 @@ from deitkit.data.open import Source
 from deitkit.data.views.augment import Reading
 from deitkit.data.views.loader import EvalLoader
 from deitkit.data.views.stream import order
+from deitkit.distributed import autocast
 from deitkit.errors import DeitkitError
 from deitkit.measures.scores import Answers, answers_of, joined
-from deitkit.preflight.cost import autocast
 from deitkit.preflight.inputs import Way, shown_as
 from deitkit.preflight.subject import Subject
 from deitkit.recipe.schema import Recipe

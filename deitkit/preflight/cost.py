@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deitkit.distributed import autocast
 from deitkit.models.student import build_student
 from deitkit.models.throughput import MEMORY, device_name, peak_rise, wait
 from deitkit.recipe.schema import Recipe
@@ -73,12 +74,6 @@ def _own_generators(device: torch.device):  # type: ignore[no-untyped-def]
     """Draws inside leave no trace outside."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """As in training: bfloat16 where the recipe wants it and the device has it."""
-    wanted = recipe.train.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
 def _answer(classify: Classify, images: Tensor, recipe: Recipe) -> None:

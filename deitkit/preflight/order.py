@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deitkit.measures.scores import SIGNIFICANCE, Answers, Comparison, Labels, compare, skill
+from deitkit.measures.arrays import Labels
+from deitkit.measures.scores import SIGNIFICANCE, Answers, Comparison, compare, skill
 
 CLEAR_GAIN = 0.05  # another order has to be better by five points
 # A random head on good features can be matched, too, but gives several classes the same output.

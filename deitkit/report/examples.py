@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deitkit.measures.agreement import PairKind, pair_kinds
 from deitkit.predictions.table import Predictions, decisive
 
 Rows = NDArray[np.int64]
@@ -33,11 +34,12 @@ def find_kinds(student: Predictions, teacher: Predictions | None) -> list[Kind]:
         said = teacher.top1(decisive(teacher))
         teacher_sure = teacher.head(decisive(teacher)).confidence[:, 0]
         everyone.append((said, teacher_sure))
+        pairs = pair_kinds(own, said, labels)
         found = [
             _kind("teacher-right", "Teacher right, student wrong", f"the {head} decision is wrong, the teacher's right",
-                  (said == labels) & (own != labels), sure, "the student's confidence"),
+                  pairs == PairKind.ONLY_B, sure, "the student's confidence"),
             _kind("student-right", "Student fixes teacher", f"the {head} decision is right, the teacher's wrong",
-                  (own == labels) & (said != labels), sure, "the student's confidence"),
+                  pairs == PairKind.ONLY_A, sure, "the student's confidence"),
         ]  # fmt: skip
     if "distillation" in student.heads:
         both = [student.head(each) for each in ("class", "distillation")]

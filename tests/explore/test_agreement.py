@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deitkit.explore.agreement import agreement, count_right, derive, described, pair_kinds
+from deitkit.explore.agreement import derive, described
 from deitkit.explore.record import Classifier, Record
-from deitkit.measures import agreement as measures
+from deitkit.measures.agreement import count_pairs, count_right, kinds_of_all, named_pair_kinds
 
 NOTHING = -1
+KINDS = ("both right", "only a right", "only b right", "both wrong alike", "both wrong differently")
 
 
 def kind_of_all(answers: list[int], label: int) -> str | None:
@@ -29,14 +30,14 @@ def test_an_images_kind_is_that_of_its_definition_with_answers_missing_too() -> 
     random = np.random.default_rng(0)
     answers, labels = random.integers(-1, 3, (3, 500)), random.integers(-1, 3, 500)
     expected = [kind_of_all(column.tolist(), label) for column, label in zip(answers.T, labels, strict=True)]
-    assert agreement(list(answers), labels) == expected
+    assert kinds_of_all(list(answers), labels) == expected
     assert set(expected) == {"all right", "some right", "all wrong alike", "all wrong differently", None}
 
 
 def test_the_five_kinds_of_a_pair_are_counted_as_the_analysis_counts_them() -> None:
     random = np.random.default_rng(1)
     a, b, labels = random.integers(0, 3, (3, 400))
-    found, counted = pair_kinds(a, b, labels, names=("a", "b")), measures.kinds(a, b, labels)
+    found, counted = named_pair_kinds(a, b, labels, names=KINDS), count_pairs(a, b, labels)
     assert {kind: found.count(kind) for kind in set(found)} == {
         "both right": counted.both_right,
         "only a right": counted.only_a,
@@ -48,7 +49,7 @@ def test_the_five_kinds_of_a_pair_are_counted_as_the_analysis_counts_them() -> N
 
 def test_a_pair_with_one_answer_missing_has_no_kind_and_who_is_missing_is_not_right() -> None:
     a, b, labels = np.array([0, -1, 1, -1]), np.array([0, 0, -1, -1]), np.array([0, 0, 1, -1])
-    assert pair_kinds(a, b, labels, names=("a", "b")) == ["both right", None, None, None]
+    assert named_pair_kinds(a, b, labels, names=KINDS) == ["both right", None, None, None]
     assert count_right([a, b], labels) == [2, 1, 1, None]
 
 

@@ -14,7 +14,7 @@ import pytest
 from deitkit import explore
 from deitkit.errors import DeitkitError
 from deitkit.explore import dataset as dataset_module
-from deitkit.explore.agreement import pair_kinds
+from deitkit.measures.agreement import named_pair_kinds
 from deitkit.predictions.table import HeadPredictions, head_predictions
 from tests.explore.conftest import CLASSES, IMAGES, Build, predictions, student, teacher, twin
 
@@ -98,9 +98,8 @@ def test_who_is_looked_at_may_change_and_the_teacher_is_its_own(build: Build) ->
     assert "student fixes teacher" not in dataset.list_saved_views()
     dataset = build(teacher(seed=6), twin())  # an earlier comparison follows the answers, too
     assert not dataset.has_field("teacher_vs_twin")
-    expected = pair_kinds(
-        student().top1("fused"), teacher(seed=6).top1("class"), student().labels, names=("student", "teacher")
-    )
+    kinds = ("both right", "only student right", "only teacher right", "both wrong alike", "both wrong differently")
+    expected = named_pair_kinds(student().top1("fused"), teacher(seed=6).top1("class"), student().labels, names=kinds)
     assert dataset.values("student_vs_teacher") == expected
     decided = twin().top1("class") == twin().labels, teacher(seed=6).top1("class") == twin().labels
     assert len(dataset.load_saved_view("twin right, teacher wrong")) == (decided[0] & ~decided[1]).sum()

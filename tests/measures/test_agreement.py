@@ -11,11 +11,11 @@ from sklearn.metrics import cohen_kappa_score
 
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import (
-    Kinds,
+    PairCounts,
     cohen_kappa,
+    count_pairs,
     error_consistency,
     holm,
-    kinds,
     mcnemar,
     paired_interval,
     wilson_interval,
@@ -53,10 +53,10 @@ def test_the_five_kinds_are_what_a_loop_counts() -> None:
             counted["only b"] += 1
         else:
             counted["same" if x == y else "differently"] += 1
-    assert kinds(a, b, labels) == Kinds(*counted.values())
+    assert count_pairs(a, b, labels) == PairCounts(*counted.values())
     assert min(counted.values()) > 0
-    assert kinds(a, b, labels).images == 500
-    assert kinds(a, b, labels).different == int((a != b).sum())
+    assert count_pairs(a, b, labels).images == 500
+    assert count_pairs(a, b, labels).different == int((a != b).sum())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -69,19 +69,19 @@ def test_kappa_is_scikit_learns_cohens_kappa(seed: int) -> None:
 def test_error_consistency_is_cohens_kappa_of_right_and_wrong(seed: int) -> None:
     a, b, labels = decisions(seed)
     expected = cohen_kappa_score(a == labels, b == labels)
-    assert error_consistency(kinds(a, b, labels)) == pytest.approx(expected, abs=1e-12)
+    assert error_consistency(count_pairs(a, b, labels)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_error_consistency_is_zero_for_independent_and_one_for_equal_errors() -> None:
-    assert error_consistency(Kinds(64, 16, 16, 0, 4)) == pytest.approx(0.0)
-    assert error_consistency(Kinds(70, 0, 0, 10, 20)) == pytest.approx(1.0)
+    assert error_consistency(PairCounts(64, 16, 16, 0, 4)) == pytest.approx(0.0)
+    assert error_consistency(PairCounts(70, 0, 0, 10, 20)) == pytest.approx(1.0)
 
 
 def test_kappas_of_those_who_cannot_differ_are_not_defined() -> None:
     same = np.zeros(5, dtype=np.int64)
     assert cohen_kappa(same, same) is None
-    assert error_consistency(Kinds(5, 0, 0, 0, 0)) is None
-    assert error_consistency(Kinds(0, 0, 0, 3, 2)) is None
+    assert error_consistency(PairCounts(5, 0, 0, 0, 0)) is None
+    assert error_consistency(PairCounts(0, 0, 0, 3, 2)) is None
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (3, 9), (12, 12), (24, 0)])
@@ -125,8 +125,8 @@ def test_the_paired_interval_is_bonett_and_prices_formula() -> None:
 
 def test_decisions_on_other_numbers_of_images_are_refused() -> None:
     with pytest.raises(DeitkitError, match="different numbers of images") as caught:
-        kinds(np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
+        count_pairs(np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
     assert "labels: 4" in caught.value.problems
     empty = np.zeros(0, dtype=np.int64)
     with pytest.raises(DeitkitError, match="no image"):
-        kinds(empty, empty, empty)
+        count_pairs(empty, empty, empty)

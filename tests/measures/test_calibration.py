@@ -17,10 +17,11 @@ from deitkit.measures.calibration import (
     chance_eces,
     ece_interval,
     equal_mass,
+    expected_calibration_error,
     reliability,
     risk_coverage,
 )
-from deitkit.predictions.fusion_choice import fold_of
+from deitkit.predictions.fusion_choice import Judged, fold_of
 from deitkit.predictions.temperature import cross_fit, fit_temperature
 
 Floats = NDArray[np.float64]
@@ -223,3 +224,18 @@ def test_no_image_and_unequal_lengths_are_refused() -> None:
 def test_one_image_has_a_calibration_too() -> None:
     found: Calibration = calibrate(np.array([0.6]), np.array([True]), resamples=20)
     assert found.reliability.ece == pytest.approx(0.4)
+
+
+def test_the_choice_of_a_fusion_and_a_preflight_have_the_calibration_error_of_the_analysis() -> None:
+    """Confidences on the bins' edges tell (low, high] from [low, high)."""
+    rng = np.random.default_rng(0)
+    confidence = rng.integers(1, 31, 400) / 30
+    labels, decisions = np.zeros(400, np.int64), (rng.random(400) > confidence).astype(np.int64)
+    hits, expected = decisions == labels, 0.0
+    for place in range(15):
+        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(hits[inside].mean() - confidence[inside].mean())
+    assert expected_calibration_error(confidence, hits) == pytest.approx(expected)
+    assert Judged(decisions, confidence, np.zeros(400)).score("sum", labels).ece == pytest.approx(expected)
+    assert calibrate(confidence, hits, resamples=2).reliability.ece == pytest.approx(expected)

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deitkit.errors import DeitkitError
-from deitkit.measures.error_scores import score
 from deitkit.measures.label_errors import confident_joint, find_label_errors
+from deitkit.measures.scores import score
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

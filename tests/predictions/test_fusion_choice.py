@@ -138,7 +138,7 @@ def test_scores_are_top1_likelihood_and_calibration() -> None:
         assert scores[name].nll == pytest.approx(nll(probabilities, labels))
         confidence, ece = probabilities.max(axis=1), 0.0
         for low in np.arange(15) / 15:
-            inside = (confidence >= low) & (confidence < low + 1 / 15)
+            inside = (confidence > low) & (confidence <= low + 1 / 15)
             if inside.any():
                 right = probabilities.argmax(axis=1)[inside] == labels[inside]
                 ece += inside.mean() * abs(confidence[inside].mean() - right.mean())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deitkit.measures.scores import Answers, Labels, answers_of
+from deitkit.measures.arrays import Labels
+from deitkit.measures.scores import Answers, answers_of
 from deitkit.preflight.order import best_matching, find_order, usual_orders
 
 TEN = ("plane", "car", "Bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from deitkit.analysis.disagreement.pairs import SHARE, Classifier
 from deitkit.analysis.report import Bars, Matrix, Series, Table
-from deitkit.measures.agreement import CONFIDENCE, Decisions, paired_interval
+from deitkit.measures.agreement import CONFIDENCE, paired_interval
+from deitkit.measures.arrays import Decisions
 
 DRAWN = 10  # classes in a figure
 PAIRED = "Bonett and Price, Adjusted Wald confidence interval for a difference of binomial proportions, 2012"

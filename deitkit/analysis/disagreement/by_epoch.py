@@ -14,7 +14,7 @@ from typing import Any
 from deitkit.analysis.disagreement.pairs import SHARE
 from deitkit.analysis.report import Cloud, Points, Report, Table
 from deitkit.errors import DeitkitError
-from deitkit.measures.agreement import Decisions
+from deitkit.measures.arrays import Decisions
 from deitkit.predictions.table import Predictions
 
 HEADS = ("class", "distillation", "fused")

@@ -16,16 +16,16 @@ from deitkit.analysis.report import Bars, Series, Table
 from deitkit.measures.agreement import (
     CONFIDENCE,
     FEW_DISCORDANT,
-    Decisions,
     Interval,
-    Kinds,
+    PairCounts,
     cohen_kappa,
+    count_pairs,
     error_consistency,
     holm,
-    kinds,
     mcnemar,
     wilson_interval,
 )
+from deitkit.measures.arrays import Decisions
 from deitkit.measures.bootstrap import Resamples, resample
 
 GROUND_TRUTH = "ground truth"
@@ -70,7 +70,7 @@ class Pair:
     a: Classifier
     b: Classifier
     places: tuple[int, int]
-    kinds: Kinds
+    kinds: PairCounts
 
     @property
     def with_ground_truth(self) -> bool:
@@ -87,7 +87,8 @@ def pair_tables(
     """`pairs`, `kinds`, `kappa` and `mcnemar`; the first of `everyone` is the ground truth."""
     labels = everyone[0].top1
     pairs = [
-        Pair(a, b, (i, j), kinds(a.top1, b.top1, labels)) for (i, a), (j, b) in combinations(enumerate(everyone), 2)
+        Pair(a, b, (i, j), count_pairs(a.top1, b.top1, labels))
+        for (i, a), (j, b) in combinations(enumerate(everyone), 2)
     ]
     drawn = resample(np.stack([each.top1 for each in everyone]), labels, resamples=resamples, seed=seed)
     between = [pair for pair in pairs if not pair.with_ground_truth]
@@ -102,7 +103,7 @@ def pair_tables(
 
 def kinds_figure(others: Sequence[Classifier], reference: Classifier, labels: Decisions, *, images: str) -> Bars:
     """Each classifier beside one: the kinds of images that not both have right, in % of all."""
-    counted = [kinds(reference.top1, each.top1, labels) for each in others]
+    counted = [count_pairs(reference.top1, each.top1, labels) for each in others]
     series = {
         f"only {reference.name} right": [each.only_a for each in counted],
         f"{reference.name} wrong, the other right": [each.only_b for each in counted],

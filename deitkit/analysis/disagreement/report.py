@@ -28,7 +28,8 @@ from deitkit.analysis.disagreement.pairs import (
 from deitkit.analysis.report import Matrix, Report, Table
 from deitkit.catalog import TABLE4_CLASSIFIERS, TABLE4_MATRIX
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.measures.agreement import CONFIDENCE, Decisions, refuse_unequal_lengths
+from deitkit.measures.agreement import CONFIDENCE, refuse_unequal_lengths
+from deitkit.measures.arrays import Decisions
 from deitkit.measures.bootstrap import RESAMPLES
 from deitkit.predictions.align import align
 from deitkit.predictions.table import Predictions

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from deitkit.analysis.disagreement.report import classifiers
 from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError
-from deitkit.measures.calibration import BINS, RESAMPLES, Calibration, Floats, Hits, calibrate
+from deitkit.measures.arrays import Floats, Hits, Labels, Logits
+from deitkit.measures.calibration import BINS, RESAMPLES, Calibration, calibrate
 from deitkit.measures.clusters import Errors, count_errors
-from deitkit.measures.error_scores import Labels, Logits, Scores, score
 from deitkit.measures.label_errors import LabelErrors, find_label_errors
+from deitkit.measures.scores import ImageScores, score
 from deitkit.predictions.fusion import fused_logits
 from deitkit.predictions.table import Predictions
 from deitkit.predictions.temperature import Temperature, cross_fit
@@ -70,7 +71,7 @@ class HeadErrors:
     hits: Hits
     errors: Errors
     calibration: Calibration
-    scores: Scores | None = None
+    scores: ImageScores | None = None
     temperature: Temperature | None = None
     doubts: LabelErrors | None = None
 
@@ -104,7 +105,7 @@ def measure_head(
     )
 
 
-def _refuse_contradiction(answers: Answers, logits: Logits, scores: Scores) -> None:
+def _refuse_contradiction(answers: Answers, logits: Logits, scores: ImageScores) -> None:
     """Another fusion, or other weights, than those that decided would give losses of another classifier."""
     said = logits[np.arange(len(answers.decisions)), answers.decisions]
     confidence = np.exp(said - scores.normaliser)

@@ -23,7 +23,7 @@ from deitkit.analysis.errors.report import Options, errors_report, find_errors
 from deitkit.analysis.report import Matrix, Panels, Points, Report
 from deitkit.data.open import LabelSets, open_source
 from deitkit.errors import DeitkitError
-from deitkit.measures.error_scores import score
+from deitkit.measures.scores import score
 from deitkit.models.folder import fusion_as_json
 from deitkit.models.student import FittedFusion, Fusion, Heads
 from deitkit.predictions.fusion import fused_logits
@@ -93,7 +93,7 @@ def test_a_large_table_is_scored_block_by_block(monkeypatch: pytest.MonkeyPatch)
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(size=(41, 5)), rng.integers(5, size=41)
     whole = score(logits, labels)
-    monkeypatch.setattr("deitkit.measures.error_scores.BLOCK", 15)
+    monkeypatch.setattr("deitkit.measures.scores.BLOCK", 15)
     np.testing.assert_array_equal(score(logits, labels).loss, whole.loss)
 
 
