@@ -1,4 +1,8 @@
-"""Sources: one split of one data set, in whichever form it lies on disk. A new one is one file and one row here."""
+"""Sources: one split of one data set, in whichever form it lies on disk. A new one is one file and one row here.
+
+One's own images have up to three splits; where there are no validation images, a part of the training images is held
+out. Published data have two: what their papers evaluate on is val, and test as well.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,13 @@ from deitkit.data.datasets.flowers import FLOWERS_FORMS
 from deitkit.data.datasets.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS
 from deitkit.data.datasets.imagenet_v2 import IMAGENET_V2_FORMS
 from deitkit.data.datasets.inat import INAT_FORMS
-from deitkit.data.formats.folder import FOLDER
+from deitkit.data.formats.folder import FOLDER, wrapped
 from deitkit.data.formats.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.formats.image_parquet import IMAGE_PARQUET
+from deitkit.data.formats.listing import ARCHIVES, unpack_command
 from deitkit.data.formats.shards import PACKED, SHARDS
-from deitkit.data.formats.split import NoValidation, stratified_split
+from deitkit.data.formats.split import MissingSplit, NoValidation, noted, renamed_split, stratified_split
+from deitkit.data.formats.split_names import SPLITS
 from deitkit.data.formats.table import TABLE
 from deitkit.data.source import (
     Files,
@@ -35,12 +41,10 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
 __all__ = [
-    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "NoValidation", "Source", "Subset", "counted",
+    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "MissingSplit", "NoValidation", "Source", "Subset", "counted",
     "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "spread_over",
     "stratified_split", "subset",
 ]  # fmt: skip
-
-SPLITS = ("train", "val")
 
 # The forms in which a data set is found, in the order in which they are tried; the generic ones come last.
 FORMS: dict[str, tuple[Form, ...]] = {
@@ -54,6 +58,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "cifar10": CIFAR10_FORMS,
     "cifar100": CIFAR100_FORMS,
 }
+WRAPPINGS = 2  # folders around the images, as archives unpack: car_data/car_data/train
 GENERIC: tuple[Form, ...] = (SHARDS, SAVED, IMAGE_PARQUET, TABLE, FOLDER)
 
 
@@ -88,29 +93,43 @@ def is_available(data: schema.Data) -> bool:
 
 
 def open_source(data: schema.Data, split: str) -> Source:
-    """One split ("train" or "val") of the recipe's data, in whichever form it is found.
+    """One split ("train", "val" or "test") of the recipe's data, in whichever form it is found.
 
     Raises:
-        DeitkitError: no such split, no images, or images laid out in no known way: what was looked for is listed.
+        MissingSplit: the data have no such split.
+        DeitkitError: no images, or images laid out in no known way: what was looked for is listed.
     """
     if split not in SPLITS:
         raise DeitkitError(f"unknown split {split!r}", value=split, choices=SPLITS)
+    if split == "test" and data.dataset in DATASETS:
+        return renamed_split(open_source(data, "val"), "test")
     if _is_hub(data):
         return open_hub(data, split)
     root = find_data(data)
-    return open_digits(data, split) if root is None else form_of(data, root).open(root, data, split)
+    if root is None:
+        return open_digits(data, split)
+    form, place = form_of(data, root)
+    source = form.open(place, data, split)
+    return source if place == root else noted(source, f"the images lie deeper than named: in {place}")
 
 
-def form_of(data: schema.Data, root: Path) -> Form:
-    """The first form that `root` has.
+def form_of(data: schema.Data, root: Path) -> tuple[Form, Path]:
+    """The first form that `root` has, or the folder in it that holds everything; and that place.
 
     Raises:
-        DeitkitError: it is missing, or has none of them; each is shown.
+        DeitkitError: it is missing, or has none of them; each is shown. Or it is an archive.
     """
     forms = (*FORMS.get(data.dataset, ()), *GENERIC)
-    for form in (PACKED, *forms) if root.exists() else ():
-        if form.matches(root):
-            return form
+    place = root
+    for _ in range(1 + WRAPPINGS):
+        form = next((form for form in (PACKED, *forms) if place.exists() and form.matches(place)), None)
+        inner = wrapped(place) if form in (FOLDER, None) and place.is_dir() else None
+        if inner is None:
+            break
+        place = inner
+    if form is not None:
+        return form, place
+    _refuse_archive(root)
     known = data.dataset in DATASETS
     remedy = f"`deitkit data download {data.dataset}` fetches it or says where it is" if known else "mend the path"
     raise DeitkitError(
@@ -119,6 +138,16 @@ def form_of(data: schema.Data, root: Path) -> Form:
         problems=[f"{form.name}: {form.tree}" for form in forms],
         remedy=f"--data PATH names them; {remedy}",
     )
+
+
+def _refuse_archive(root: Path) -> None:
+    if root.is_file() and root.name.lower().endswith(ARCHIVES):
+        ending = next(ending for ending in ARCHIVES if root.name.lower().endswith(ending))
+        raise DeitkitError(
+            f"{root} is an archive: images are read from folders, tables or shards",
+            value=root,
+            remedy=f"unpack it and name the folder: {unpack_command(root)}; then --data {str(root)[: -len(ending)]}",
+        )
 
 
 def size_notes(data: schema.Data, source: Source) -> list[str]:

@@ -18,7 +18,13 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
 Indices = npt.NDArray[np.int64]
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
+# The endings of image files, in lower case: the only list of them. HEIC needs the package pillow-heif (and says so).
+SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif",
+        ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif",
+    }
+)  # fmt: skip
 
 
 class Source(Protocol):
@@ -29,7 +35,7 @@ class Source(Protocol):
 
     @property
     def split(self) -> str:
-        """Which part of the data set: train or val."""
+        """Which part of the data set: train, val or test."""
         ...
 
     @property
@@ -197,6 +203,7 @@ class Subset:
     source: Source
     indices: Indices
     split: str
+    own_notes: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -224,7 +231,7 @@ class Subset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.source.notes
+        return (*self.source.notes, *self.own_notes)
 
     def __len__(self) -> int:
         return len(self.indices)

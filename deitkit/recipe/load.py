@@ -19,6 +19,9 @@ from tomlkit.items import AbstractTable, InlineTable
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe.schema import Recipe, Table, contradictions
 
+# The first line of a run's recipe: what stands before and after its name.
+RESOLVED = ("# deitkit recipe", ", resolved: every value with its origin")
+
 
 def recipe_root() -> Path:
     """The shipped recipes: inside the package when installed, beside it in an editable install."""
@@ -74,6 +77,7 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
+    _keep_old_rules(text, values)
     label = recipe_label(path)
     origins = {key: comment or f"recipe {label}" for key, comment in _comments(text)}
     parent = values.pop("extends", None)
@@ -86,6 +90,13 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
     merged = _merge(base, values)
     kept = {key: origin for key, origin in base_origins.items() if not _switched_off(values, key)}
     return merged, {**kept, **origins}
+
+
+def _keep_old_rules(text: str, values: dict[str, Any]) -> None:
+    """A run's recipe holds every value; where one has no rule for holding images out, they were drawn by place."""
+    data = values.get("data")
+    if isinstance(data, dict) and "split_rule" not in data and text.startswith(RESOLVED[0]) and RESOLVED[1] in text:
+        data["split_rule"] = "place"
 
 
 def recipe_label(path: Path) -> str:
@@ -261,7 +272,7 @@ _UNION_TAGS = {"int", "float", "tuple[int, int]", "constrained-int", "constraine
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML, every value with its origin as a comment; loading it gives an equal recipe."""
     document = tomlkit.document()
-    document.add(tomlkit.comment(f"deitkit recipe {recipe.name}, resolved: every value with its origin"))
+    document.add(tomlkit.comment(f"{RESOLVED[0].lstrip('# ')} {recipe.name}{RESOLVED[1]}"))
     dumped = recipe.model_dump(mode="json", exclude={"name"})
     for key in [key for key, value in dumped.items() if value is None]:
         document.add(key, tomlkit.item(False).comment(recipe.origin(key)))

@@ -134,20 +134,29 @@ class Loss(Table):
 class Data(Table):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
-    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder, or a CSV or Parquet
-    file. `category` is iNaturalist's level of classes. A table's columns are found by their usual names unless they
-    are given.
+    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder or a table. `category`
+    is iNaturalist's level of classes. A table's columns are found by their usual names unless they are given. One's own
+    images without a validation split hold out a tenth, or `val_fraction`, or `fold` 1..`folds`, drawn by their names;
+    `split_rule = "place"` is that of earlier versions. No group of `group_column` is on both sides; `val_fold` is the
+    value of the split column whose rows are held out. `label_from` reads the class from the file's name: "filename",
+    or a regular expression with one group.
     """
 
     dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"
     path: str | None = None
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    split_rule: Literal["name", "place"] = "name"
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Count | None = None
     validate_on: Literal["val", "train"] = "val"
     category: Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"] = "name"
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
+    group_column: str | None = None
+    val_fold: int | str | None = None
+    label_from: str | None = None
     on_bad_image: Literal["error", "replace"] = "error"
     exif_orientation: bool = False
     # Pillow warns above the default and refuses above the upper bound.
@@ -345,7 +354,19 @@ def contradictions(recipe: Recipe) -> list[str]:
             f"data.dataset {recipe.data.dataset!r} is unknown.{did_you_mean(recipe.data.dataset, DATASETS)} "
             f"Choices: {', '.join(DATASETS)}, folder, hf:NAME"
         )
+    found += _data_contradictions(recipe.data)
     found += _stream_contradictions(recipe)
+    return found
+
+
+def _data_contradictions(data: Data) -> list[str]:
+    found = []
+    if (data.folds is None) != (data.fold is None):
+        found.append("data.fold and data.folds belong together: --set data.folds=5 --set data.fold=1 holds the first out")
+    elif data.folds is not None and data.fold is not None and data.fold > data.folds:
+        found.append(f"data.fold {data.fold} is none of the {data.folds} folds: 1 to {data.folds}")
+    if data.folds is not None and data.val_fraction is not None:
+        found.append("data.folds and data.val_fraction are two ways to hold images out: set one of them to false")
     return found
 
 

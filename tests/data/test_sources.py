@@ -21,7 +21,7 @@ DIGITS = Data(dataset="digits")
 
 
 def folder(root: Path, **settings) -> Data:
-    return Data(dataset="folder", path=str(root), **settings)
+    return Data(dataset="folder", path=str(root), **{"split_rule": "place", **settings})
 
 
 def test_every_form_belongs_to_a_data_set_of_the_catalog():
@@ -198,8 +198,8 @@ def test_a_fraction_beside_a_split_is_a_contradiction(image_folder):
 
 def test_an_unknown_split_names_the_choices():
     with pytest.raises(DeitkitError) as caught:
-        open_source(DIGITS, "test")
-    assert caught.value.choices == ("train", "val")
+        open_source(DIGITS, "dev")
+    assert caught.value.choices == ("train", "val", "test")
 
 
 def test_an_image_that_vanished_is_named(image_folder):

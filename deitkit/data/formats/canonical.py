@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deitkit.data.formats.folder import VAL_NAMES, open_folder
+from deitkit.data.formats.folder import open_folder, split_folders
+from deitkit.data.formats.listing import folders_in
 from deitkit.data.source import Files, Form, Indices, Source, Subset, counted
 from deitkit.recipe import schema
 
@@ -104,7 +104,7 @@ def canonical_folder(classes: Classes, *, tree: str, below: Sequence[str] = ("."
 
     def base_of(root: Path) -> Path | None:
         bases = [root / name for name in below]
-        split = next((base for base in bases for name in ("train", *VAL_NAMES) if _folders(base / name)), None)
+        split = next((base for base in bases if base.is_dir() and split_folders(base)), None)
         return split or next((base for base in bases if are_known(_folders(base))), None)
 
     def are_known(folders: list[str]) -> bool:
@@ -119,7 +119,4 @@ def canonical_folder(classes: Classes, *, tree: str, below: Sequence[str] = ("."
 
 def _folders(folder: Path) -> list[str]:
     """Subfolders that may be classes."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return folders_in(folder) if folder.is_dir() else []

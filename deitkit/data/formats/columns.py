@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +19,20 @@ DELIMITERS = (",", ";", "\t", "|")
 # Usual names, lower case and with underscores; the first that a table has is taken.
 IMAGE_NAMES = (
     "image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "imagepath", "image_file",
-    "image_filename", "image_name", "img", "img_path", "fname", "image_id", "id",
+    "image_filename", "image_name", "img", "img_path", "fname", "image_id", "id_code", "id",
 )  # fmt: skip
 LABEL_NAMES = (
     "label", "class", "target", "category", "species", "wnid", "class_name", "label_name", "category_name", "breed",
-    "labels", "class_id", "label_id", "category_id", "class_index",
+    "labels", "class_id", "label_id", "category_id", "class_index", "diagnosis", "dx",
 )  # fmt: skip
-SPLIT_NAMES = ("split", "set", "subset", "fold", "partition")
+SPLIT_NAMES = ("split", "set", "subset", "fold", "kfold", "partition", "is_valid", "is_val", "is_validation")
+LIST_NAMES = ("image", "label")  # the columns of a list without a header: `PATH LABEL` on each line
+_LISTED = re.compile(r"(\S.*?)[ \t,]+(\S+)")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is written: `delimiter` is "" for Parquet."""
+    """How a table is written: `delimiter` is "" for Parquet and for lines of JSON; a list has a blank."""
 
     path: Path
     names: tuple[str, ...]
@@ -38,7 +42,7 @@ class Layout:
 
 def is_usual(name: str, usual: Sequence[str]) -> bool:
     """Whether a column has one of the usual names, however it is spelled."""
-    return _plain(name) in usual
+    return plain_name(name) in usual
 
 
 def find_column(names: Sequence[str], given: str | None, usual: Sequence[str], *, key: str, where: object) -> str:
@@ -47,7 +51,7 @@ def find_column(names: Sequence[str], given: str | None, usual: Sequence[str], *
     Raises:
         DeitkitError: there is none; the columns and the names looked for are listed.
     """
-    plain = {_plain(name): name for name in reversed(names)}
+    plain = {plain_name(name): name for name in reversed(names)}
     found = given if given is not None else next((plain[name] for name in usual if name in plain), None)
     if found is not None and found in names:
         if names.count(found) > 1:
@@ -65,7 +69,7 @@ def find_column(names: Sequence[str], given: str | None, usual: Sequence[str], *
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
@@ -78,17 +82,22 @@ def layout_of(table: Path) -> Layout:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    ending = table.suffix.lower()
     try:
-        if table.suffix.lower() == ".parquet":
+        if ending == ".parquet":
             return Layout(table, tuple(pq.read_schema(table).names), "", "")
+        if ending == ".jsonl":
+            return Layout(table, tuple(_read_json(table).column_names), "", "")
         with open(table, "rb") as file:
-            head = file.read(1 << 16)
+            head = file.read(1 << 24)
     except (pa.ArrowException, OSError) as error:
         raise DeitkitError(f"{table} cannot be read: {error}", value=table, remedy="mend or replace it") from error
-    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = head.decode(encoding, errors="replace").lstrip("\r\n")
+    encoding = _encoding(head)
+    text = head[: 1 << 16].decode(encoding, errors="replace").lstrip("\r\n")
     if not text:
         raise DeitkitError(f"{table} is empty", value=table, remedy="its first line names the columns: image,label")
+    if ending == ".txt":
+        return Layout(table, LIST_NAMES, " ", encoding)
     rows = {delimiter: next(csv.reader(io.StringIO(text), delimiter=delimiter)) for delimiter in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda delimiter: len(rows[delimiter]))
     if any(name.strip().lower().endswith(tuple(SUFFIXES)) for name in rows[delimiter]):
@@ -98,6 +107,24 @@ def layout_of(table: Path) -> Layout:
             remedy="put a line with their names above it: image,label",
         )
     return Layout(table, tuple(rows[delimiter]), delimiter, encoding)
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-16 by its mark, UTF-8, or else what Windows writes in western Europe."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+        return "utf-8-sig"
+    except UnicodeDecodeError:
+        return "cp1252"
+
+
+def encoding_notes(layout: Layout) -> list[str]:
+    """Says where a text is read in an encoding that it does not declare."""
+    if layout.encoding != "cp1252":
+        return []
+    return [f"{layout.path.name} is no UTF-8 and is read as Windows-1252: save it as UTF-8 where names look wrong"]
 
 
 def read_texts(layout: Layout, names: Sequence[str]) -> list[Any]:
@@ -147,17 +174,49 @@ def _read(layout: Layout, names: Sequence[str]) -> Any:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
+    if layout.path.suffix.lower() == ".jsonl":
+        return _read_json(layout.path)
     if not layout.delimiter:
         return pq.read_table(layout.path, columns=list(names))
+    if layout.delimiter == " ":
+        return _read_list(layout)
     return pyarrow.csv.read_csv(
         layout.path,
         # Arrow skips the mark at the beginning of UTF-8 by itself, and other encodings take longer.
-        read_options=pyarrow.csv.ReadOptions(encoding="utf-16" if layout.encoding == "utf-16" else "utf8"),
+        read_options=pyarrow.csv.ReadOptions(encoding=layout.encoding.replace("utf-8-sig", "utf8")),
         parse_options=pyarrow.csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     )
+
+
+def _read_json(table: Path) -> Any:
+    """Lines of JSON as an arrow table."""
+    import pyarrow.json
+
+    return pyarrow.json.read_json(table)
+
+
+def _read_list(layout: Layout) -> Any:
+    """Lines of a path and a label, as those of mmpretrain and of ImageNet's lists.
+
+    Raises:
+        DeitkitError: a line is none.
+    """
+    import pyarrow as pa
+
+    lines = [line.strip() for line in layout.path.read_text(layout.encoding).splitlines()]
+    rows = [_LISTED.fullmatch(line) for line in lines if line]
+    if None in rows:
+        number = next(number for number, line in enumerate(lines, 1) if line and not _LISTED.fullmatch(line))
+        raise DeitkitError(
+            f"line {number} of {layout.path} is no path and label",
+            value=lines[number - 1],
+            remedy="each line is PATH LABEL; a table with more columns is a .csv that names them in its first line",
+        )
+    columns = zip(*(row.groups() for row in rows if row), strict=True) if rows else ((), ())
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=list(LIST_NAMES))
 
 
 def as_text(column: Any) -> Any:
@@ -167,6 +226,12 @@ def as_text(column: Any) -> Any:
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    if pa.types.is_boolean(column.type):
+        column = pc.if_else(column, "1", "0")
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_struct(column.type):
+        raise pa.ArrowInvalid(f"a column holds {column.type}: several labels an image are not supported")
     if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.round(column))).as_py():
         column = column.cast(pa.int64())
     return pc.utf8_trim_whitespace(column.cast(pa.large_string()).fill_null(""))

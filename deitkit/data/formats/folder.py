@@ -1,36 +1,39 @@
-"""A folder of images: root/train/<class>/... with a val split beside it, or root/<class>/... Decodes nothing.
-
-Links to images and to folders are followed. A file costs no stat of its own unless it is a link, so a million are
-listed in seconds.
-"""
+"""A folder of images: root/train/<class>/... with other splits beside it, or root/<class>/... Decodes nothing."""
 
 from __future__ import annotations
 
-import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from deitkit.data.formats.split import hold_out, refuse_fraction
+from deitkit.data.formats.listing import (
+    ARCHIVES,
+    Seen,
+    entries_of,
+    folders_in,
+    images_below,
+    loose_images,
+    pass_by,
+    passed,
+    place_of,
+    unpack_command,
+)
+from deitkit.data.formats.split import open_split
+from deitkit.data.formats.split_names import by_split, split_of
 from deitkit.data.source import SUFFIXES, Files, Form, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
-VAL_NAMES = ("val", "valid", "validation", "test")
 LAYOUT = "lay it out as ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE, or as ROOT/CLASS/IMAGE"
-
-_ENDINGS = tuple(SUFFIXES)
-# Device and number of every folder on the way down: a link back to one of them would never end.
-_Places = frozenset[tuple[int, int]]
-
-
 def open_folder(root: Path, data: schema.Data, split: str) -> Source:
     """One split of the images below `root`: classes in order, and the images of a class sorted by path.
 
     Raises:
         DeitkitError: a missing, empty or unreadable folder, no class folders or one, an empty class, an unknown class
-            in val.
+            in another split.
     """
     if not root.is_dir():
         raise DeitkitError(
@@ -38,35 +41,52 @@ def open_folder(root: Path, data: schema.Data, split: str) -> Source:
             value=root,
             remedy=f"--data FOLDER names it (or --set data.path=FOLDER); {LAYOUT}",
         )
-    folders = _folders(root)
-    val = [name for name in VAL_NAMES if name in folders]
-    if "train" not in folders or not (val or _folders(root / "train")):  # a class may be called train, too
-        if val and set(folders) <= set(VAL_NAMES) and _folders(root / val[0]):
-            return _val_alone(root, val, data, split)
-        return hold_out(_scan(root, root, data.dataset), data, split, root=root)
-    if not val:
-        return hold_out(_scan(root, root / "train", data.dataset), data, split, root=root)
-    refuse_fraction(data, root, val[0])
-    if split == "train":
-        return _scan(root, root / "train", data.dataset)
-    known = _class_names(root / "train")
-    return _scan(root, root / val[0], data.dataset, split="val", known=known, notes=beside(val))
+    folders = split_folders(root)
+    notes = [*_spare(folders)]
+    used = {name: found[0] for name, found in folders.items()}
+    if "test" in used and len(used) > 1 and not folders_in(root / used["test"]):
+        notes.append(f"{used['test']} has no class folders: images without labels are left out")
+        del used["test"]
+    if not used:
+        return open_split(["train"], lambda _: _scan(root, root, data.dataset), data, split, root=root)
+
+    def part(name: str) -> Source:
+        known = _class_names(root / used["train"]) if name != "train" and "train" in used else ()
+        return _scan(root, root / used[name], data.dataset, split=name, known=known, notes=tuple(notes))
+
+    return open_split(tuple(used), part, data, split, root=root)
 
 
-def _val_alone(root: Path, val: Sequence[str], data: schema.Data, split: str) -> Source:
-    """A validation split that came without the training images: enough to evaluate on."""
-    if split == "train":
-        raise DeitkitError(
-            f"{root} has no training images: there is {val[0]}, but no train beside it", value=root, remedy=LAYOUT
-        )
-    return _scan(root, root / val[0], data.dataset, split="val", notes=beside(val))
+def split_folders(root: Path) -> dict[str, list[str]]:
+    """Split -> the folders below `root` that are called so, the plainest name first; empty where there are no splits.
+
+    A class may be called train, too: there must be other splits beside it, or classes inside. Without training images
+    nothing but splits may be there.
+    """
+    names = folders_in(root)
+    found = by_split(names)
+    if "train" in found:
+        return found if len(found) > 1 or folders_in(root / found["train"][0]) else {}
+    is_all = sum(map(len, found.values())) == len(names)
+    return found if found and is_all and any(folders_in(root / same[0]) for same in found.values()) else {}
 
 
-def beside(names: Sequence[str]) -> tuple[str, ...]:
-    """Says which of several validation splits is used: the first."""
-    if len(names) < 2:
-        return ()
-    return (f"{names[0]} serves as validation images; {' and '.join(names[1:])} beside it is left out",)
+def _spare(folders: dict[str, list[str]]) -> Iterator[str]:
+    """Says which of several folders of one split is used: the first; and that test images choose nothing."""
+    for found in folders.values():
+        if len(found) > 1:
+            yield f"{found[0]} is used; {' and '.join(found[1:])} beside it left out"
+    if "val" in folders and "test" in folders:
+        yield f"{folders['test'][0]} is left out of training and choosing: --split test measures on it"
+
+
+def wrapped(root: Path) -> Path | None:
+    """The only folder in `root`, where that is no class but holds the data: as archives unpack into a folder."""
+    folders = folders_in(root)
+    if len(folders) != 1 or split_of(folders[0]) or loose_images(root):
+        return None
+    inner = root / folders[0]
+    return inner if folders_in(inner) and not loose_images(inner) else None
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -81,8 +101,15 @@ def check_classes(names: Sequence[str], where: Path | str, *, known: Sequence[st
     """Two classes at least, or where `known` ones are given, none but these.
 
     Raises:
-        DeitkitError: otherwise.
+        DeitkitError: otherwise, or two names that differ in nothing but their Unicode form.
     """
+    twins = [name for name, count in Counter(map(composed, names)).items() if count > 1]
+    if twins:
+        raise DeitkitError(
+            f"{where} has classes whose names differ in their Unicode form (NFC, NFD) alone: {_listed(twins)}",
+            value=twins[0],
+            remedy="move the images of one into the other's folder",
+        )
     if not known and len(names) == 1:
         raise DeitkitError(
             f"{where} has only one class, {names[0]!r}", value=names[0], remedy=f"a classifier needs two; {remedy}"
@@ -97,6 +124,17 @@ def check_classes(names: Sequence[str], where: Path | str, *, known: Sequence[st
         )
 
 
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC): macOS writes others. Bytes that are no text stay as they are."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def as_known(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Each name, or the known one that differs from it in its Unicode form alone."""
+    by_form = {composed(name): name for name in known}
+    return [by_form.get(composed(name), name) for name in names]
+
+
 def _scan(
     root: Path,
     folder: Path,
@@ -107,22 +145,27 @@ def _scan(
     notes: tuple[str, ...] = (),
 ) -> Files:
     """All images of one split; `known` are the classes that it may have."""
-    names = _class_names(folder)
+    folders = _class_names(folder)
+    names = as_known(folders, known)
     check_classes(
-        names, folder, known=known, remedy=f"add them below {root / 'train'}, or take them out" if known else LAYOUT
-    )
+        names, folder, known=known, remedy=f"add them to the training images in {root}, or take them out" if known
+        else LAYOUT,
+    )  # fmt: skip
     prefix = "" if folder == root else f"{folder.name}/"
-    dangling: list[str] = []
-    above = _place(root) | _place(folder)
-    files = [_images(str(folder / name), f"{prefix}{name}/", above, dangling) for name in names]
+    seen = Seen()
+    tables = pass_by({root, folder}, seen)
+    above = place_of(root) | place_of(folder)
+    files = [images_below(str(folder / name), f"{prefix}{name}/", above, seen) for name in folders]
     full = {name for name, found in zip(names, files, strict=True) if found}
-    _refuse_empty(folder, [name for name in names if name not in full], are_classes_known=bool(known and full))
-    classes = known or names
+    empty = [name for name, own in zip(folders, names, strict=True) if own not in full]
+    _refuse_empty(folder, empty, seen, are_classes_known=bool(known and full))
+    classes = known or tuple(names)
     index = {name: label for label, name in enumerate(classes)}
     remarks = {
-        f"images directly in {folder}, outside its class folders, are left out": _loose(folder),
-        "links in place of images lead nowhere and are left out": dangling,
+        f"images directly in {folder}, outside its class folders, are left out": loose_images(folder),
+        "links in place of images lead nowhere and are left out": seen.dangling,
         f"classes have no images in {folder}": [name for name in known if name not in full],
+        "tables beside the class folders are not read (--data TABLE reads one)": tables,
     }
     return Files(
         dataset=dataset,
@@ -131,91 +174,45 @@ def _scan(
         class_names=classes,
         labels=np.repeat([index[name] for name in names], [len(found) for found in files]).astype(np.int64),
         ids=PackedNames([image for found in files for image in found]),
-        notes=notes + tuple(counted(what, offenders) for what, offenders in remarks.items() if offenders),
+        notes=(*notes, *(counted(what, offenders) for what, offenders in remarks.items() if offenders), *passed(seen)),
     )
 
 
-def _refuse_empty(folder: Path, empty: Sequence[str], *, are_classes_known: bool) -> None:
+def _refuse_empty(folder: Path, empty: Sequence[str], seen: Seen, *, are_classes_known: bool) -> None:
     """Every class has images, unless others say which classes there are."""
     if empty and not are_classes_known:
         raise DeitkitError(
             f"class folders without images in {folder}: {_listed(empty)}",
             value=empty[0],
+            problems=list(passed(seen)),
             remedy=f"add images ({', '.join(sorted(SUFFIXES))}) or take the empty folders out",
         )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     """Names of the class folders, sorted; as numbers where all are numbers."""
-    names = _folders(folder)
+    names = folders_in(folder)
     if not names:
-        loose = len(_loose(folder))
-        what = f"{loose} images directly inside, no class folders" if loose else "it is empty"
-        raise DeitkitError(f"no images of classes in {folder}: {what}", value=folder, remedy=LAYOUT)
+        raise _no_classes(folder)
     return class_order(names)
 
 
-def _images(folder: str, prefix: str, above: _Places, dangling: list[str]) -> list[str]:
-    """Image files in the folder and its subfolders as ids, sorted by the parts of their paths."""
-    found = list(_walk(folder, prefix, above, dangling))
-    found.sort(key=lambda image: image.replace("/", "\0"))
-    return found
-
-
-def _walk(folder: str, prefix: str, above: _Places, dangling: list[str]) -> Iterator[str]:
-    here = _place(folder)
-    if here and here <= above and os.path.islink(folder):  # noqa: PTH114 - a link to a folder that holds it
-        return
-    below = []
-    for entry in _entries(folder):
-        name = entry.name
-        if _is_folder(entry):
-            below.append(name)
-        elif name.lower().endswith(_ENDINGS):
-            if entry.is_symlink() and not os.path.isfile(entry.path):  # noqa: PTH113 - a link that loops is no error
-                dangling.append(prefix + name)
-            else:
-                yield prefix + name
-    for name in below:
-        yield from _walk(f"{folder}/{name}", f"{prefix}{name}/", above | here, dangling)
-
-
-def _loose(folder: Path) -> list[str]:
-    """Image files directly in the folder, sorted."""
-    images = (entry.name for entry in _entries(folder) if entry.name.lower().endswith(_ENDINGS))
-    return sorted(set(images).difference(_folders(folder)))
-
-
-def _folders(folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(folder) if _is_folder(entry)]
-
-
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """What is in the folder, without hidden entries."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DeitkitError(
-            f"cannot list folder {folder}: {error.strerror or error}",
-            value=folder,
-            remedy="make it readable (chmod -R u+rX FOLDER), or take it out",
-        ) from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself, or where nobody may look
-        return False
-
-
-def _place(folder: Path | str) -> _Places:
-    try:
-        status = os.stat(folder)  # noqa: PTH116 - a million of them should cost no Path objects
-    except OSError:  # listing it says why
-        return frozenset()
-    return frozenset({(status.st_dev, status.st_ino)})
+def _no_classes(folder: Path) -> DeitkitError:
+    """What is there instead of class folders, and how such images get their labels."""
+    loose, inside = loose_images(folder), [entry.name for entry in entries_of(folder)]
+    packed = [name for name in inside if name.lower().endswith(ARCHIVES)]
+    what = f"{len(loose)} images directly inside, no class folders" if loose else "it is empty"
+    if inside and not loose:
+        what = f"no folders and no images, but {_listed(sorted(inside))}"
+    remedy = LAYOUT
+    if packed:
+        remedy = f"unpack it: {unpack_command(folder / packed[0])}"
+    elif loose:
+        remedy += (
+            "; or name the classes in a table (labels.csv with the columns image,label beside the images); or read "
+            "them from the files' names: --set data.label_from=filename (cat.0.jpg, cat_12.jpg)"
+        )
+    return DeitkitError(f"no images of classes in {folder}: {what}", value=folder, remedy=remedy)
 
 
 def _listed(names: Sequence[str], *, limit: int = 5) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 from deitkit.data.formats.arrow import ArrowImages, mapped
 from deitkit.data.formats.columns import IMAGE_NAMES, LABEL_NAMES, as_text, find_column, is_usual
-from deitkit.data.formats.folder import VAL_NAMES, beside, check_classes, class_order
-from deitkit.data.formats.split import hold_out, refuse_fraction
+from deitkit.data.formats.folder import check_classes, class_order
+from deitkit.data.formats.split import open_split
+from deitkit.data.formats.split_names import SPLITS, by_split
 from deitkit.data.source import Form, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -101,48 +102,43 @@ class _Part:
 
 def _open(loaded: Any, data: schema.Data, split: str, *, where: str) -> Source:
     parts, notes = _parts(loaded, data, where)
-    val = [name for name in parts if name != "train"]
-    wanted = "train" if split == "train" or ("train" in parts and not val) else next(iter(val), "val")
-    if wanted not in parts:
+    if not parts:
         raise DeitkitError(
-            f"{where} has no labelled images for {split}; it has {', '.join(parts) or 'nothing'}",
-            value=where,
-            remedy=f"save it as a DatasetDict with train and one of {', '.join(VAL_NAMES)}",
+            f"{where} has no labelled images", value=where, problems=notes, remedy="save it with a column of labels"
         )
-    known = parts.get("train", parts[wanted]).names
-    labels, said = _numbered(parts[wanted], known, where)
-    source = ArrowImages(
-        dataset=data.dataset,
-        split="train" if wanted == "train" else "val",
-        class_names=known,
-        labels=labels,
-        ids=PackedNames([f"{wanted}/{row:06d}" for row in range(len(labels))]),
-        files=parts[wanted].files,
-        column=parts[wanted].column,
-        notes=tuple(notes if wanted == "train" else [*notes, *beside(val), *said]),
-    )
-    if not val:
-        return hold_out(source, data, split, root=where)
-    if "train" in parts:
-        refuse_fraction(data, where, val[0])
-    return source
+    known = parts.get("train", next(iter(parts.values()))).names
+
+    def part(name: str) -> Source:
+        labels, said = _numbered(parts[name], known, where)
+        return ArrowImages(
+            dataset=data.dataset,
+            split=name,
+            class_names=known,
+            labels=labels,
+            ids=PackedNames([f"{parts[name].name}/{row:06d}" for row in range(len(labels))]),
+            files=parts[name].files,
+            column=parts[name].column,
+            notes=(*notes, *said),
+        )
+
+    return open_split(tuple(parts), part, data, split, root=where)
 
 
 def _parts(loaded: Any, data: schema.Data, where: str) -> tuple[dict[str, _Part], list[str]]:
-    """The training split and those that may serve for validation, and which of these have no labels."""
+    """Split -> what is stored of it, and which splits have no labels."""
     stored = dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
-    if "train" not in stored and len(stored) == 1 and not set(stored) & set(VAL_NAMES):
-        stored = dict(zip(["train"], stored.values(), strict=True))  # the only one, whatever it is called
-    names = [name for name in ("train", *VAL_NAMES) if name in stored]
-    if not names:
+    named = {split: same[0] for split, same in by_split(stored).items()}
+    if "train" not in named and len(stored) == 1 and not named:
+        named = {"train": next(iter(stored))}  # the only one, whatever it is called
+    if not named:
         what = f"{where} has no splits of known names, but {', '.join(stored) or 'none'}"
-        raise DeitkitError(what, value=where, choices=("train", *VAL_NAMES), remedy="rename them and save it anew")
-    first = stored[names[0]]
+        raise DeitkitError(what, value=where, choices=SPLITS, remedy="rename them and save it anew")
+    first = stored[next(iter(named.values()))]
     image = _column(first, data.image_column, ("Image", "Array2D", "Array3D"), key="image_column", where=where)
     label = _column(first, data.label_column, ("ClassLabel",), key="label_column", where=where)
-    parts = {name: _part(name, stored[name], (image, label), where) for name in names}
+    parts = {split: _part(name, stored[name], (image, label), where) for split, name in named.items()}
     without = [name for name, part in parts.items() if name != "train" and not (part.numbers >= 0).any()]
-    notes = [f"{name} has no labels and is left out" for name in without]
+    notes = [f"{parts[name].name} has no labels and is left out" for name in without]
     return {name: part for name, part in parts.items() if name not in without}, notes
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from deitkit.data.formats.canonical import Classes, name_classes, plain_names
-from deitkit.data.formats.split import hold_out, refuse_fraction
+from deitkit.data.formats.split import open_split
+from deitkit.data.formats.split_names import SPLIT_WORDS, SPLITS
 from deitkit.data.source import Form, Images, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -24,7 +25,6 @@ from deitkit.recipe import schema
 TREE = "ROOT/data/train-*.parquet and ROOT/data/test-*.parquet, with the images' bytes and a label column"
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "image_bytes", "bytes")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "class_label", "target", "y", "cls")
-PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 # The root itself, and the folders in which mirrors keep a configuration: a search of every folder would take long.
 PLACES = (".", "data", "default", "plain_text", "cifar10", "cifar100")
 COLUMNS = "--set data.image_column=NAME and --set data.label_column=NAME name the columns"
@@ -72,14 +72,12 @@ def _unreadable(path: Path, error: Exception) -> DeitkitError:
 
 
 def open_parquet(root: Path, data: schema.Data, split: str) -> Source:
-    """One split of any data set in this form: val is validation where there is one, or else test.
+    """One split of any data set in this form.
 
     Raises:
         DeitkitError: a file is unreadable, or has no such columns or labels.
     """
-    parts = _parts(root)
-    val = parts.get("val") or parts.get("test") or []
-    return _open(root, data, split, files={"train": parts.get("train", []), "val": val})
+    return _open(root, data, split, files=_parts(root))
 
 
 def canonical_parquet(classes: Classes) -> Form:
@@ -88,9 +86,10 @@ def canonical_parquet(classes: Classes) -> Form:
 
     def open_canonical(root: Path, data: schema.Data, split: str) -> Source:
         parts = _parts(root)
-        train, val, test = (parts.get(name, []) for name in PARTS)
+        train, val, test = (parts.get(name, []) for name in SPLITS)
         files = {"train": train + val, "val": test} if test else {"train": train, "val": val}
-        return _open(root, data, split, files=files, classes=from_zero)
+        there = {name: paths for name, paths in files.items() if paths}
+        return _open(root, data, split, files=there, classes=from_zero)
 
     return Form("Parquet files of images", TREE, has_images, open_canonical)
 
@@ -112,7 +111,7 @@ def _parts(root: Path) -> dict[str, list[Path]]:
     if root.is_file():
         return {"train": [root]} if root.suffix == ".parquet" else {}
     found: dict[str, list[Path]] = {}
-    for part, words in PARTS.items():
+    for part, words in SPLIT_WORDS.items():
         named = re.compile(rf"({'|'.join(words)})([^a-z].*)?\.parquet", re.IGNORECASE)
         for place in (root / name for name in PLACES):
             inside = [path for path in place.glob("*.parquet") if named.fullmatch(path.name)]
@@ -126,35 +125,33 @@ def _parts(root: Path) -> dict[str, list[Path]]:
 def _open(
     root: Path, data: schema.Data, split: str, *, files: dict[str, list[Path]], classes: Classes | None = None
 ) -> Source:
-    if files["val"]:
-        refuse_fraction(data, root, files["val"][0].name)
-    if split == "train" and not files["train"]:
-        what = f"{root} has no training images: there is {files['val'][0].name}, but no train-*.parquet"
-        raise DeitkitError(what, value=root, remedy=f"expected: {TREE}")
-    first = files["train"] or files["val"]  # a validation split that came alone is enough to evaluate on
+    first = files.get("train") or next(iter(files.values()))  # a split that came alone is enough to evaluate on
     image, label, names = _columns(first[0], data)
     train = _read_rows(first, label)
     values = list(range(len(names))) if names else sorted({value for value in train.values if value is not None})
     found = names or [str(value) for value in values]
     naming = name_classes(found, classes) if classes else plain_names(found)
-    is_own = split == "val" and bool(files["val"])
-    rows = _read_rows(files["val"], label) if is_own else train
+    number = dict(zip(values, naming.labels.tolist(), strict=True))
     base = root if root.is_dir() else root.parent
-    names_of_files = tuple(path.relative_to(base).as_posix() for path in rows.files)
-    source = ImageParquet(
-        dataset=data.dataset,
-        split="val" if is_own else "train",
-        root=base,
-        class_names=naming.class_names,
-        labels=_labels(rows, dict(zip(values, naming.labels.tolist(), strict=True)), root=root, column=label),
-        ids=_ids(names_of_files, rows),
-        files=names_of_files,
-        groups=rows.groups,
-        ends=rows.ends,
-        column=image,
-        notes=naming.notes,
-    )
-    return source if files["val"] else hold_out(source, data, split, root=root)
+
+    def part(name: str) -> Source:
+        rows = train if files[name] is first else _read_rows(files[name], label)
+        names_of_files = tuple(path.relative_to(base).as_posix() for path in rows.files)
+        return ImageParquet(
+            dataset=data.dataset,
+            split=name,
+            root=base,
+            class_names=naming.class_names,
+            labels=_labels(rows, number, root=root, column=label),
+            ids=_ids(names_of_files, rows),
+            files=names_of_files,
+            groups=rows.groups,
+            ends=rows.ends,
+            column=image,
+            notes=naming.notes,
+        )
+
+    return open_split(tuple(files), part, data, split, root=root)
 
 
 def _ids(files: Sequence[str], rows: _Rows) -> PackedNames:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deitkit.data.formats.split import open_split
 from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
-from deitkit.data.formats.webdataset import of_splits, open_webdataset
+from deitkit.data.formats.webdataset import open_webdataset
 from deitkit.data.source import Form, LabelSets, PackedNames, Source
 from deitkit.errors import DeitkitError, quoted
 from deitkit.recipe import schema
@@ -47,13 +48,7 @@ def open_shards(root: Path, data: schema.Data, split: str) -> Source:
     if (root / PACK).is_file():
         pack = read_pack(root)
         refuse_changed_settings(root, pack, data)
-        return of_splits(
-            list(pack["splits"]),
-            lambda name: open_packed(root, pack, name, wanted=data.dataset),
-            data,
-            split,
-            root=root,
-        )
+        return _of_pack(root, pack, data, split)
     if (root / UNFINISHED).is_dir():
         raise DeitkitError(
             f"{root} is an unfinished pack", value=root, remedy="repeat `deitkit data pack`: it goes on where it ended"
@@ -65,6 +60,15 @@ def open_shards(root: Path, data: schema.Data, split: str) -> Source:
             remedy="restore it, or remove the folder and repeat `deitkit data pack`",
         )
     return open_webdataset(root, data, split)
+
+
+def _of_pack(root: Path, pack: dict[str, Any], data: schema.Data, split: str) -> Source:
+    """A split as it was packed, whatever the rule; where there is but one, parts of it as of any images."""
+    if split in pack["splits"] and ("val" in pack["splits"] or split == "val"):
+        return open_packed(root, pack, split, wanted=data.dataset)
+    settings = data.model_copy(update={"dataset": pack["dataset"]})  # what is published keeps its splits
+    there = tuple(pack["splits"])
+    return open_split(there, lambda name: open_packed(root, pack, name, wanted=data.dataset), settings, split, root=root)
 
 
 def read_pack(root: Path) -> dict[str, Any]:

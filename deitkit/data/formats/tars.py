@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deitkit.data.formats.folder import VAL_NAMES
+from deitkit.data.formats.split_names import split_of
 from deitkit.data.source import Images, Indices, counted
 from deitkit.errors import DeitkitError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OPEN_FILES = 16  # of a process, whatever it reads
-SPLIT_WORDS = {"train": "train", "training": "train"} | {name: name for name in VAL_NAMES}
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 
@@ -96,23 +95,17 @@ def places_of(table: pa.Table) -> Indices:
     return np.stack([table[name].to_numpy().astype(np.int64) for name in ("shard", "offset", "size")], axis=1)
 
 
-def split_of(name: str) -> str:
-    """The split that a shard's folder or name says, or an empty string."""
-    words = re.findall("[a-z]+", name.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
-
-
 def archives(root: Path) -> list[str]:
     """Archives named like shards, in `root` and its folders of splits, in their order.
 
     Where there are as many other folders, archives are what is left of unpacking: ImageNet's train/n01440764.tar.
     """
     found = []
-    splits = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name.lower() in SPLIT_WORDS]
+    splits = [entry.name for entry in os.scandir(root) if entry.is_dir() and split_of(entry.name)]
     for folder in ("", *splits):
         entries = [entry for entry in os.scandir(root / folder) if not entry.name.startswith(".")]
         names = [entry.name for entry in entries if _is_shard_name(entry.name) and entry.is_file()]
-        others = sum(entry.is_dir() and entry.name.lower() not in SPLIT_WORDS for entry in entries)
+        others = sum(entry.is_dir() and not split_of(entry.name) for entry in entries)
         found += [f"{folder}/{name}".lstrip("/") for name in names] if len(names) > others else []
     return sorted(found, key=by_number)
 
@@ -127,7 +120,7 @@ def _is_shard_name(name: str) -> bool:
     stem = _stem(name)
     suffix = name.lower().removeprefix(stem)
     if suffix == ".tar":
-        return bool(re.search(r"\d$", stem)) or stem in SPLIT_WORDS
+        return bool(re.search(r"\d$", stem)) or bool(split_of(stem))
     return suffix in COMPRESSED and bool(re.search(r"(^|[-_.])\d{2,}$", stem))
 
 

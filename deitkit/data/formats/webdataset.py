@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deitkit.data.formats.folder import VAL_NAMES
-from deitkit.data.formats.split import hold_out, refuse_fraction
-from deitkit.data.formats.tars import Shard, Shards, places_of, plain_tars, split_of, stat_shard
+from deitkit.data.formats.split import open_split
+from deitkit.data.formats.split_names import split_in
+from deitkit.data.formats.tars import Shard, Shards, places_of, plain_tars, stat_shard
 from deitkit.data.source import SUFFIXES, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
@@ -39,33 +39,24 @@ BLOCK = 512
 
 def open_webdataset(root: Path, data: schema.Data, split: str) -> Source:
     """One split of tars that others made; shards by name with numbers as numbers, samples as in the tars."""
-    groups: dict[str, list[str]] = {}
+    used: dict[str, list[str]] = {}
     for name in plain_tars(root):
-        groups.setdefault(split_of(name), []).append(name)
-    val = next((groups[name] for name in VAL_NAMES if name in groups), None)
-    train = groups.get("train") or groups.get("")
-    used = {name: tars for name, tars in (("train", train), ("val", val)) if tars}
-    if val:
-        refuse_fraction(data, root, val[0])
+        used.setdefault(split_in(name), []).append(name)
+    unnamed = used.pop("", [])
+    spare = []
+    if unnamed and "train" in used:
+        spare = unnamed
+    elif unnamed:
+        used = {"train": unnamed, **used}
     shards, table = webdataset_index(root, [name for tars in used.values() for name in tars])
-    spare = sorted({name for tars in groups.values() for name in tars} - {shard.name for shard in shards})
-    notes = [counted("shards of other splits were left out", spare)] if spare else []
+    notes = [counted("shards of other splits were left out", sorted(spare))] if spare else []
     of_split = {name: _rows(table, shards, tars) for name, tars in used.items()}
-    classes = classes_of(root, of_split["train" if train else "val"]["label"].to_pylist())
+    classes = classes_of(root, of_split["train" if "train" in used else next(iter(used))]["label"].to_pylist())
 
     def part(name: str) -> Source:
         return _labelled(of_split[name], classes, shards, root=root, dataset=data.dataset, split=name, notes=notes)
 
-    return of_splits(list(used), part, data, split, root=root)
-
-
-def of_splits(names: list[str], part: Callable[[str], Source], data: schema.Data, split: str, *, root: Path) -> Source:
-    """A split that is there, or one held out from the training images."""
-    if split in names and ("val" in names or data.val_fraction is None):
-        return part(split)
-    if "train" in names and "val" not in names:
-        return hold_out(part("train"), data, split, root=root)
-    raise DeitkitError(f"{root} has no {split} images, only: {', '.join(names)}", value=split, choices=names)
+    return open_split(tuple(used), part, data, split, root=root)
 
 
 def webdataset_index(root: Path, names: Sequence[str]) -> tuple[tuple[Shard, ...], pa.Table]:

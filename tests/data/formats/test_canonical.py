@@ -18,7 +18,7 @@ FORM = canonical_folder(Classes(lambda: PETS), tree="", below=(".", "inner"))
 
 def opened(form: Form, root: Path, split: str = "train", **settings) -> Source:
     assert form.matches(root)
-    return form.open(root, Data(dataset="folder", path=str(root), **settings), split)
+    return form.open(root, Data(dataset="folder", path=str(root), **{"split_rule": "place", **settings}), split)
 
 
 @pytest.mark.parametrize(

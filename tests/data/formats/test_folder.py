@@ -23,7 +23,7 @@ def write(root: Path, *names: str) -> Path:
 
 def opened(root: Path, split: str = "train", **settings):
     assert FOLDER.matches(root)
-    return open_folder(root, Data(dataset="folder", path=str(root), **settings), split)
+    return open_folder(root, Data(dataset="folder", path=str(root), **{"split_rule": "place", **settings}), split)
 
 
 def test_images_are_in_the_order_of_their_classes_and_of_their_paths_parts(tmp_path):
@@ -33,7 +33,10 @@ def test_images_are_in_the_order_of_their_classes_and_of_their_paths_parts(tmp_p
     reference = [sorted(Path(name) for name in names if name.startswith(f"train/{label}/")) for label in ("a", "b")]
     assert list(source.ids) == [path.as_posix() for paths in reference for path in paths]
     assert source.labels.tolist() == [0] * len(nested) + [1] * len(nested)
-    assert source.notes == ()
+    assert source.notes == (
+        "2 hidden or system files and folders are skipped",
+        "1 files are no image by their ending and are left out: .txt (1)",
+    )
 
 
 def test_a_known_layout_keeps_its_fingerprint(tmp_path):
@@ -100,12 +103,13 @@ def test_an_unreadable_folder_is_an_error(tmp_path, monkeypatch):
     assert "chmod" in caught.value.remedy
 
 
-def test_the_first_of_several_validation_splits_serves_and_is_named(tmp_path):
+def test_validation_images_choose_and_test_images_are_a_split_of_their_own(tmp_path):
     root = write(tmp_path, *(f"{split}/{label}/1.png" for split in ("train", "test", "valid") for label in "ab"))
     val = opened(root, "val")
     assert list(val.ids) == ["valid/a/1.png", "valid/b/1.png"]
-    assert val.notes == ("valid serves as validation images; test beside it is left out",)
-    assert opened(root).notes == ()
+    said = "test is left out of training and choosing: --split test measures on it"
+    assert val.notes == opened(root).notes == (said,)
+    assert list(opened(root, "test").ids) == ["test/a/1.png", "test/b/1.png"]
 
 
 def test_classes_without_validation_images_are_named(tmp_path):

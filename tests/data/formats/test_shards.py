@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from deitkit.data.formats import tars, webdataset
+from deitkit.data.formats.split_names import split_in
 from deitkit.data.formats.shards import PACK, SHARDS, UNFINISHED
 from deitkit.data.formats.tars import OPEN_FILES
 from deitkit.data.formats.webdataset import INDEX
@@ -34,7 +35,7 @@ WRITER = "webdataset"
 
 
 def settings(root: Path, **more) -> Data:
-    return Data(dataset="folder", path=str(root), **more)
+    return Data(dataset="folder", path=str(root), **{"split_rule": "place", **more})
 
 
 def opened(root: Path, split: str = "train", **more) -> Source:
@@ -320,12 +321,12 @@ def test_classes_are_named_where_they_are_listed(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        ("train-000000.tar", "train"), ("imagenet1k-validation-07.tar", "validation"), ("val/3.tar", "val"),
-        ("valid_1.tar", "valid"), ("shard-0.tar", ""), ("Training/constrain-0.tar", "train"), ("test.tar", "test"),
+        ("train-000000.tar", "train"), ("imagenet1k-validation-07.tar", "val"), ("val/3.tar", "val"),
+        ("valid_1.tar", "val"), ("shard-0.tar", ""), ("Training/constrain-0.tar", "train"), ("test.tar", "test"),
     ],
 )  # fmt: skip
 def test_the_split_is_a_word_of_the_shards_name(name, split):
-    assert tars.split_of(name) == split
+    assert split_in(name) == split
 
 
 def test_shards_without_a_split_hold_out_and_others_are_said(tmp_path):
@@ -334,7 +335,9 @@ def test_shards_without_a_split_hold_out_and_others_are_said(tmp_path):
     assert (len(train), len(val)) == (16, 4)
     write_tar(tmp_path / "val-0.tar", samples([0, 1]))
     write_tar(tmp_path / "test-0.tar", samples([0, 1]))
-    assert opened(tmp_path).notes == ("1 shards of other splits were left out: test-0.tar",)
+    assert len(opened(tmp_path, "test")) == 2
+    write_tar(tmp_path / "train-0.tar", samples([0, 1]))
+    assert opened(tmp_path).notes == ("1 shards of other splits were left out: set-0.tar",)
     with pytest.raises(DeitkitError, match="has a split of its own"):
         opened(tmp_path, val_fraction=0.2)
 
