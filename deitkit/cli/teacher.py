@@ -146,7 +146,7 @@ def of_run(reference: str) -> dict[str, Any]:
             "on which images?", value=reference, remedy="--dataset NAME (and --data PATH), or --recipe RECIPE"
         )
     used = Run(home).recipe().data
-    keys = ("dataset", "path", "val_fraction", "split_seed", "validate_on", "category")
+    keys = ("dataset", "path", "val_fraction", "split_seed", "split_rule", "folds", "fold", "validate_on", "category")
     return {f"data.{key}": getattr(used, key) for key in keys if getattr(used, key) is not None}
 
 

@@ -362,7 +362,9 @@ def contradictions(recipe: Recipe) -> list[str]:
 def _data_contradictions(data: Data) -> list[str]:
     found = []
     if (data.folds is None) != (data.fold is None):
-        found.append("data.fold and data.folds belong together: --set data.folds=5 --set data.fold=1 holds the first out")
+        found.append(
+            "data.fold and data.folds belong together: --set data.folds=5 --set data.fold=1 holds the first out"
+        )
     elif data.folds is not None and data.fold is not None and data.fold > data.folds:
         found.append(f"data.fold {data.fold} is none of the {data.folds} folds: 1 to {data.folds}")
     if data.folds is not None and data.val_fraction is not None:

@@ -376,7 +376,8 @@ def test_what_leaves_the_views_alone_is_no_difference(change: str) -> None:
 def test_every_key_of_data_stream_augment_and_mix_is_in_the_fingerprint_or_left_out_for_a_reason() -> None:
     left_out = {
         "data.dataset", "data.path", "data.val_fraction", "data.split_seed", "data.validate_on", "data.category",
-        "data.image_column", "data.label_column", "data.split_column",  # data.fingerprint covers them
+        "data.image_column", "data.label_column", "data.split_column", "data.split_rule", "data.folds", "data.fold",
+        "data.group_column", "data.val_fold", "data.label_from",  # data.fingerprint covers them
         "data.crop_ratio",  # evaluation
         "stream.batch_size",
     }  # fmt: skip

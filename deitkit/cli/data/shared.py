@@ -75,20 +75,22 @@ def open_splits(data: Data) -> Splits:
         DeitkitError: not one can be opened.
     """
     from deitkit.catalog import DATASETS
-    from deitkit.data.open import SPLITS, NoValidation, open_source
+    from deitkit.data.open import SPLITS, MissingSplit, NoValidation, open_source
 
     evaluated_only = data.dataset in DATASETS and not DATASETS[data.dataset].train_size
     sources: dict[str, Source] = {}
     errors: dict[str, DeitkitError] = {}
-    for split in ("val",) if evaluated_only else SPLITS:
+    wanted = ("val",) if evaluated_only else ("train", "val") if data.dataset in DATASETS else SPLITS
+    for split in wanted:
         try:
             sources[split] = open_source(data, split)
         except DeitkitError as error:
             errors[split] = error
     if not sources:
         raise next(iter(errors.values()))
-    if isinstance(errors.get("val"), NoValidation):
-        del errors["val"]
+    for split, error in list(errors.items()):
+        if isinstance(error, NoValidation) or (split == "test" and isinstance(error, MissingSplit)):
+            del errors[split]
     return Splits(sources, [f"{split}: {error.what}" for split, error in errors.items()])
 
 

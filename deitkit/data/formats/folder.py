@@ -28,6 +28,8 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
 LAYOUT = "lay it out as ROOT/train/CLASS/IMAGE and ROOT/val/CLASS/IMAGE, or as ROOT/CLASS/IMAGE"
+
+
 def open_folder(root: Path, data: schema.Data, split: str) -> Source:
     """One split of the images below `root`: classes in order, and the images of a class sorted by path.
 

@@ -68,7 +68,9 @@ def _of_pack(root: Path, pack: dict[str, Any], data: schema.Data, split: str) ->
         return open_packed(root, pack, split, wanted=data.dataset)
     settings = data.model_copy(update={"dataset": pack["dataset"]})  # what is published keeps its splits
     there = tuple(pack["splits"])
-    return open_split(there, lambda name: open_packed(root, pack, name, wanted=data.dataset), settings, split, root=root)
+    return open_split(
+        there, lambda name: open_packed(root, pack, name, wanted=data.dataset), settings, split, root=root
+    )
 
 
 def read_pack(root: Path) -> dict[str, Any]:

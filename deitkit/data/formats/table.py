@@ -6,7 +6,6 @@ that hold the images themselves are another form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -219,8 +218,14 @@ def _refuse_shared_groups(rows: dict[str, Rows], data: schema.Data) -> None:
 
 
 def _files(
-    root: Path, ids: list[str], rows: Rows, *, is_there: npt.NDArray[np.bool_], class_names: tuple[str, ...],
-    split: str, data: schema.Data,
+    root: Path,
+    ids: list[str],
+    rows: Rows,
+    *,
+    is_there: npt.NDArray[np.bool_],
+    class_names: tuple[str, ...],
+    split: str,
+    data: schema.Data,
 ) -> tuple[Files, list[int]]:
     """The images that are there, sorted by id, and the row of each."""
     import pyarrow as pa

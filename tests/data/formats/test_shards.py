@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from deitkit.data.formats import tars, webdataset
-from deitkit.data.formats.split_names import split_in
 from deitkit.data.formats.shards import PACK, SHARDS, UNFINISHED
+from deitkit.data.formats.split_names import split_in
 from deitkit.data.formats.tars import OPEN_FILES
 from deitkit.data.formats.webdataset import INDEX
 from deitkit.data.open import open_source
