@@ -55,6 +55,22 @@ def _errno_of(error: Exception) -> int:
     return 0
 
 
+def read_regular(path: Path, *, limit: int | None = None) -> bytes:
+    """A file's bytes; a device, a pipe or a socket, which may never end, is refused, and so are more than `limit`.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait for a writer
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        if limit is not None and found.st_size > limit:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes are more than {limit:,}", str(path))
+        return file.read(found.st_size + 1 if limit is None else limit)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write beside the place, fsync, rename: a reader sees the old file or the whole new one.
 

@@ -21,6 +21,7 @@ from deitkit.data.formats.folder import FOLDER, wrapped
 from deitkit.data.formats.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.formats.image_parquet import IMAGE_PARQUET
 from deitkit.data.formats.listing import ARCHIVES, unpack_command
+from deitkit.data.formats.named import NAMED
 from deitkit.data.formats.shards import PACKED, SHARDS
 from deitkit.data.formats.split import MissingSplit, NoValidation, noted, renamed_split, stratified_split
 from deitkit.data.formats.split_names import SPLITS
@@ -41,7 +42,8 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
 __all__ = [
-    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "MissingSplit", "NoValidation", "Source", "Subset", "counted",
+    "FORMS", "GENERIC", "SPLITS", "Files", "Form", "LabelSets", "MissingSplit", "NoValidation",
+    "Source", "Subset", "counted",
     "find_data", "fingerprint", "image_name", "is_available", "open_source", "size_notes", "spread_over",
     "stratified_split", "subset",
 ]  # fmt: skip
@@ -108,7 +110,7 @@ def open_source(data: schema.Data, split: str) -> Source:
     root = find_data(data)
     if root is None:
         return open_digits(data, split)
-    form, place = form_of(data, root)
+    form, place = (NAMED, root) if data.label_from is not None and root.is_dir() else form_of(data, root)
     source = form.open(place, data, split)
     return source if place == root else noted(source, f"the images lie deeper than named: in {place}")
 

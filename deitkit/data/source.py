@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deitkit.errors import DeitkitError
+from deitkit.files import read_regular
 from deitkit.recipe import schema
 
 Indices = npt.NDArray[np.int64]
@@ -137,9 +138,30 @@ def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str])
     return digest.hexdigest()
 
 
+def refuse_outside(ids: Iterable[str], where: object) -> None:
+    """Names inside data that others made stay inside: they may become paths.
+
+    Raises:
+        DeitkitError: a name is absolute or climbs out with `..`.
+    """
+    outside = [name for name in ids if name.startswith("/") or ".." in name.split("/") or "\0" in name]
+    if outside:
+        raise DeitkitError(
+            counted(f"names in {where} lead out of it", [shown(name) for name in outside]),
+            value=shown(outside[0]),
+            remedy="do not trust these data: whoever made them may mean to write into other folders",
+        )
+
+
+def shown(name: str) -> str:
+    """A name for people: bytes that are no text, and marks that a terminal would obey, are spelled out."""
+    text = name.encode("utf-8", "backslashreplace").decode() if not name.isascii() else name
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def image_name(source: Source, index: int) -> str:
     """What to call an image in a message: its file, or its id where it has none."""
-    return str(source.path(index) or source.ids[index])
+    return shown(str(source.path(index) or source.ids[index]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +199,7 @@ class Files(Images):
     def read(self, index: int) -> bytes:
         path = self.path(index)
         try:
-            return path.read_bytes()
+            return read_regular(path)
         except OSError as error:
             raise DeitkitError(
                 f"cannot read image {path}: {error.strerror or error}",
@@ -258,4 +280,4 @@ def spread_over(source: Source, limit: int | None) -> Source:
 def counted(what: str, names: Sequence[str], *, limit: int = 10) -> str:
     """`3 images without annotation: a.jpg, b.jpg, c.jpg`; the first ten are named."""
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return f"{len(names):,} {what}: {', '.join(names[:limit])}{more}"
+    return f"{len(names):,} {what}: {', '.join(map(shown, names[:limit]))}{more}"

@@ -39,8 +39,10 @@ def image_files(table: Predictions, source: Source, folder: Path) -> Callable[[i
 def written(source: Source, index: int, folder: Path) -> Path:
     """An image as a file: its bytes as they are where browsers show them, so that nothing is lost or blown up."""
     image_id = source.ids[index]
+    # Packed from a table, an id may be an absolute path, and whoever made shards chose their names.
+    inside = image_id.lstrip("/") if ".." not in image_id.split("/") else f"image-{index:08d}"
     for suffix in SHOWN.values():
-        if (path := folder / f"{image_id}{suffix}").is_file():
+        if (path := folder / f"{inside}{suffix}").is_file():
             return path
     content = source.read(index)
     with Image.open(io.BytesIO(content)) as image:
@@ -49,6 +51,6 @@ def written(source: Source, index: int, folder: Path) -> Path:
         file = io.BytesIO()
         decode(content, image_id).save(file, "PNG")
         kind, content = "PNG", file.getvalue()
-    path = folder / f"{image_id}{SHOWN[kind]}"
+    path = folder / f"{inside}{SHOWN[kind]}"
     write_atomic(path, content)
     return path

@@ -134,8 +134,8 @@ class Loss(Table):
 class Data(Table):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
-    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder or a table. `category`
-    is iNaturalist's level of classes. A table's columns are found by their usual names unless they are given. One's own
+    `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder or a table.
+    `category` is iNaturalist's level of classes. A table's columns are found by their usual names unless they are given. One's own
     images without a validation split hold out a tenth, or `val_fraction`, or `fold` 1..`folds`, drawn by their names;
     `split_rule = "place"` is that of earlier versions. No group of `group_column` is on both sides; `val_fold` is the
     value of the split column whose rows are held out. `label_from` reads the class from the file's name: "filename",

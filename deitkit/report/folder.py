@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import struct
 from collections import Counter
@@ -23,6 +24,7 @@ from deitkit.recipe.schema import Recipe
 from deitkit.runs.folder import Run
 
 Part = TypeVar("Part")
+HEADER_BYTES = 100_000_000  # the format's own limit: what says more is no header
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves
 ORDER = ("disagreement", "tokens", "positions", "resolutions", "tradeoff", "attention", "errors")  # of analyses
 BROKEN = (DeitkitError, OSError, ValueError, KeyError, TypeError)
@@ -172,7 +174,10 @@ def read_report(path: Path) -> SavedReport | None:
 def count_parameters(path: Path) -> int:
     """Numbers in a safetensors file, by its header alone; running statistics are no parameters."""
     with open(path, "rb") as file:
-        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        length = struct.unpack("<Q", file.read(8))[0]
+        if length > min(HEADER_BYTES, os.fstat(file.fileno()).st_size):
+            raise ValueError(f"a header of {length:,} bytes is none")
+        header = json.loads(file.read(length))
     return sum(
         _product(entry["shape"])
         for name, entry in header.items()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
+from deitkit.files import read_regular
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Recipe
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SIDE = 112  # pixels of the longer side
 SMALL = 56  # pixels up to which an image is shown enlarged with sharp edges
+MOST_READ = 1 << 30  # bytes of an image file that predictions name
 MOST_BYTES = 8_000  # of one picture
 QUALITIES = (92, 85, 75, 60, 45, 30)
 
@@ -55,7 +57,7 @@ class Album:
 
     def _read(self, row: int) -> bytes:
         if self.table.paths is not None:
-            return Path(self.table.paths[row]).read_bytes()
+            return read_regular(Path(self.table.paths[row]), limit=MOST_READ)
         return self._source.read(self._index[self.table.ids[row]])
 
     @property

@@ -11,9 +11,11 @@ import numpy as np
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Pixels, Reading, decode
 from deitkit.errors import DeitkitError
+from deitkit.files import read_regular
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Data
 
+MOST_READ = 1 << 30  # bytes of an image file that predictions name
 SIDE = 80  # pixels of the longer side: a sheet of 24 photographs stays small enough to be part of an HTML page
 
 
@@ -42,7 +44,7 @@ class PictureReader:
 
     def _read(self, row: int) -> bytes:
         if self.predictions.paths is not None:
-            return Path(self.predictions.paths[row]).read_bytes()
+            return read_regular(Path(self.predictions.paths[row]), limit=MOST_READ)
         if isinstance(self._source, DeitkitError):
             raise self._source
         return self._source.read(self._index[self.predictions.ids[row]])

@@ -25,6 +25,8 @@ def data_of(name: str, *, data: str = "", val_fraction: float | None = None, **m
 
     values = {"val_fraction": val_fraction, **more, **_named(name, data)}
     values = {key: value for key, value in values.items() if value is not None}
+    if values.keys().isdisjoint({"val_fraction", "folds"}):  # the images as they lie: training holds a part out
+        values.setdefault("validate_on", "train")
     try:
         return validate({"model": {"name": "deit_tiny"}, "data": values}, name=name, origins={}).data
     except DeitkitError as error:

@@ -17,6 +17,7 @@ from PIL.ExifTags import Base
 
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import AS_IT_LIES, Reading, load_rgb, open_image
+from deitkit.data.views.depth import described, is_deep
 from deitkit.errors import DeitkitError
 
 TINY_SIDE = 8  # pixels: below, an image holds hardly anything to classify
@@ -27,19 +28,21 @@ _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _EXTENSIONS = {
     "JPEG": _JPEG,
     "MPO": _JPEG,  # a photograph with a preview or a second eye behind it
-    "PNG": frozenset({".png"}),
+    "PNG": frozenset({".png", ".apng"}),
     "WEBP": frozenset({".webp"}),
     "BMP": frozenset({".bmp", ".dib"}),
     "TIFF": frozenset({".tif", ".tiff"}),
     "GIF": frozenset({".gif"}),
     "PPM": frozenset({".ppm", ".pgm", ".pbm", ".pnm"}),
+    "AVIF": frozenset({".avif"}),
+    "JPEG2000": frozenset({".jp2", ".j2k", ".jpx"}),
+    "HEIF": frozenset({".heic", ".heif"}),
 }
 _KNOWN_EXTENSIONS = frozenset().union(*_EXTENSIONS.values())
 _ODD_MODES = {
     "1": ("grey", "black and white"), "L": ("grey", "grey"), "P": ("palette", "palette"), "PA": ("alpha", "PA"),
     "LA": ("alpha", "grey and alpha"), "La": ("alpha", "La"), "RGBA": ("alpha", "RGBA"), "RGBa": ("alpha", "RGBa"),
-    "CMYK": ("CMYK", "four inks, converted without a colour profile"), "I": ("16-bit", "more than 8 bits of grey"),
-    "I;16": ("16-bit", "16 bits of grey, the upper 8 are used"), "F": ("16-bit", "floating-point grey"),
+    "CMYK": ("CMYK", "four inks, converted without a colour profile"),
 }  # fmt: skip
 _WITH_FRAMES = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 _PNG_BIT_DEPTH = 24  # where a PNG file says how many bits a value has
@@ -90,8 +93,10 @@ def _oddities(image: Image.Image, data: bytes, *, suffix: str) -> Iterator[Remar
         yield Remark("extension", f"{kind} named {suffix}")
     if mode in _ODD_MODES:
         yield Remark(*_ODD_MODES[mode])
+    elif is_deep(mode):
+        yield Remark("16-bit", described(image))
     elif mode != "RGB":
-        yield Remark("16-bit" if mode.startswith("I;16") else "colour", f"mode {mode}")
+        yield Remark("colour", f"mode {mode}")
     if kind == "PNG" and mode.startswith("RGB") and data[_PNG_BIT_DEPTH] == 16:
         yield Remark("16-bit", "16 bits a channel, the upper 8 are used")
     if mode in ("L", "P", "RGB") and "transparency" in image.info:

@@ -16,7 +16,7 @@ import numpy as np
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
 from deitkit.data.formats.webdataset import open_webdataset
-from deitkit.data.source import Form, LabelSets, PackedNames, Source
+from deitkit.data.source import Form, LabelSets, PackedNames, Source, refuse_outside
 from deitkit.errors import DeitkitError, quoted
 from deitkit.recipe import schema
 
@@ -113,9 +113,12 @@ def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "
         DeitkitError: shards or index are missing, cut short, or the index is older than a shard.
     """
     described = pack["splits"][split]
+    refuse_outside([described["index"]["name"], *(shard["name"] for shard in described["shards"])], root / PACK)
     shards = _checked_shards(root, described)
     table = _packed_index(root, described)
     ids = [os.fsdecode(name) for name in table["id"].to_pylist()]
+    if pack["dataset"] != "folder":
+        refuse_outside(ids, root)
     other = [f"{root} holds {pack['dataset']}, not {wanted}"] if wanted not in ("folder", pack["dataset"]) else []
     return Shards(
         dataset=pack["dataset"],

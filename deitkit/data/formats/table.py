@@ -41,7 +41,7 @@ _SAID_BY_FLAG = {"1": "val", "true": "val", "yes": "val", "0": "train", "false":
 
 @dataclass(frozen=True)
 class Rows:
-    """One split's rows: paths, labels and perhaps groups as arrow arrays of text, and what to call them in a message."""
+    """One split's rows: paths, labels and perhaps groups as arrow arrays of text; `name` is for messages."""
 
     name: str
     paths: Any
@@ -166,8 +166,8 @@ def _cut(table: Path, rows: Rows, splits: Any, data: schema.Data) -> dict[str, R
             f"{table} has rows of unknown splits: {', '.join(map(repr, unknown[:10]))}",
             value=unknown[0],
             choices=[word for words in SPLIT_WORDS.values() for word in words],
-            remedy="mend these rows, or name the right column: --set data.split_column=NAME; of numbered folds hold one "
-            f"out: --set data.val_fold={unknown[0]}",
+            remedy="mend these rows, or name the right column: --set data.split_column=NAME; of numbered folds hold "
+            f"one out: --set data.val_fold={unknown[0]}",
         )
     found = {}
     for split in dict.fromkeys(said.values()):

@@ -33,7 +33,7 @@ def tables_of(root: Path) -> dict[str, Path]:
 
 
 def has_tables(root: Path) -> bool:
-    """A table of paths, or a folder of such. Beside train/CLASS/IMAGE none is asked, beside CLASS/IMAGE one with labels."""
+    """Tables of paths are there. Beside train/CLASS/IMAGE none is asked, beside CLASS/IMAGE one that has labels."""
     tables = tables_of(root)
     if not tables or has_images(root):
         return False
@@ -51,7 +51,7 @@ def _named(folder: Path) -> dict[str, Path]:
     splits = {split: same[0] for split, same in by_split(tables, are_tables=True).items()}
     if splits:
         return {split: tables[stem] for split, stem in splits.items()}
-    return {"": tables[stem] for stem in WHOLE[::-1] if stem in tables}
+    return next(({"": tables[stem]} for stem in WHOLE if stem in tables), {})
 
 
 def _tables_in(folder: Path) -> dict[str, Path]:
@@ -61,9 +61,9 @@ def _tables_in(folder: Path) -> dict[str, Path]:
     for ending in ENDINGS:
         for name in names:
             stem, path = name[: -len(ending)], folder / name
-            if name.lower().endswith(ending) and stem not in found and path.is_file():
-                if ending != ".txt" or _is_list(path):
-                    found[stem] = path
+            is_new = name.lower().endswith(ending) and stem not in found and path.is_file()
+            if is_new and (ending != ".txt" or _is_list(path)):
+                found[stem] = path
     return found
 
 
@@ -84,10 +84,8 @@ def _flat_splits(root: Path) -> dict[str, list[str]]:
 
 def _only_one(root: Path) -> dict[str, Path]:
     """The one table of another name with a column of images and one of labels, whose first images are there."""
-    fitting = []
-    for table in _tables_in(root).values():
-        if "submission" not in table.name.lower() and table.suffix.lower() != ".txt" and _is_labelled(table):
-            fitting.append(table)
+    tables = [table for table in _tables_in(root).values() if table.suffix.lower() != ".txt"]
+    fitting = [table for table in tables if "submission" not in table.name.lower() and _is_labelled(table)]
     if len(fitting) != 1 or not _names_images(root, fitting[0]):
         return {}
     return {"": fitting[0]}

@@ -22,7 +22,7 @@ import numpy as np
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import split_in
 from deitkit.data.formats.tars import Shard, Shards, places_of, plain_tars, stat_shard
-from deitkit.data.source import SUFFIXES, Indices, PackedNames, Source, counted
+from deitkit.data.source import SUFFIXES, Indices, PackedNames, Source, counted, refuse_outside
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.recipe import schema
@@ -105,7 +105,7 @@ def _store_index(table: pa.Table, places: Iterable[Path]) -> None:
         try:
             write_atomic(path, buffer.getvalue())
             return
-        except DeitkitError:
+        except (OSError, DeitkitError):
             continue
 
 
@@ -240,6 +240,7 @@ def _labelled(
             remedy='a sample is KEY.jpg with KEY.cls (a number or a name), or with KEY.json ({"label": ...})',
         )
     kept_ids = [ids[index] for index in kept.tolist()]
+    refuse_outside(kept_ids, root)
     return Shards(
         dataset=dataset,
         split=split,

@@ -1,8 +1,8 @@
 """Plans to pixels with Pillow and timm's operation functions: the reference backend. Draws no random decision.
 
-What odd files become: grey, palette, CMYK and transparent images are converted to RGB (transparency dropped), 16 bits
-of grey become 8, an animation is its first frame, a wrong extension does not matter. Files that are cut short, damaged,
-empty or larger than the limit are `UnreadableImage`.
+What odd files become: grey, palette, CMYK and transparent images are converted to RGB (transparency dropped), deeper
+grey becomes 8 bits (`deitkit.data.views.depth`), an animation is its first frame, a wrong extension does not matter.
+Files that are cut short, damaged, empty or larger than the limit are `UnreadableImage`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 from timm.data.auto_augment import NAME_TO_OP
 
+from deitkit.data.views.depth import to_8_bits
 from deitkit.data.views.plan import Plan
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -27,6 +28,7 @@ from deitkit.recipe import schema
 Pixels = npt.NDArray[np.uint8]
 
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 TURNED = (5, 6, 7, 8)  # orientation tags that swap height and width
 # What Pillow raises for broken files, besides its own classes of these.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
@@ -71,6 +73,8 @@ def open_image(data: bytes, name: str, reading: Reading = AS_IT_LIES) -> Image.I
     """Read the header: the size is known, the pixels are not decoded yet."""
     if not data:
         raise _unreadable(name, "the file is empty")
+    if data[4:12] in HEIC:
+        _learn_heic(name)
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:  # its text names the buffer's address
@@ -87,6 +91,16 @@ def open_image(data: bytes, name: str, reading: Reading = AS_IT_LIES) -> Image.I
     return image
 
 
+def _learn_heic(name: str) -> None:
+    """Pillow reads HEIC with another package alone."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        remedy = "pip install pillow-heif, or convert it to JPEG, or take it out"
+        raise _unreadable(name, "HEIC, which Pillow reads with the package pillow-heif alone", remedy=remedy) from error
+    register_heif_opener()
+
+
 def size_of(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> tuple[int, int]:
     """(height, width) in pixels, as the image will be seen."""
     if reading.exif_orientation:
@@ -99,12 +113,11 @@ def size_of(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> tup
 
 
 def load_rgb(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
-    """Decode an opened image as RGB; transparency is dropped, 16 bits of grey become 8."""
+    """Decode an opened image as RGB; transparency is dropped, deeper grey becomes 8 bits."""
     try:
         if reading.exif_orientation:
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):  # Pillow's own conversion clips: nearly all pixels become white
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = to_8_bits(image)
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")
     except _BROKEN as error:

@@ -83,7 +83,7 @@ def test_splits_keep_their_names_in_ids(tmp_path, val):
     source = opened(tmp_path / "saved", "val")
     assert (source.split, len(source), source.ids[3]) == ("val", 4, f"{val}/000003")
     assert np.array_equal(shown(source, 3), pixels(4, seed=1)[3])
-    with pytest.raises(DeitkitError, match="split of its own: (val|test)"):
+    with pytest.raises(DeitkitError, match=r"split of its own: (val|test)"):
         opened(tmp_path / "saved", val_fraction=0.5)
 
 
