@@ -79,7 +79,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Raises:
         DeitkitError: the disk is full, or the place cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # Bytes of a file's name that are no text are spelled out.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with saving(path):
         if is_stream(path):
             _write_through(path, data)

@@ -279,6 +279,9 @@ def build() -> LazyGroup:
 def run(argv: Sequence[str]) -> int:
     """Parse, call, and turn what is the user's to fix into a message. Returns the exit code."""
     as_json = "--json" in argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need be no text
     try:
         code = build().main(list(argv), prog_name="deitkit", standalone_mode=False)
         sys.stdout.flush()

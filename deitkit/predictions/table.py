@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from deitkit.models.reference import is_foreign, local_folder
 
 TOP = 5  # classes kept for an image
 FORMAT = 1
+_ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
 METADATA_KEY = b"deitkit.predictions"  # part of the files, whatever this module is called
 
 
@@ -190,9 +192,11 @@ def predictions_path(reference: str, dataset: str, split: str, *, data: str = ""
 
 
 def _table(predictions: Predictions) -> pa.Table:
-    columns: dict[str, pa.Array] = {"image_id": pa.array(predictions.ids, pa.string())}
+    is_escaped = any(_is_no_text(name) for name in (*predictions.ids, *(predictions.paths or ())))
+    spelled = escaped if is_escaped else str
+    columns: dict[str, pa.Array] = {"image_id": pa.array(list(map(spelled, predictions.ids)), pa.string())}
     if predictions.paths is not None:
-        columns["path"] = pa.array(predictions.paths, pa.string())
+        columns["path"] = pa.array(list(map(spelled, predictions.paths)), pa.string())
     columns["label"] = pa.array(predictions.labels, pa.int64())
     if predictions.accepted is not None:
         columns["accepted"] = pa.array(predictions.accepted.rows, pa.list_(pa.int32()))
@@ -210,7 +214,7 @@ def _table(predictions: Predictions) -> pa.Table:
         "class_names": predictions.class_names,
         "heads": list(predictions.heads),
         "settings": predictions.settings,
-    }
+    } | ({"escaped": True} if is_escaped else {})
     return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
 
 
@@ -231,13 +235,33 @@ def _predictions(table: pa.Table, metadata: Mapping[str, Any]) -> Predictions:
         fingerprint=metadata["fingerprint"],
         classifier=metadata["classifier"],
         class_names=tuple(metadata["class_names"]),
-        ids=table["image_id"].to_numpy().tolist(),  # twice as quick as to_pylist
+        ids=_names(table["image_id"], metadata),
         labels=table["label"].to_numpy(),
         heads=heads,
-        paths=table["path"].to_numpy().tolist() if "path" in names else None,
+        paths=_names(table["path"], metadata) if "path" in names else None,
         settings=metadata["settings"],
         accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in names else None,
     )
+
+
+def _is_no_text(name: str) -> bool:
+    """Whether a file's name has bytes that are no UTF-8, which Python keeps as lone surrogates."""
+    return not name.isascii() and any("\udc80" <= mark <= "\udcff" for mark in name)
+
+
+def escaped(name: str) -> str:
+    """A name as text, its other bytes as `\\xe9` and its backslashes doubled, so that `unescaped` gives it back."""
+    return name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def unescaped(text: str) -> str:
+    """The name that `escaped` wrote."""
+    return _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)) if found[1] else "\\", text)
+
+
+def _names(column: pa.ChunkedArray, metadata: Mapping[str, Any]) -> list[str]:
+    names: list[str] = column.to_numpy().tolist()  # twice as quick as to_pylist
+    return [unescaped(name) for name in names] if metadata.get("escaped") else names
 
 
 def _lists(matrix: NDArray[Any]) -> pa.Array:

@@ -30,7 +30,7 @@ DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
 RESUME_MAY_CHANGE = (
     "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
-    "teacher.check", "data.path",  # the images themselves are compared
+    "teacher.check", "data.path", "data.split_rule",  # the images themselves are compared
 )  # fmt: skip
 
 
@@ -135,11 +135,12 @@ class Data(Table):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
     `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder or a table.
-    `category` is iNaturalist's level of classes. A table's columns are found by their usual names unless they are given. One's own
-    images without a validation split hold out a tenth, or `val_fraction`, or `fold` 1..`folds`, drawn by their names;
-    `split_rule = "place"` is that of earlier versions. No group of `group_column` is on both sides; `val_fold` is the
-    value of the split column whose rows are held out. `label_from` reads the class from the file's name: "filename",
-    or a regular expression with one group.
+    `category` is iNaturalist's level of classes. A table's columns are found by their usual names unless given.
+
+    One's own images without a validation split hold out a tenth, or `val_fraction`, or `fold` 1..`folds`, drawn by
+    their names; `split_rule = "place"` is that of earlier versions. No group of `group_column` is on both sides;
+    `val_fold` is the value of the split column whose rows are held out. `label_from` reads the class from the file's
+    name: "filename", or a regular expression with one group.
     """
 
     dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"

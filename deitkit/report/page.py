@@ -88,7 +88,8 @@ def render(page: PageView) -> str:
         loader=PackageLoader("deitkit.report", "template"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("page.html").render(page=page, contents=contents) + "\n"
+    html = environment.get_template("page.html").render(page=page, contents=contents) + "\n"
+    return html.encode("utf-8", "backslashreplace").decode()  # names whose bytes are no text are spelled out
 
 
 def write_page(page: Page, path: Path) -> None:

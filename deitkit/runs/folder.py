@@ -29,6 +29,7 @@ CONTENTS = (
     "environment.json",
     "metrics.jsonl",
     "result.json",
+    "training_images.npy",
     "checkpoints",
     "model",
     "model_ema",

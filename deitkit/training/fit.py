@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from deitkit.data.check.compare import remember
 from deitkit.data.open import counted
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
@@ -326,13 +327,15 @@ def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, 
         observer.say(message)
     if not again:
         Run.create(run.path, training.recipe, environment=now, overwrite=overwrite)
+        remember(training.train, run.path)
         return
     before = run.environment()
     if before.get("data_fingerprint") != now["data_fingerprint"]:
         raise DeitkitError(
             f"cannot resume {run.path}: the data has changed since it began",
             value=str(run.path),
-            remedy="restore the data, or start a new run with --output OTHER",
+            remedy="restore the data, or start a new run with --output OTHER; earlier versions drew held-out images by "
+            "place: --set data.split_rule=place",
         )
     for key in ("versions", "processor", "device", "threads", "ranks", "accumulation"):
         if key in before and before[key] != now[key]:

@@ -37,8 +37,8 @@ def verify(
 ) -> None:  # fmt: skip
     """Decode every image: what cannot be read, what is odd, which images are there twice or in two splits.
 
-    Exit code 0: clean. 2: unreadable images, or the same image in two splits; with --strict also odd images (grey,
-    CMYK, 16 bits, wrong extension, ...) and duplicates within a split.
+    Exit code 0: clean. 2: unreadable images, or the same image in two splits or under two labels; with --strict also
+    odd images (grey, CMYK, 16 bits, wrong extension, ...) and duplicates within a split.
 
     Example: deitkit data verify digits
     """
@@ -127,6 +127,8 @@ def print_verification(found: Verification, *, name: str) -> None:
     render.print_table(name, columns, rows, footer=extremes(found))
     for problem in found.problems:
         render.say(f"not opened: {problem}")
+    for split, name in found.lost_classes:
+        render.say(f"no image of class {name!r} in {split} can be read")
     print_groups("The same image in more than one split", found, "leak")
     if found.unreadable:
         bad = [[finding.split, finding.id, finding.detail] for finding in found.unreadable]

@@ -7,6 +7,7 @@ found; one saved anew with loss, cropped or resized is not.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,6 +79,12 @@ class Verification:
         return [finding for finding in self.findings if finding.kind == UNREADABLE]
 
     @property
+    def lost_classes(self) -> list[tuple[str, str]]:
+        """(split, class) of which no image can be read."""
+        bad = Counter((finding.split, finding.class_name) for finding in self.unreadable)
+        return [place for place, count in bad.items() if count == self.counts[place[0]][place[1]]]
+
+    @property
     def odd(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind != UNREADABLE]
 
@@ -92,8 +99,8 @@ class Verification:
         return [group for group in self.duplicates if len({copy.class_name for copy in group}) > 1]
 
     def is_clean(self, *, strict: bool = False) -> bool:
-        """No unreadable image, no leak, every split opened; under `strict` no odd image and no duplicate either."""
-        broken = bool(self.unreadable or self.leaks or self.problems)
+        """No unreadable image, leak or image of two classes, every split opened; `strict`: nor odd ones or copies."""
+        broken = bool(self.unreadable or self.leaks or self.conflicts or self.problems)
         return not broken and not (strict and (self.odd or self.duplicates))
 
 

@@ -49,6 +49,8 @@ def open_folder(root: Path, data: schema.Data, split: str) -> Source:
     if "test" in used and len(used) > 1 and not folders_in(root / used["test"]):
         notes.append(f"{used['test']} has no class folders: images without labels are left out")
         del used["test"]
+    if "val" in used and "test" in used:
+        notes.append(f"{used['test']} is left out of training and choosing: --split test measures on it")
     if not used:
         return open_split(["train"], lambda _: _scan(root, root, data.dataset), data, split, root=root)
 
@@ -74,12 +76,10 @@ def split_folders(root: Path) -> dict[str, list[str]]:
 
 
 def _spare(folders: dict[str, list[str]]) -> Iterator[str]:
-    """Says which of several folders of one split is used: the first; and that test images choose nothing."""
+    """Says which of several folders of one split is used: the first."""
     for found in folders.values():
         if len(found) > 1:
             yield f"{found[0]} is used; {' and '.join(found[1:])} beside it left out"
-    if "val" in folders and "test" in folders:
-        yield f"{folders['test'][0]} is left out of training and choosing: --split test measures on it"
 
 
 def wrapped(root: Path) -> Path | None:
@@ -148,6 +148,8 @@ def _scan(
 ) -> Files:
     """All images of one split; `known` are the classes that it may have."""
     folders = _class_names(folder)
+    if len(folders) == 1 and split_of(folders[0]) and not folders_in(folder / folders[0]):
+        raise _no_classes(folder / folders[0])
     names = as_known(folders, known)
     check_classes(
         names, folder, known=known, remedy=f"add them to the training images in {root}, or take them out" if known

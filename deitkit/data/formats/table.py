@@ -136,10 +136,12 @@ def _read(layout: Layout, split: str, data: schema.Data, notes: list[str]) -> tu
 
 def _prefixed(paths: Any, folder: str) -> Any:
     """Paths relative to a folder inside, as those of a table beside the images of one split."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     is_whole = pc.match_substring_regex(paths, pattern=r"^(/|[A-Za-z]:)")
-    return pc.if_else(is_whole, paths, pc.binary_join_element_wise(f"{folder}/", paths, ""))
+    before, nothing = (pa.scalar(text, paths.type) for text in (f"{folder}/", ""))
+    return pc.if_else(is_whole, paths, pc.binary_join_element_wise(before, paths, nothing))
 
 
 def _cut(table: Path, rows: Rows, splits: Any, data: schema.Data) -> dict[str, Rows]:

@@ -1,0 +1,50 @@
+"""Whether images were trained on: a run keeps a 64-bit hash of each training image's name. Decodes nothing.
+
+Images that are added, renamed or moved after training change which are held out; then an evaluation would measure on
+images that the model has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deitkit.data.formats.split import name_keys
+from deitkit.data.source import Source, counted
+
+TRAINED_ON = "training_images.npy"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`seen` are the ids of a source that were trained on."""
+
+    seen: tuple[str, ...]
+    images: int
+
+    def notes(self) -> list[str]:
+        """What a person should know; nothing where no image was trained on."""
+        if not self.seen:
+            return []
+        what = counted(f"of these {self.images:,} images were trained on", self.seen, limit=3)
+        return [f"the data have changed since training: {what}. Take them out, or measure on images that are new"]
+
+
+def remember(train: Source, folder: Path) -> None:
+    """Keep which images a run trains on, 8 bytes an image."""
+    np.save(folder / TRAINED_ON, np.sort(name_keys(list(train.ids))))
+
+
+def compare(folder: Path, source: Source) -> Comparison:
+    """Which of the source's images a run trained on, by their names; none where the run is older than this."""
+    path = folder / TRAINED_ON
+    try:
+        keys = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError):
+        return Comparison((), len(source))
+    if keys.dtype != np.uint64 or keys.ndim != 1:
+        return Comparison((), len(source))
+    ids = list(source.ids)
+    return Comparison(tuple(ids[row] for row in np.flatnonzero(np.isin(name_keys(ids), keys)).tolist()), len(ids))
