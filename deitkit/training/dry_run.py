@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from deitkit.catalog import DATASETS
@@ -10,6 +11,8 @@ from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.models.student import count_parameters
 from deitkit.recipe.schema import Recipe
+
+_LOG = logging.getLogger(__name__)
 
 
 def dry_run(recipe: Recipe, *, ranks: int = 1) -> dict[str, Any]:
@@ -52,7 +55,9 @@ def _sizes(recipe: Recipe) -> tuple[int, int, int, str]:
     """(train images, validation images, classes, where these are from)."""
     data = recipe.data
     if is_available(data):
-        train, val = open_source(data, "train"), open_source(data, "val")
+        train, val = open_source(data, "train"), open_source(data, data.validate_on)
+        for note in dict.fromkeys([*train.notes, *val.notes]):
+            _LOG.info(note)
         return len(train), len(val), len(train.class_names), "the data, counted"
     known = DATASETS.get(data.dataset)
     if known is None or data.path is not None:

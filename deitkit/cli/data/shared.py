@@ -90,8 +90,8 @@ def open_splits(data: Data) -> Splits:
             errors[split] = error
     if not sources:
         raise next(iter(errors.values()))
-    for split, error in list(errors.items()):
-        if isinstance(error, NoValidation) or (split == "test" and isinstance(error, MissingSplit)):
+    for split, reason in list(errors.items()):
+        if isinstance(reason, NoValidation) or (split == "test" and isinstance(reason, MissingSplit)):
             del errors[split]
     return Splits(sources, [f"{split}: {error.what}" for split, error in errors.items()])
 
