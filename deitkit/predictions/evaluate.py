@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from deitkit.catalog import DATASETS
+from deitkit.data.check.compare import compare
 from deitkit.data.open import Source, size_notes
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import World, join_world, pick_device
@@ -24,6 +25,7 @@ from deitkit.predictions.fusion_choice import FusionReport, fit_to, fused_by, na
 from deitkit.predictions.predict import predict
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Data
+from deitkit.runs.folder import Run
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +182,7 @@ def _judge(
             table, fitted = _fit(reference, table, store=manner.store, keep_logits=manner.keep_logits)
         table.save(path)
         _say_notes(settings, source, known=len(table.class_names))
+        _say_trained_on(reference, settings, source)
     return Evaluation(only_heads(table, [reference.head]), path, fitted)
 
 
@@ -257,6 +260,16 @@ def _fit(
     if not keep_logits:
         table = replace(table, heads={name: replace(head, logits=None) for name, head in table.heads.items()})
     return table, fitted
+
+
+def _say_trained_on(reference: Reference, settings: Data, source: Source) -> None:
+    """Says where held-out images of a run's own data are among those that it was trained on."""
+    if source.split == "train" or not Run.is_run(reference.folder):
+        return
+    own = Run(reference.folder).recipe().data
+    if (own.dataset, own.path) == (settings.dataset, settings.path) and own.validate_on == "val":
+        for note in compare(reference.folder, source).notes():
+            logger.info(note)
 
 
 def _say_notes(settings: Data, source: Source, *, known: int) -> None:

@@ -75,7 +75,7 @@ def settings_of(source: str, *, data: str, val_fraction: float | None) -> Data:
 def open_splits(settings: Data, split: str) -> list[Source]:
     """The splits asked for; without a wish both, or the only one that the data set has."""
     from deitkit.catalog import DATASETS
-    from deitkit.data.open import open_source
+    from deitkit.data.open import NoValidation, open_source
 
     known = DATASETS.get(settings.dataset)
     default = "val" if known and not known.train_size else "both"
@@ -85,6 +85,10 @@ def open_splits(settings: Data, split: str) -> list[Source]:
         return sources
     try:
         return [*sources, open_source(settings, "val")]
+    except NoValidation:
+        if split:
+            raise
+        return sources  # training holds a part of the packed images out, as it would of the folder
     except DeitkitError as error:
         if split:
             raise

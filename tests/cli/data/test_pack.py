@@ -63,11 +63,9 @@ def test_json_says_what_was_written_and_a_repetition_that_all_was_there(call: Ca
     assert "4 shards were there; every byte checked" in call(tmp_path / "digits", "--reindex")[0]
 
 
-def test_images_without_a_val_split_need_a_word(call: Call, images: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeitkitError, match="no validation images") as caught:
-        call(images, "-o", tmp_path / "a")
-    assert "--val-fraction" in caught.value.remedy and "--split train" in caught.value.remedy
-    assert not (tmp_path / "a").exists()
+def test_images_without_a_val_split_are_packed_undivided_or_as_asked(call: Call, images: Path, tmp_path: Path) -> None:
+    whole = json.loads(call(images, "-o", tmp_path / "whole", "--json")[0])
+    assert [(part["split"], part["images"]) for part in whole["splits"]] == [("train", 20)]
     found = json.loads(call(images, "-o", tmp_path / "a", "--val-fraction", 0.2, "--json")[0])
     assert [part["images"] for part in found["splits"]] == [16, 4]
     found = json.loads(call(images, "-o", tmp_path / "b", "--split", "train", "--json")[0])
