@@ -1,21 +1,27 @@
-"""A model's classes for image files: `deitkit predict`, and `deitkit.predict` in Python."""
+"""A model's classes for image files: `deitkit predict`, and `deitkit.predict` in Python. One batch at a time, so that
+memory does not grow with the number of images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from deitkit.data.views.augment import Reading, decode, evaluation_view
-from deitkit.data.views.loader import normalised, per_channel
+from deitkit.data.source import Files
+from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
 from deitkit.models.load import LoadedModel, load_reference
+from deitkit.predictions.predict import evaluation_loader
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,28 @@ class Guess:
 
 @dataclass(frozen=True)
 class ClassifiedImage:
-    """An image file, and each head's best guesses, the most probable first."""
+    """An image file, and each head's best guesses, the most probable first; none for one that cannot be read, whose
+    `problem` says why."""
 
     path: Path
     heads: dict[str, tuple[Guess, ...]]
+    problem: str = ""
+
+    @property
+    def decision(self) -> Guess | None:
+        """The best guess of the head that decides: the fused one, or the only one."""
+        guesses = self.heads.get("fused") or next(iter(self.heads.values()), ())
+        return guesses[0] if guesses else None
+
+    @property
+    def heads_disagree(self) -> bool:
+        """Whether class and distillation head decide differently."""
+        return len({self.heads[head][0].name for head in ("class", "distillation") if head in self.heads}) > 1
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"image", "heads": {head: [{"class", "confidence"}, ...]}}`: what JSON can hold."""
+        """`{"image", "heads": {head: [{"class", "confidence"}, ...]}}`, or `{"image", "problem"}`: what JSON holds."""
+        if self.problem:
+            return {"image": str(self.path), "problem": self.problem}
         heads = {
             head: [{"class": guess.name, "confidence": guess.confidence} for guess in guesses]
             for head, guesses in self.heads.items()
@@ -42,56 +63,134 @@ class ClassifiedImage:
         return {"image": str(self.path), "heads": heads}
 
 
-@torch.inference_mode()
 def classify(
-    model: str | Path | LoadedModel, images: str | Path | Sequence[str | Path], *, top: int = 5, device: str = "auto"
+    model: str | Path | LoadedModel,
+    images: str | Path | Sequence[str | Path],
+    *,
+    top: int = 5,
+    device: str = "auto",
+    batch_size: int = BATCH,
+    workers: int = 0,
 ) -> list[ClassifiedImage]:
     """The `top` best classes of each head for every image file, and for all images in every folder, that is named.
 
         for image in deitkit.predict("runs/mine", ["cat.jpg", "photos"]):
-            print(image.path, image.heads["class"][0])
+            print(image.path, image.decision)
 
-    Images are cropped and normalised as the model was evaluated (its folder says how).
+    Images are cropped and normalised as the model was evaluated (its folder says how). One that cannot be read has a
+    `problem` instead of guesses. `classified` gives the same one by one.
 
     Raises:
-        DeitkitError: there is no such model, or a file is missing or no image.
+        DeitkitError: there is no such model, or a file or folder that is named does not exist or holds no image.
     """
     paths = image_files([images] if isinstance(images, (str, Path)) else images)
-    loaded, picked = model if isinstance(model, LoadedModel) else load_reference(str(model)), pick_device(device)
-    info, student = loaded.info, loaded.student.eval().to(picked)
-    mean, std = per_channel(info.mean, picked), per_channel(info.std, picked)
-    answers = []
-    for path in paths:
-        image = decode(path.read_bytes(), str(path), Reading(exif_orientation=info.exif_orientation))
-        view = torch.from_numpy(evaluation_view(image, info.size, info.crop_ratio, info.interpolation))
-        heads = student(normalised(view[None].to(picked), mean, std))
-        guesses = {}
-        for head, probabilities in heads.probabilities(info.fusion).items():
-            best = probabilities[0].topk(min(top, len(info.class_names)))
-            guesses[head] = tuple(
-                Guess(info.class_names[index], confidence)
-                for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    loaded = model if isinstance(model, LoadedModel) else load_reference(str(model))
+    return list(classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers))
+
+
+def classified(
+    model: LoadedModel,
+    paths: Sequence[Path],
+    *,
+    top: int = 5,
+    device: str = "auto",
+    batch_size: int = BATCH,
+    workers: int = 0,
+) -> Iterator[ClassifiedImage]:
+    """As `classify`, in the order of the paths, each as soon as its batch is done."""
+    picked, info = pick_device(device), model.info
+    student = model.student.eval().to(picked)
+    source = _NamedFiles(
+        dataset="", split="", class_names=(), labels=np.zeros(len(paths), dtype=np.int64), ids=list(map(str, paths)),
+        root=Path(),
+    )  # fmt: skip
+    reading = Reading(exif_orientation=info.exif_orientation, leave_out_unreadable=True)
+    loader = evaluation_loader(
+        source, info, device=picked, batch_size=batch_size, workers=workers, indices=range(len(paths)), reading=reading
+    )
+    after = 0
+    for chosen, images, _ in loader:
+        until = min(after + batch_size, len(paths))
+        answers = _guesses(model, student, images, top=top) if len(images) else []
+        found = dict(zip(chosen.tolist(), answers, strict=True))
+        for index in range(after, until):
+            yield ClassifiedImage(paths[index], found[index]) if index in found else _unread(source, index, reading)
+        after = until
+
+
+@torch.inference_mode()
+def _guesses(
+    model: LoadedModel, student: torch.nn.Module, images: torch.Tensor, *, top: int
+) -> list[dict[str, tuple[Guess, ...]]]:
+    """images [B, 3, H, W] -> for each image the best guesses of each head."""
+    names = model.info.class_names
+    rows: list[dict[str, tuple[Guess, ...]]] = [{} for _ in range(len(images))]
+    for head, probabilities in student(images).probabilities(model.info.fusion).items():
+        best = probabilities.topk(min(top, len(names)), dim=1)
+        for row, values, indices in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
+            row[head] = tuple(
+                Guess(names[index], confidence) for confidence, index in zip(values, indices, strict=True)
             )
-        answers.append(ClassifiedImage(path, guesses))
-    return answers
+    return rows
 
 
-def image_files(names: Sequence[str | Path]) -> list[Path]:
-    """Files as given, and every image below a folder, by name.
+class _NamedFiles(Files):
+    """Files by their own paths, wherever they lie."""
+
+    def path(self, index: int) -> Path:
+        return Path(self.ids[index])
+
+
+def _unread(source: _NamedFiles, index: int, reading: Reading) -> ClassifiedImage:
+    """Why an image was left out: it is read once more, and this time the error is kept."""
+    from deitkit.data.views.augment import decode
+
+    path = source.path(index)
+    try:
+        decode(source.read(index), str(path), replace(reading, leave_out_unreadable=False))
+    except DeitkitError as error:
+        return ClassifiedImage(path, {}, problem=error.what)
+    return ClassifiedImage(path, {}, problem=f"{path} could not be read a moment ago")
+
+
+# Which files are meant
+
+
+def image_files(names: Iterable[str | Path]) -> list[Path]:
+    """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. What the system or
+    a program left in a folder (names that begin with a dot, `__MACOSX`) is no image.
 
     Raises:
-        DeitkitError: one does not exist, or a folder holds no images.
+        DeitkitError: one does not exist, or a folder or pattern holds no images.
     """
     found: list[Path] = []
     for name in names:
-        path = Path(name)
+        path = Path(name).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            inside = sorted(_below(path))
             if not inside:
                 raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(IMAGE_SUFFIXES))
             found += inside
-        elif path.is_file():
+        elif path.exists():
             found.append(path)
+        elif matched := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207, a pattern may be absolute
+            found += [Path(each) for each in matched if is_image(Path(each))]
         else:
             raise DeitkitError(f"{path} does not exist", value=name, remedy="name an image file or a folder of them")
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        yield from (path for name in files if not is_litter(name) and is_image(path := Path(place, name)))
+
+
+def is_image(path: Path) -> bool:
+    """By its ending."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_litter(name: str) -> bool:
+    """Whether the system or a program left it there."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
