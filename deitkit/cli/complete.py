@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-HEADS = ("class", "distillation", "fused")
 MOST_FOLDERS = 200  # in which runs are looked for: a folder of images may stand beside them
 Offer = tuple[str, str]  # a value, and what it is
 
@@ -68,6 +67,8 @@ def references(incomplete: str) -> Iterator[Offer]:
     """Runs; behind RUN@ its checkpoints, behind RUN: its heads; published models that recipes name."""
     place, sign = re.split(r"[@:]", incomplete)[0], re.search("[@:]", incomplete)
     if sign and (Path(place) / "recipe.toml").is_file():
+        from deitkit.models.forms import HEADS
+
         words = _checkpoints(Path(place)) if sign[0] == "@" else HEADS
         yield from ((f"{place}{sign[0]}{word}", "") for word in words)
         return

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deitkit.models.forms import decisive_head
+
 if TYPE_CHECKING:
     from rich.text import Text
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
 MUCH_WAITING = 0.1  # share of a step's time that goes by without data
 SPARKS = 40  # cells of a curve at the most
-HEADS = {"class": "class", "distillation": "distil", "fused": "fused"}
+SHORT = {"distillation": "distil"}  # a column's name
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Picture:
             self.losses.append(record["loss"])
             self.loss, self.numbers = record["loss"], record
             return []
-        score = record["top1"].get("fused", record["top1"].get("class", 0.0))
+        score = record["top1"][decisive_head(record["top1"])]
         self.scores.append(score)
         is_best = score >= self.best and not record.get("asked")  # the later one of equals is kept
         self.best = score if is_best else self.best
@@ -58,12 +60,12 @@ class Picture:
     def _cells(self, record: Mapping[str, Any], *, is_best: bool) -> dict[str, str]:
         """A row's cells by column, in the order of their importance."""
         top1, agreement = record["top1"], record.get("agreement", {}).get("teacher", {})
-        decisive = "fused" if "fused" in top1 else "class"
-        cells = {"epoch": f"{round(record['epoch'], 1):g}", HEADS[decisive]: f"{top1[decisive]:.2%}"}
+        decisive = decisive_head(top1)
+        cells = {"epoch": f"{round(record['epoch'], 1):g}", SHORT.get(decisive, decisive): f"{top1[decisive]:.2%}"}
         cells["best"] = ("★" if self.symbols else "*") if is_best else ""
         cells["loss"] = "" if self.loss is None else f"{self.loss:.4f}"
-        cells |= {HEADS.get(head, head): f"{value:.2%}" for head, value in top1.items() if head != decisive}
-        cells |= {f"EMA {HEADS.get(head, head)}": f"{value:.2%}" for head, value in record.get("ema_top1", {}).items()}
+        cells |= {SHORT.get(head, head): f"{value:.2%}" for head, value in top1.items() if head != decisive}
+        cells |= {f"EMA {SHORT.get(head, head)}": f"{value:.2%}" for head, value in record.get("ema_top1", {}).items()}
         if agreement:
             cells["as teacher"] = f"{agreement.get(decisive, next(iter(agreement.values()))):.2%}"
         if "heads" in record.get("agreement", {}):

@@ -25,13 +25,13 @@ from deitkit.measures.agreement import (
     optional,
 )
 from deitkit.measures.arrays import Decisions
+from deitkit.models.forms import TOKEN_HEADS
 
 AGREEMENT = "agreement"
 CLASSIFIERS_RIGHT = "classifiers_right"
 BOTH_RIGHT, BOTH_ALIKE, BOTH_DIFFERENTLY = "both right", "both wrong alike", "both wrong differently"
 ACCEPTED_PATH = f"{ACCEPTED}.classifications.label"
 
-HEADS = ("class", "distillation")
 
 Column = list[Any]
 
@@ -62,7 +62,7 @@ def described(record: Record) -> dict[str, str]:
     for a, b, field in record.pairs:
         fields[field] = f"How the decisions of {a.name} and {b.name} stand to the label and to each other"
     for each in record.classifiers:
-        if each.fields.keys() >= {*HEADS}:
+        if each.fields.keys() >= {*TOKEN_HEADS}:
             fields[heads_field(each.name)] = f"How both heads of {each.name} stand to the label and to each other"
     return fields
 
@@ -87,8 +87,8 @@ def derive(columns: Mapping[str, Column], record: Record) -> dict[str, Column]:
         derived[field] = _named(said[a.decisive], said[b.decisive], truth, names=(a.name, b.name))
     for each in record.classifiers:
         if heads_field(each.name) in fields:
-            first, second = (said[each.fields[head]] for head in HEADS)
-            derived[heads_field(each.name)] = _named(first, second, truth, names=HEADS)
+            first, second = (said[each.fields[head]] for head in TOKEN_HEADS)
+            derived[heads_field(each.name)] = _named(first, second, truth, names=TOKEN_HEADS)
     return derived
 
 

@@ -15,6 +15,7 @@ from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, CLASSIFIERS_RIGHT, described, heads_field, only
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, MARK, Classifier, Record, eval_key
 from deitkit.measures.agreement import ALL_RIGHT, SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
+from deitkit.models.forms import TOKEN_HEADS
 
 # Below white words; right and wrong are told apart by the colour-blind, too (Okabe and Ito).
 RIGHT, WRONG, NEUTRAL = "#00805f", "#d55e00", "#6b7280"
@@ -129,7 +130,7 @@ def colors(record: Record) -> list[dict[str, Any]]:
             found.append({"path": eval_key(field), "fieldColor": own, "valueColors": yes_no})
     kinds = {agreement.BOTH_RIGHT: RIGHT, agreement.BOTH_ALIKE: ALIKE, agreement.BOTH_DIFFERENTLY: WRONG}
     pairs = {field: (a.name, b.name) for a, b, field in record.pairs}
-    pairs |= {heads_field(each.name): agreement.HEADS for each in record.classifiers}
+    pairs |= {heads_field(each.name): TOKEN_HEADS for each in record.classifiers}
     for field in described(record):
         if field in pairs:
             a, b = pairs[field]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deitkit.errors import DeitkitError
+from deitkit.models.forms import decisive_head
 
 MARK = "deitkit"  # the key of `dataset.info` that says what is ours
 KEY = "image_id"
@@ -33,7 +34,7 @@ class Classifier:
     @property
     def decisive(self) -> str:
         """The field of its decision: of both heads fused, else of the class head, else of the only one there is."""
-        return next((self.fields[head] for head in ("fused", "class") if head in self.fields), self.heads[0][1])
+        return self.fields[decisive_head(self.fields)]
 
 
 @dataclass

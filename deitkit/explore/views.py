@@ -14,6 +14,7 @@ from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, described, heads_field, only
 from deitkit.explore.record import ACCEPTED, Classifier, Record
 from deitkit.measures.agreement import SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
+from deitkit.models.forms import TOKEN_HEADS
 
 # The App knows these eight, and shows no other colour of the view that is open.
 ORANGE, YELLOW, CYAN, PURPLE, PINK = "#EF6820", "#FAC515", "#06AED4", "#7A5AF8", "#EE46BC"
@@ -94,9 +95,9 @@ def _heads(record: Record, each: Classifier, word: str) -> list[View]:
     field = heads_field(each.name)
     if field not in described(record):
         return []
-    values = (*map(only, agreement.HEADS), agreement.BOTH_DIFFERENTLY)
+    values = (*map(only, TOKEN_HEADS), agreement.BOTH_DIFFERENTLY)
     name = "heads disagree" if each.name == record.subject else f"{word}: heads disagree"
-    answers = tuple(each.fields[head] for head in agreement.HEADS)
+    answers = tuple(each.fields[head] for head in TOKEN_HEADS)
     what = f"the class head and the distillation head of {each.name} decide differently"
     return [View(name, f"{what}; the greatest sum of confidences first", PURPLE, ((field, values),), answers)]
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-HEADS = ("class", "distillation", "fused")
+TOKEN_HEADS = ("class", "distillation")  # one on each token (Touvron et al. 2020, Sec. 4)
+HEADS = (*TOKEN_HEADS, "fused")
 PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
 # FILE.py:FUNCTION?NAME=VALUE&NAME=VALUE, or a module in place of the file.
 PYTHON = re.compile(r"(?P<place>[^?]+?\.py|[A-Za-z_][\w.]*)(?::(?P<function>[A-Za-z_]\w*))?(?:\?(?P<arguments>.*))?")
+
+
+def decisive_head(heads: Iterable[str]) -> str:
+    """The head whose decision counts: the fused one, as in the paper, else the class head, else the only one."""
+    names = list(heads)
+    return next((head for head in ("fused", "class") if head in names), names[0])
 
 
 def foreign_parts(reference: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from deitkit.data.source import Files
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
+from deitkit.models.forms import decisive_head
 from deitkit.models.load import LoadedModel, load_reference
 from deitkit.predictions.predict import evaluation_loader
 
@@ -44,8 +45,7 @@ class ClassifiedImage:
     @property
     def decision(self) -> Guess | None:
         """The best guess of the head that decides: the fused one, or the only one."""
-        guesses = self.heads.get("fused") or next(iter(self.heads.values()), ())
-        return guesses[0] if guesses else None
+        return self.heads[decisive_head(self.heads)][0] if self.heads else None
 
     @property
     def heads_disagree(self) -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import write_atomic
+from deitkit.models.forms import decisive_head
 from deitkit.models.reference import is_foreign, local_folder
 
 TOP = 5  # classes kept for an image
@@ -278,4 +279,4 @@ def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
 
 def decisive(table: Predictions) -> str:
     """The head that counts: the fused one, or the only one."""
-    return "fused" if "fused" in table.heads else next(iter(table.heads))
+    return decisive_head(table.heads)

@@ -16,6 +16,7 @@ from deitkit.data.views.loader import Batch
 from deitkit.measures.scores import Answers, compare, scores_of
 from deitkit.models.load import LoadedModel
 from deitkit.predictions.predict import map_classes, predict
+from deitkit.predictions.table import decisive
 from deitkit.preflight.answering import held_out_answers, logits_of, sample
 from deitkit.preflight.compression import compression_of
 from deitkit.preflight.cost import Cost, measure_cost
@@ -142,5 +143,5 @@ def _rival(student: LoadedModel, source: Source, teacher: Answers, device: torch
         student.student.to(device), student.info, images, name=student.origin, device=device, workers=workers,
         classes=classes,
     )  # fmt: skip
-    hits = table.hits("fused" if "fused" in table.heads else "class")
+    hits = table.hits(decisive(table))
     return Rival(student.origin, float(hits.mean()), compare(hits, teacher.right))

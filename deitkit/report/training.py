@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deitkit.analysis.report import Cloud, Points
+from deitkit.models.forms import HEADS
 
 MOST = 300  # points of a line; more are averaged in groups of equal length
 Lines = Sequence[Mapping[str, Any]]
 Value = Callable[[Mapping[str, Any]], float | None]
 LOSSES = {"loss": "loss", "loss_label": "label term", "loss_distillation": "distillation term"}
 COSINES = {"last_block": "last block", "final_norm": "final norm"}
-HEADS = ("class", "distillation", "fused")
 
 
 def training_figures(metrics: Lines) -> list[Points]:

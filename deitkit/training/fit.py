@@ -23,6 +23,7 @@ from deitkit.data.check.compare import remember
 from deitkit.data.open import counted
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
+from deitkit.models.forms import decisive_head
 from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import load_checkpoint, load_latest, save_checkpoint
@@ -259,7 +260,7 @@ def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, co
 
 def decisive(top1: Mapping[str, float]) -> float:
     """The fused heads' accuracy, or the only head's."""
-    return top1.get("fused", top1["class"])
+    return top1[decisive_head(top1)]
 
 
 def _is_out_of_patience(training: Training) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import EMA, Reference, checkpoints, name_of, step_of, teacher_of
 from deitkit.predictions.find import predictions_of
+from deitkit.predictions.table import decisive
 
 if TYPE_CHECKING:
     from deitkit.analysis.disagreement.by_epoch import Moment
@@ -132,7 +133,7 @@ def measure_checkpoints(
     words = [teacher, *(f"{run.path}@{name}" for name in kept.values())]
     like = str(run.path)
     own, *tables = align(predictions_of(words, dataset=dataset, data=data, split=split, device=device, like=like))
-    head = "fused" if "fused" in own.heads else next(iter(own.heads))
+    head = decisive(own)
     moments = {
         step: measured(
             table, own.top1(head), epoch=epoch_of(step, metrics), step=step, origin=f"checkpoints/{kept[step]}"

@@ -15,9 +15,9 @@ from deitkit.analysis.disagreement.pairs import SHARE
 from deitkit.analysis.report import Cloud, Points, Report, Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.arrays import Decisions
+from deitkit.models.forms import HEADS
 from deitkit.predictions.table import Predictions
 
-HEADS = ("class", "distillation", "fused")
 RECORDED = "metrics.jsonl"
 ALIKE = "class and distillation head"
 DEFINITIONS = {
