@@ -77,7 +77,7 @@ def test_the_folder_is_named_after_the_source(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     call("images", "--split", "train")
-    assert len(SHARDS.open(tmp_path / "packed" / "images", Data(dataset="folder"), "train")) == 20
+    assert len(SHARDS.open(tmp_path / "packed" / "images", Data(dataset="folder", validate_on="train"), "train")) == 20
 
 
 @pytest.mark.parametrize(

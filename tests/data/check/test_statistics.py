@@ -26,7 +26,7 @@ from deitkit.recipe.schema import Data
 
 
 def images_of(root: Path):
-    return open_source(Data(dataset="folder", path=str(root)), "train")
+    return open_source(Data(dataset="folder", path=str(root), validate_on="train"), "train")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

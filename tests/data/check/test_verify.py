@@ -24,7 +24,7 @@ from deitkit.recipe.schema import Data
 
 
 def splits_of(root: Path, *names: str, **settings) -> dict:
-    data = Data(dataset="folder", path=str(root), **settings)
+    data = Data(dataset="folder", path=str(root), **{"split_rule": "place", **settings})
     return {name: open_source(data, name) for name in names or ("train",)}
 
 

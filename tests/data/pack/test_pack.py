@@ -272,5 +272,5 @@ def test_the_shared_photographs_are_packed_untouched(shared_data, tmp_path):
     )  # fmt: skip
     result = pack([source], tmp_path / "shards", data=Data(dataset="folder"), shard_bytes=500_000, verify=True)
     assert result.verified and result.splits[0].images == 40
-    found = SHARDS.open(tmp_path / "shards", Data(dataset="folder"), "train")
+    found = SHARDS.open(tmp_path / "shards", Data(dataset="folder", validate_on="train"), "train")
     assert found.fingerprint == source.fingerprint
