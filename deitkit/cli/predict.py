@@ -66,9 +66,9 @@ def predict(
         format_of(target)
     if answers.sort_into:
         refuse_filled(Path(answers.sort_into))
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
 
-    loaded = load_reference(model)
+    loaded = load_model(model)
     found = classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers or 0)
     with _takers(answers, target, model, len(paths)) as takers:
         problems = _hand_out(found, takers, len(paths))

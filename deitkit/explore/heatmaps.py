@@ -31,7 +31,7 @@ from deitkit.explore.brain import claim, digest_of, is_kept, note
 from deitkit.explore.database import connect
 from deitkit.explore.record import KEY, MARK, identifier
 from deitkit.files import write_atomic
-from deitkit.models.load import LoadedModel, load_reference
+from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import TOKEN_NAMES
 from deitkit.predictions.embeddings import weights_identity
@@ -107,7 +107,7 @@ def add_heatmaps(
     """
     connect()
     one_of(kind, KINDS, what="kind of attention")
-    model, wanted = load_reference(reference), list(dict.fromkeys(image_ids))
+    model, wanted = load_model(reference), list(dict.fromkeys(image_ids))
     if unknown := set(wanted) - set(dataset.values(KEY)):
         what = f"{len(unknown):,} of {len(wanted):,} images are not in the fiftyone dataset {dataset.name!r}"
         raise DeitkitError(what, value=min(unknown), remedy="name images by their image_id")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 
 from deitkit.errors import DeitkitError
+from deitkit.models.reference import Reference
 
 _ASKED: ContextVar[frozenset[str] | None] = ContextVar("asked", default=None)
 
@@ -14,7 +15,7 @@ _ASKED: ContextVar[frozenset[str] | None] = ContextVar("asked", default=None)
 @contextlib.contextmanager
 def executing_only(asked: Iterable[str]) -> Iterator[None]:
     """Meanwhile, of Python functions only these words are executed; without it, whatever the caller opens."""
-    token = _ASKED.set(frozenset(asked))
+    token = _ASKED.set(frozenset(Reference.parse(word).place for word in asked if word))
     try:
         yield
     finally:

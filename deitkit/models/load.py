@@ -78,9 +78,6 @@ def load_model(reference: str | Path | Reference) -> LoadedModel:
     return LoadedModel(student.eval(), _info(known, student.num_classes), word, is_named)
 
 
-load_reference = load_model
-
-
 def load_info(reference: str | Path | Reference) -> ModelInfo:
     """What travels with the model of a reference; reads no weights but a bare file's.
 

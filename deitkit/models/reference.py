@@ -236,9 +236,10 @@ def _python_form(text: str) -> bool:
 
 def _without_head(text: str) -> Reference:
     """A place, perhaps with a checkpoint."""
-    if is_there(text) or text.startswith(PUBLISHED) or _python_form(text):
-        return Reference(_tidy(text))
     front, at, word = text.rpartition("@")
+    is_written = not is_there(front) and (text.startswith(PUBLISHED) or _python_form(text))
+    if is_there(text) or is_written:
+        return Reference(_tidy(text))
     if not at:
         return Reference(run_called(text))
     place = Reference(_tidy(run_called(front)))

@@ -18,7 +18,7 @@ from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
 from deitkit.models.forms import decisive_head
-from deitkit.models.load import LoadedModel, load_reference
+from deitkit.models.load import LoadedModel, load_model
 from deitkit.predictions.predict import evaluation_loader
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
@@ -84,7 +84,7 @@ def classify(
         DeitkitError: there is no such model, or a file or folder that is named does not exist or holds no image.
     """
     paths = image_files([images] if isinstance(images, (str, Path)) else images)
-    loaded = model if isinstance(model, LoadedModel) else load_reference(str(model))
+    loaded = model if isinstance(model, LoadedModel) else load_model(str(model))
     return list(classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers))
 
 

@@ -25,7 +25,7 @@ from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
 from deitkit.files import saving, write_atomic
-from deitkit.models.load import LoadedModel, load_reference
+from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import EMA, Reference
 from deitkit.models.student import TOKEN_NAMES, Student
 from deitkit.predictions.predict import evaluation_loader
@@ -92,14 +92,14 @@ def token_embeddings(
 ) -> Embeddings:
     """A model's embeddings of a split: found where they are kept, or made, batch by batch, and kept.
 
-    `reference` is what `load_reference` reads; `data` the folder that a user named in place of the run's own.
+    `reference` is what `load_model` reads; `data` the folder that a user named in place of the run's own.
     Unreadable images are an error, or left out where `settings` say so. `progress` is called after each batch, and not
     where they are found.
 
     Raises:
         DeitkitError: there is no such model, an image cannot be read, or the weights have diverged.
     """
-    model, source = load_reference(reference), open_source(settings, split)
+    model, source = load_model(reference), open_source(settings, split)
     path = embeddings_path(reference, settings.dataset, split, data=data)
     about: dict[str, Any] = {
         "format": FORMAT,

@@ -17,7 +17,7 @@ from deitkit.data.views.augment import Reading
 from deitkit.distributed import World, join_world, pick_device
 from deitkit.errors import DeitkitError, one_of
 from deitkit.models.folder import find_model, read_config, read_info, store_fusion
-from deitkit.models.load import LoadedModel, load_reference
+from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import FUSIONS, Fusion
 from deitkit.predictions.find import data_of, kept_path, only_heads, open_for, open_other, state_of
@@ -135,7 +135,7 @@ def evaluate_each(
     if output and len(wanted) > 1:
         raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    loaded = None if reference.is_foreign else load_reference(reference.word)
+    loaded = None if reference.is_foreign else load_model(reference.word)
     _refuse_one_headed(reference, loaded, fit=fit_fusion)
     found = []
     with join_world(picked.type) as world:

@@ -199,14 +199,14 @@ def _make(
     """Run the model over the split, and keep what it says."""
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.predictions.predict import predict
 
     picked = pick_device(device)
     if reference.is_foreign:
         model, source, classes = open_other(reference, settings, split, recipes)
     else:
-        model = load_reference(reference.word)
+        model = load_model(reference.word)
         source, classes = open_for(model, settings, split)
     table = predict(
         model.student.to(picked), model.info, source, name=reference.short(1), device=picked,

@@ -135,8 +135,9 @@ class Predictions:
         if not path.is_file():
             raise DeitkitError(f"there are no predictions at {path}", value=path, remedy="deitkit evaluate RUN")
         try:
-            names = pq.read_schema(path).names
-            table = pq.read_table(path, columns=[name for name in names if logits or not name.endswith(".logits")])
+            place = path.absolute()  # pyarrow takes a relative name with a colon for an address
+            names = pq.read_schema(place).names
+            table = pq.read_table(place, columns=[name for name in names if logits or not name.endswith(".logits")])
         except (pa.ArrowException, OSError) as error:
             raise DeitkitError(
                 f"{path} cannot be read as Parquet: {error}", value=path, remedy="deitkit evaluate RUN writes it anew"

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from deitkit.data.open import Files, open_source
 from deitkit.errors import DeitkitError
-from deitkit.models.load import LoadedModel, ModelInfo, load_reference, save_model
+from deitkit.models.load import LoadedModel, ModelInfo, load_model, save_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import Student, build_student, rebuild_student
 from deitkit.predictions.embeddings import Embeddings, embed, embeddings_path, token_embeddings, weights_identity
@@ -92,7 +92,7 @@ def test_embeddings_are_the_tokens_after_the_final_norm_of_the_evaluation_view(r
     rows = [0, 63, 64, IMAGES - 1]  # within and across batches
     views = torch.from_numpy(np.stack([normalised_digit(source.read(row)) for row in rows]))
     with torch.inference_mode():
-        normed = load_reference(str(run.path)).student.tokens(views).normed
+        normed = load_model(str(run.path)).student.tokens(views).normed
     for place, token in enumerate(("class", "distillation")):
         np.testing.assert_allclose(found.tokens[token][rows], normed[place].numpy(), atol=2e-5)
     assert (found.classifier, found.dataset, found.split) == ("student", "folder", "val")
@@ -101,7 +101,7 @@ def test_embeddings_are_the_tokens_after_the_final_norm_of_the_evaluation_view(r
 
 def test_each_head_reads_its_own_token(run: Run) -> None:
     images = torch.randn(3, 3, 16, 16)
-    loaded = load_reference(str(run.path)).student
+    loaded = load_model(str(run.path)).student
     with torch.inference_mode():
         tokens, logits = embed(loaded, images), loaded(images)
     network = loaded.network
@@ -187,7 +187,7 @@ def test_embeddings_of_something_else_or_not_whole_are_made_anew(
     found, embedded = made(run.path, digits)
     assert embedded == IMAGES
     source = open_source(digits, "val")
-    loaded = load_reference(str(run.path))
+    loaded = load_model(str(run.path))
     view = normalised_digit(source.read(7), loaded.info.crop_ratio)
     with torch.inference_mode():
         expected = loaded.student.tokens(torch.from_numpy(view)[None]).normed[:, 0]
@@ -302,7 +302,7 @@ def test_a_checkpoint_and_the_moving_average_have_embeddings_of_their_own(
     checkpointed: Run, word: str, seed: int, name: str, header: str, digits: Data
 ) -> None:
     reference = f"{checkpointed.path}{word}"
-    loaded = load_reference(reference)
+    loaded = load_model(reference)
     for key, value in student(seed=seed).network.state_dict().items():
         assert torch.equal(loaded.student.network.state_dict()[key], value)
     assert Reference.parse(reference).short(1) == name

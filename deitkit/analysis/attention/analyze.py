@@ -40,7 +40,7 @@ def analyze(
     from deitkit.analysis.attention.measure import look_at
     from deitkit.analysis.attention.report import attention_report
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
 
     if not model:
         raise DeitkitError("no model is named", remedy="deitkit analyze attention IMAGE... --model RUN")
@@ -48,7 +48,7 @@ def analyze(
         raise DeitkitError(
             "both image files and a data set are named", value=images[0], remedy="leave out --dataset and --data"
         )
-    loaded, picked = load_reference(str(model)), pick_device(device)
+    loaded, picked = load_model(str(model)), pick_device(device)
     views = (
         file_views(loaded, images, limit)
         if images

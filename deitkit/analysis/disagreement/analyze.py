@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import EMA, Reference, checkpoints, name_of, step_of, teacher_of
+from deitkit.models.code import executing_only
+from deitkit.models.reference import EMA, Reference, checkpoints, find_run, name_of, step_of, teacher_of
 from deitkit.predictions.find import predictions_of
 from deitkit.predictions.table import decisive
 
@@ -37,10 +38,12 @@ def analyze(
     from deitkit.analysis.disagreement.report import compare
 
     runs, teacher, baseline = [str(model) for model in models], str(teacher), str(baseline)
+    asked = [teacher, baseline, *runs]
     if baseline and not teacher:
         teacher = teacher_of(runs[-1])
     references = [*filter(None, [teacher, baseline]), *(with_ema(runs) if ema else runs)]
-    tables = predictions_of(references, dataset=dataset, data=str(data), split=split, device=device, like=runs[0])
+    with executing_only(asked):  # and not what a run's recipe names
+        tables = predictions_of(references, dataset=dataset, data=str(data), split=split, device=device, like=runs[0])
     named = {word: name_of(word, references) for word in (teacher, baseline, *(between or ())) if word}
     return compare(
         tables, teacher=named.get(teacher, ""), baseline=named.get(baseline, ""), resamples=resamples,
@@ -93,9 +96,8 @@ def analyze_by_epoch(
         DeitkitError: there is no such run, or it was trained without a teacher that is still there.
     """
     from deitkit.analysis.disagreement.by_epoch import by_epoch_report, recorded, recorded_teacher
-    from deitkit.runs.folder import Run
 
-    run = Run.open(student)
+    run = find_run(student)
     recipe, own, lines = run.recipe(), teacher_of(str(run.path)), run.metrics()
     told = not dataset and not data and split == recipe.data.validate_on and teacher in ("", own)
     moments, accuracy = (recorded(lines), recorded_teacher(lines)) if told else ([], None)
@@ -107,9 +109,10 @@ def analyze_by_epoch(
                 value=str(run.path),
                 remedy="--teacher RUN",
             )
-        measured, accuracy = measure_checkpoints(
-            run, chosen, lines, dataset=dataset, data=data, split=split, device=device
-        )
+        with executing_only([teacher]):  # and not what the run's recipe names
+            measured, accuracy = measure_checkpoints(
+                run, chosen, lines, dataset=dataset, data=data, split=split, device=device
+            )
         moments, name = [*(moment for moment in moments if moment.step not in measured), *measured.values()], chosen
     return by_epoch_report(
         sorted(moments, key=lambda moment: moment.step),

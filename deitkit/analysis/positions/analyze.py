@@ -36,11 +36,11 @@ def analyze(
     from deitkit.data.open import spread_over
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.models.positions import POSITION_MODES
     from deitkit.predictions.find import data_settings, open_for
 
-    parsed, loaded, picked = Reference.parse(str(model)), load_reference(str(model)), pick_device(device)
+    parsed, loaded, picked = Reference.parse(str(model)), load_model(str(model)), pick_device(device)
     chosen = [one_of(mode, POSITION_MODES, what="mode") for mode in modes] or POSITION_MODES
     measures = measure_positions(loaded, sizes, modes=chosen, name=parsed.short(1))
     if not accuracy:

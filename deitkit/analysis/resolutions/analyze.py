@@ -51,13 +51,13 @@ def analyze(
     from deitkit.analysis.resolutions.report import resolutions_report
     from deitkit.analysis.speed import protocol_of
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.models.positions import POSITION_MODES
 
     chosen = one_of(mode, POSITION_MODES, what="mode")
     protocol = protocol_of(device, seconds=seconds, batch_size=batch_size, precision=precision) if speed else None
     word = str(model)
-    loaded = load_reference(word)
+    loaded = load_model(word)
     wanted = choose_sizes(loaded, sizes)
     later = finetuned_sizes(word, loaded, finetuned)
     resized = {size: at_size(loaded, size, mode=chosen) for size in sorted({*wanted, *later.values()})}
@@ -199,14 +199,14 @@ def finetuned_answers(reference: str, images: ImageSet, *, like: str, device: st
         DeitkitError: the kept ones are of other images.
     """
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.predictions.table import predictions_path
 
     dataset, data, split = images.named
     place = predictions_path(reference, images.settings.dataset, split, data=data)
     is_part = images.source.fingerprint != images.fingerprint
     if is_part and not place.is_file():
-        return answers(load_reference(reference), images, name=reference, device=pick_device(device), own_classes=True)
+        return answers(load_model(reference), images, name=reference, device=pick_device(device), own_classes=True)
     (table,) = predictions_of([reference], dataset=dataset, data=data, split=split, device=device, like=like)
     if table.fingerprint != images.fingerprint:
         raise DeitkitError(

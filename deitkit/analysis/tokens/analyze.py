@@ -32,7 +32,7 @@ def analyze(
     from deitkit.data.open import open_source, spread_over
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.predictions.find import data_settings
 
     parsed = [Reference.parse(str(each)) for each in (*models, *controls)]
@@ -49,7 +49,7 @@ def analyze(
             )
         measured.append(
             measure_tokens(
-                load_reference(model.word), source, device=picked, reading=Reading.of(settings), name=name,
+                load_model(model.word), source, device=picked, reading=Reading.of(settings), name=name,
                 control=named or found == "label",
             )
         )  # fmt: skip

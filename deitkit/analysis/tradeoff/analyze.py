@@ -91,10 +91,10 @@ def open_model(reference: Reference, name: str) -> OpenedModel:
     from timm.models.vision_transformer import VisionTransformer
 
     from deitkit.analysis.tradeoff.measure import kind_name
-    from deitkit.models.load import load_reference
+    from deitkit.models.load import load_model
     from deitkit.models.throughput import Candidate
 
-    model, recipe = load_reference(reference.word), recipe_of(reference)
+    model, recipe = load_model(reference.word), recipe_of(reference)
     taught = recipe is not None and recipe.teacher is not None
     kind = kind_name(
         transformer=isinstance(model.student.network, VisionTransformer), distilled=model.student.distilled or taught
