@@ -15,6 +15,8 @@ import torch.distributed as dist
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclass(frozen=True)
 class World:
@@ -76,22 +78,34 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     """ "auto" -> the best device here; a CUDA device gets the process's own index.
 
     Raises:
-        DeitkitError: CUDA or MPS is asked for where there is none.
+        DeitkitError: there is no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeitkitError(f"unknown device {name!r}", value=name, choices=("auto", "cpu", "cuda", "mps")) from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeitkitError("this machine has no CUDA device", value=name, remedy="--device cpu")
-        device = torch.device("cuda", device.index if device.index is not None else local_rank)
-        torch.cuda.set_device(device)
+        raise DeitkitError(f"unknown device {name!r}", value=name, choices=DEVICES) from error
+    if device.type not in DEVICES:
+        raise DeitkitError(f"deitkit does not run on {name!r}", value=name, choices=DEVICES)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeitkitError("this machine has no MPS device", value=name, remedy="--device cpu")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise DeitkitError("this machine has no CUDA device", value=name, remedy="--device cpu")
+        device = torch.device("cuda", device.index if device.index is not None else local_rank)
+        if (device.index or 0) >= count:
+            what = f"this machine has {count} CUDA device(s), and no {device}"
+            raise DeitkitError(what, value=name, choices=[f"cuda:{index}" for index in range(count)])
+        torch.cuda.set_device(device)
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, the processor's or the device's: torch says so in words only."""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def be_deterministic(recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import AS_IT_LIES, Reading, UnreadableImage, load_rgb, open_image, size_of
-from deitkit.data.views.loader import Pool
+from deitkit.data.views.pool import Pool
 from deitkit.errors import DeitkitError
 
 Integers = npt.NDArray[np.int64]

@@ -19,7 +19,7 @@ import torch
 from deitkit.data.check.inspection import DIGEST_BYTES, UNREADABLE, Remark, inspect
 from deitkit.data.open import Source
 from deitkit.data.views.augment import AS_IT_LIES, Reading
-from deitkit.data.views.loader import Pool
+from deitkit.data.views.pool import Pool
 
 Progress = Callable[[int], None]
 

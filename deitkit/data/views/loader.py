@@ -6,28 +6,19 @@ recipe and the seed alone, never on the workers, the ranks or where training beg
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from deitkit.data.open import Source
 from deitkit.data.views.augment import AS_IT_LIES, Reading
 from deitkit.data.views.mix import draw_mix, mix_groups
+from deitkit.data.views.pool import Pool, refuse_little_shared_memory
 from deitkit.data.views.stream import StreamShape, Unit, units
 from deitkit.data.views.workers import EvalBatch, EvalMaker, UnitMaker, UnitViews
-from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
-
-Key = TypeVar("Key")
-Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True)
@@ -78,6 +69,7 @@ class TrainLoader:
         self.device = torch.device(device)
         self.decoded = 0
         self.data_wait_s = 0.0
+        refuse_little_shared_memory(workers, sample_bytes=unit_bytes(recipe, shape), held=units_at_once(shape))
         self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
         self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
 
@@ -128,6 +120,17 @@ class TrainLoader:
         self.data_wait_s += time.perf_counter() - began
         self.decoded += unit.decoded
         return unit
+
+
+def unit_bytes(recipe: Recipe, shape: StreamShape) -> int:
+    """Of the largest unit's views; what is erased comes on top."""
+    height, width = recipe.model.size
+    return min(shape.repeats, shape.groups_per_part) * shape.mix_group * 3 * height * width
+
+
+def units_at_once(shape: StreamShape) -> int:
+    """How many units of a part are joined."""
+    return -(-shape.groups_per_part // shape.repeats)
 
 
 class EvalLoader:
@@ -184,102 +187,3 @@ def erase_boxes(images: torch.Tensor, erase: torch.Tensor, noise: torch.Tensor) 
             pixels = noise[used : used + 3 * height * width].view(3, height, width)
             images[index, :, top : top + height, left : left + width] = pixels
             used += pixels.numel()
-
-
-class Pool(Generic[Key, Sample]):
-    """Makes samples from keys in order, here or in worker processes."""
-
-    def __init__(
-        self,
-        make: Callable[[Key], Sample],
-        workers: int,
-        device: torch.device,
-        start_method: str | None = None,
-    ) -> None:
-        self.make, self.workers, self.device, self.start_method = make, workers, device, start_method
-
-    def map(self, keys: Iterable[Key]) -> Generator[Sample, None, None]:
-        """Samples in the keys' order; closing the generator ends the workers.
-
-        Raises:
-            DeitkitError: a worker's own, or that a worker was killed.
-        """
-        samples = _started(self._loader(keys))
-        try:
-            for sample in samples:
-                if isinstance(sample, DeitkitError):
-                    raise sample
-                yield sample
-        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
-            if not self.workers or not _is_death(error):
-                raise
-        else:
-            return
-        finally:
-            del samples  # its last reference: the workers end now
-        # Not in the handler: the caught error would keep the other workers alive.
-        raise DeitkitError(
-            "a data worker was killed; mostly memory, or shared memory (/dev/shm), ran out",
-            value=self.workers,
-            remedy="fewer --workers, or 0",
-        )
-
-    def _loader(self, keys: Iterable[Key]) -> DataLoader[Any]:
-        return DataLoader(
-            _Samples(self.make),
-            batch_size=None,
-            sampler=keys,
-            num_workers=self.workers,
-            collate_fn=_as_it_is,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_init_worker,
-            multiprocessing_context=self.start_method if self.workers else None,
-            generator=torch.Generator(),  # else every pass would draw from the global one
-        )
-
-
-class _Samples(Dataset[Any]):
-    """`make` as a data set. An error is a sample: raised in a worker it would come out as a traceback's text."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self.make = make
-
-    def __getitem__(self, key: Any) -> Any:
-        try:
-            return self.make(key)
-        except DeitkitError as error:
-            return error
-
-
-def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers, without torch's signal handler for dead ones: it raises in the middle of anything, of an
-    optimiser's step, too. Waiting for the next sample finds them as well."""
-    if sys.platform == "win32" or not loader.num_workers:
-        return iter(loader)
-    before = signal.getsignal(signal.SIGCHLD)
-    samples = iter(loader)
-    if signal.getsignal(signal.SIGCHLD) is not before:
-        signal.signal(signal.SIGCHLD, before)
-    return samples
-
-
-def _is_death(error: Exception) -> bool:
-    """Whether a worker died: torch says so, or the channel broke that tensors come through."""
-    text = str(error)
-    channel_broke = not isinstance(error, RuntimeError) and "in DataLoader worker process" not in text
-    return channel_broke or "DataLoader worker (pid" in text
-
-
-def _as_it_is(sample: Any) -> Any:
-    return sample
-
-
-def _init_worker(_: int) -> None:
-    """The main process decides when to stop: Ctrl-C and a first SIGTERM, which reach a whole process group, must not
-    end the workers before the step is finished and saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _heed_the_next)
-
-
-def _heed_the_next(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
