@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -176,3 +177,74 @@ def _refuse_unwritable(path: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         with tempfile.TemporaryFile(dir=folder):  # rights alone do not tell: root, quotas, /proc
             pass
+
+
+# What a killed process leaves
+
+REMAINS = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there. A folder goes under another name first: no half of it is ever seen."""
+    if path.is_dir() and not path.is_symlink():
+        gone = path if REMAINS.fullmatch(path.name) else path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if gone != path:
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(path, gone)
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Put the folder `new` in its place; what was there goes when it stands. A kill in between `recover_in` mends."""
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    try:
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(place, old)
+        os.replace(new, place)
+        sync_folder(place.parent)
+    finally:
+        if old.exists() and not place.exists():
+            os.replace(old, place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_in(folder: Path, names: Container[str] | None = None, *, shared: bool = False) -> None:
+    """Remove what dead processes were writing in `folder` under these names (None: any), and put back what they had
+    moved aside for it.
+
+    `shared`: others may be writing there now, so only what belongs to no living process of this machine is taken.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        found = REMAINS.fullmatch(path.name)
+        if found is None or (names is not None and found["name"] not in names):
+            continue
+        if shared and is_running(int(found["pid"])):
+            continue
+        place = folder / found["name"]
+        if found["kind"] == "old" and not place.exists():
+            os.replace(path, place)
+        else:
+            remove(path)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine has this number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

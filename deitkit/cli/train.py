@@ -150,6 +150,9 @@ def say_how_to_go_on() -> None:
 
 def show(recipe: Recipe, output: str, options: Options) -> None:
     """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
+    from deitkit.distributed import pick_device
+
+    pick_device(options.device)
     if options.dry_run:
         outline = outline_of(recipe)
         if options.as_json and not options.plan:

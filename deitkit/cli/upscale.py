@@ -39,7 +39,7 @@ def upscale(
     loaded = weights.load_model(model)
     folder = Path(output) if output else default_folder(model, to)
     if folder.exists() and not dry_run:
-        if not (folder / "config.json").is_file():
+        if not weights.is_model_folder(folder):
             raise DeitkitError(f"{folder} exists and is no model folder", value=str(folder), remedy="--output OTHER")
         if not overwrite:
             raise DeitkitError(f"{folder} holds a model", value=str(folder), remedy="--output OTHER, or --overwrite")

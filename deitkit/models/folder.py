@@ -17,11 +17,14 @@ from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 
 from deitkit.errors import DeitkitError
-from deitkit.files import saving, write_atomic
+from deitkit.files import recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.models.reference import no_such_model
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
 from deitkit.recipe.schema import Data
 from deitkit.runs.folder import Run
+
+FILES = ("model.safetensors", "config.json")
+STAGED = ".model-new"  # a whole new model, before it is in its place
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,47 @@ class ModelInfo:
 
 
 def save_model(folder: Path, student: Student, info: ModelInfo) -> None:
-    """Write a model folder; an older one is replaced only when the new one is whole."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        with saving(folder):
+    """Write a model folder. In one that is there only the model's own files are replaced, when the new ones are whole.
+
+    Raises:
+        DeitkitError: the disk is full, or the folder cannot be written.
+    """
+    with saving(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        recover_in(folder.parent, (folder.name,), shared=True)
+        is_new = not folder.exists() or not any(folder.iterdir())
+        place = folder if is_new else folder / STAGED
+        temporary = place.with_name(f".{place.name.removeprefix('.')}.{os.getpid()}.tmp")
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
             _write_model(temporary, student, info)
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(temporary, folder)
-    finally:
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            if not is_new:
+                remove(place)
+            os.replace(temporary, place)
+            sync_folder(place.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        recover_model(folder)
+
+
+def recover_model(folder: Path) -> None:
+    """Put a whole new model, beside which a process was killed, in its place; remove what was not whole.
+
+    Until both files are there the folder has no config.json: old weights are never read as new ones.
+    """
+    staged = folder / STAGED
+    if staged.is_dir():
+        if (staged / FILES[0]).is_file():
+            (folder / FILES[1]).unlink(missing_ok=True)
+            os.replace(staged / FILES[0], folder / FILES[0])
+        os.replace(staged / FILES[1], folder / FILES[1])
+        shutil.rmtree(staged)
+    recover_in(folder, (*FILES, STAGED.removeprefix(".")), shared=True)
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a model is there, or all of one that a killed process did not get into its place."""
+    return (folder / FILES[1]).is_file() or (folder / STAGED).is_dir()
 
 
 def _write_model(folder: Path, student: Student, info: ModelInfo) -> None:

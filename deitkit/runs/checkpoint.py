@@ -14,16 +14,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.files import saving, write_atomic
+from deitkit.files import remove, replace_folder, saving, sync_folder, write_atomic
 
-STEP_FOLDER = re.compile(r"step-(\d{9})$")
+STEP_FOLDER = re.compile(r"step-(\d{9})")
 FILES = ("model.safetensors", "state.pt")
 
 
@@ -59,27 +59,77 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             save_file({key: value.detach().cpu().contiguous() for key, value in model.items()}, temporary / FILES[0])
-            torch.save(dict(state), temporary / FILES[1])
+            _save_state(dict(state), temporary / FILES[1])
             manifest = {
                 "step": step,
                 "metrics_bytes": metrics_bytes,
                 "sha256": {file: _sha256(temporary / file, sync=True) for file in FILES},
             }
             write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
-            _sync_folder(root)
+            sync_folder(temporary)
+            replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in list_checkpoints(root)[:-keep]:
-        shutil.rmtree(old)
+    with saving(root):
+        _remove_beyond(root, keep, step=step)
     return folder
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    """torch says only that writing failed; the system says why."""
+    with open(path, "wb") as file:
+        kept = _KeepingErrors(file)
+        try:
+            torch.save(state, kept)  # type: ignore[arg-type]  # it writes and flushes
+        except RuntimeError:
+            if kept.error is not None:
+                raise kept.error from None
+            raise
+        file.flush()
+
+
+class _KeepingErrors:
+    """A file that is written to, and remembers what went wrong."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _remove_beyond(root: Path, keep: int, *, step: int) -> None:
+    """All but the newest `keep` of those up to `step`. One without a manifest is none, so it drives out no other."""
+    there = [path for path in list_checkpoints(root) if int(path.name[-9:]) <= step]
+    kept = [path for path in there if (path / "manifest.json").is_file()][-keep:]
+    for path in there:
+        if path not in kept:
+            remove(path)
+
+
+def set_damaged_aside(root: Path, *, say: Callable[[str], None]) -> None:
+    """Rename the step checkpoints that cannot be loaded, so that they count for nothing."""
+    for folder in list_checkpoints(root):
+        try:
+            _read_manifest(folder)
+        except DeitkitError as error:
+            aside = root / f"damaged-{folder.name}"
+            remove(aside)
+            os.replace(folder, aside)
+            say(f"{error.what}; it is now {aside}")
 
 
 def list_checkpoints(root: Path) -> list[Path]:
     """Step checkpoints, oldest first, valid or not."""
-    found = [path for path in root.iterdir() if STEP_FOLDER.search(path.name)] if root.is_dir() else []
+    found = [path for path in root.iterdir() if STEP_FOLDER.fullmatch(path.name)] if root.is_dir() else []
     return sorted(found)
 
 
@@ -99,15 +149,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         DeitkitError: truncated, tampered with, or a pickle that would run code.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        step, metrics_bytes, sums = manifest["step"], manifest["metrics_bytes"], manifest["sha256"]
-        for file in FILES:
-            if _sha256(folder / file) != sums[file]:
-                what = f"checkpoint {folder} is damaged: {file} differs from its manifest"
-                raise DeitkitError(what, value=str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DeitkitError(f"checkpoint {folder} is damaged: {error}", value=str(folder)) from error
+    step, metrics_bytes = _read_manifest(folder)
     try:
         state = torch.load(folder / FILES[1], map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -117,17 +159,26 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(step, load_file(folder / FILES[0]), state, metrics_bytes)
 
 
+def _read_manifest(folder: Path) -> tuple[int, int]:
+    """Step and bytes of metrics of a checkpoint whose files are those that were written.
+
+    Raises:
+        DeitkitError: they are not.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        step, metrics_bytes, sums = int(manifest["step"]), int(manifest["metrics_bytes"]), manifest["sha256"]
+        for file in FILES:
+            if _sha256(folder / file) != sums[file]:
+                what = f"checkpoint {folder} is damaged: {file} differs from its manifest"
+                raise DeitkitError(what, value=str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DeitkitError(f"checkpoint {folder} is damaged: {error}", value=str(folder)) from error
+    return step, metrics_bytes
+
+
 def _sha256(path: Path, *, sync: bool = False) -> str:
     with open(path, "rb") as file:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

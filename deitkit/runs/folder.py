@@ -6,6 +6,7 @@ it has a result, and interrupted otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from deitkit.errors import DeitkitError
-from deitkit.files import saving, write_atomic
+from deitkit.files import REMAINS, recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.recipe.load import read_resolved, to_toml
 from deitkit.recipe.schema import RESUME_MAY_CHANGE, Recipe
 
@@ -36,6 +37,9 @@ CONTENTS = (
     "predictions",
     "reports",
 )
+BEGINNING = ".beginning"  # a new run before it is in its place; while it is there, what lies beside it is old
+OWN_NAMES = (*CONTENTS, BEGINNING.removeprefix("."))
+STAGED = ("recipe.toml", "recipe.origins.json", "environment.json")
 
 
 _LOCKS: set[TextIO] = set()
@@ -84,7 +88,8 @@ class Run:
 
     @staticmethod
     def is_run(path: Path) -> bool:
-        return (path / "recipe.toml").is_file() and (path / "environment.json").is_file()
+        whole = (path / "recipe.toml").is_file() and (path / "environment.json").is_file()
+        return whole or (path / BEGINNING).is_dir()
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -108,16 +113,42 @@ class Run:
         """
         run = cls(Path(path))
         run.refuse_occupied(overwrite=overwrite)
-        for name in CONTENTS:
-            old = run.path / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
-        run.path.mkdir(parents=True, exist_ok=True)
-        run.write_recipe(recipe)
-        run.write_json("environment.json", dict(environment))
+        with saving(run.path):
+            staged = run.path / f"{BEGINNING}.{os.getpid()}.tmp"
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(parents=True)
+            beside = cls(staged)
+            beside.write_recipe(recipe)
+            beside.write_json("environment.json", dict(environment))
+            run._begin_anew()
+            os.replace(staged, run.path / BEGINNING)
+            sync_folder(run.path)
+            run._begin_anew()
         return run
+
+    def _begin_anew(self) -> None:
+        """Remove an old run and put the new one in its place. Killed anywhere, it may be done again."""
+        beginning = self.path / BEGINNING
+        if not beginning.is_dir():
+            return
+        for name in CONTENTS:
+            if name not in STAGED:
+                remove(self.path / name)
+        for name in STAGED:
+            if (beginning / name).is_file():
+                os.replace(beginning / name, self.path / name)
+        shutil.rmtree(beginning)
+
+    def recover(self) -> None:
+        """End what a killed process began, and remove what it left. For whoever holds the lock.
+
+        Raises:
+            DeitkitError: the folder cannot be written.
+        """
+        with saving(self.path):
+            self._begin_anew()
+            recover_in(self.path, OWN_NAMES)
+            recover_in(self.checkpoints)
 
     def refuse_occupied(self, *, overwrite: bool) -> None:
         """Raise unless a new run may be written here."""
@@ -126,7 +157,7 @@ class Run:
         if not self.path.is_dir():
             raise DeitkitError(f"{self.path} is a file", value=str(self.path), remedy="choose another --output")
         if not self.is_run(self.path):
-            if any(entry.name != ".lock" for entry in self.path.iterdir()):
+            if any(entry.name != ".lock" and not _is_remains(entry.name) for entry in self.path.iterdir()):
                 raise DeitkitError(
                     f"{self.path} holds files that deitkit did not write",
                     value=str(self.path),
@@ -150,12 +181,15 @@ class Run:
         Raises:
             DeitkitError: another process is writing this run.
         """
+        made = not self.path.exists()
         with saving(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             opened = open(self.path / ".lock", "a+")  # noqa: SIM115  (closed below)
         with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(file.fileno()).st_nlink == 0:  # whoever held it has just removed the folder
+                    raise BlockingIOError
             except BlockingIOError as error:
                 raise DeitkitError(
                     f"{self.path} is being written by another process",
@@ -167,11 +201,21 @@ class Run:
                 yield
             finally:
                 _LOCKS.discard(file)
+                if made and self.path.is_dir() and [entry.name for entry in self.path.iterdir()] == [".lock"]:
+                    (self.path / ".lock").unlink()  # a start that failed leaves nothing
+                    self.path.rmdir()
 
     def status(self) -> Status:
         if self._is_locked():
             return "running"
-        return "finished" if (self.path / "result.json").is_file() else "interrupted"
+        return "finished" if self._place("result.json").is_file() else "interrupted"
+
+    def _place(self, name: str) -> Path:
+        """Where a file of this run is: until a new run is in its place, what lies there is the old one's."""
+        beginning = self.path / BEGINNING
+        if beginning.is_dir() and (name not in STAGED or (beginning / name).is_file()):
+            return beginning / name
+        return self.path / name
 
     def _is_locked(self) -> bool:
         lock = self.path / ".lock"
@@ -190,8 +234,8 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The resolved recipe with its origins."""
-        name = json.loads((self.path / "recipe.origins.json").read_text())["name"]
-        return read_resolved(self.path / "recipe.toml", name=name)
+        name = json.loads(self._place("recipe.origins.json").read_text())["name"]
+        return read_resolved(self._place("recipe.toml"), name=name)
 
     def refuse_changed(self, recipe: Recipe) -> None:
         """Raise, naming every key, if `recipe` differs where a resumed run may not."""
@@ -210,11 +254,14 @@ class Run:
             )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl; a half-written last line is left out."""
-        if not self.metrics_path.is_file():
-            return []
-        lines = self.metrics_path.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        """Every whole line of metrics.jsonl; a half-written one, or one that a crash of the machine emptied, is left
+        out."""
+        path = self._place("metrics.jsonl")
+        records = []
+        for line in path.read_text(errors="replace").split("\n")[:-1] if path.is_file() else []:
+            with contextlib.suppress(ValueError):
+                records.append(json.loads(line))
+        return [record for record in records if isinstance(record, dict)]
 
     def result(self) -> dict[str, Any] | None:
         return self._read_json("result.json")
@@ -228,7 +275,7 @@ class Run:
         return path
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
+        path = self._place(name)
         if not path.is_file():
             return None
         try:
@@ -238,6 +285,12 @@ class Run:
         if not isinstance(content, dict):
             raise DeitkitError(f"{path} holds no JSON object", value=str(path), remedy=MENDED)
         return content
+
+
+def _is_remains(name: str) -> bool:
+    """Whether a killed process of deitkit was writing it."""
+    found = REMAINS.fullmatch(name)
+    return found is not None and found["name"] in OWN_NAMES
 
 
 def find_runs(root: str | Path = "runs") -> list[Run]:

@@ -14,9 +14,10 @@ from deitkit.data.open import Source, open_source
 from deitkit.data.views.stream import StreamShape, plan_stream
 from deitkit.distributed import World, be_deterministic
 from deitkit.errors import DeitkitError
+from deitkit.files import recover_in
 from deitkit.recipe.schema import Recipe
 from deitkit.tape import Gap, Header, Layout, Tape, header_of
-from deitkit.tape.header import differences_here, differing, refuse_other_teacher, refuse_other_views
+from deitkit.tape.header import NAME, differences_here, differing, refuse_other_teacher, refuse_other_views
 from deitkit.tape.parts import name_epochs
 from deitkit.teachers import Teacher, check_chunk, open_teacher
 
@@ -82,6 +83,8 @@ def _open_folder(path: Path, header: Header, epochs: range) -> None:
                     remedy=f"--epochs for others; or stop it; if it is dead, delete {busy.path}",
                 )
         return
+    if path.is_dir():
+        recover_in(path, (NAME,), shared=True)  # of a process that was killed while it began
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise DeitkitError(f"{path} is there and no tape", value=str(path), remedy="choose another --output")
     header.write(path)

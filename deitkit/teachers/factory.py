@@ -65,7 +65,7 @@ class FactoryNetwork(nn.Module):
             if isinstance(scores, Tensor):
                 return scores
             return torch.as_tensor(scores).to(images.device)
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything, and may want to exit
             raise DeitkitError(
                 f"teacher {self.reference} fails on images {tuple(images.shape)}: {type(error).__name__}: {error}",
                 value=self.reference,
@@ -146,7 +146,7 @@ def _load(parts: Factory, reference: str) -> ModuleType:
         return module
     except DeitkitError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, and may want to exit
         raise DeitkitError(
             f"teacher {reference}: {parts.place} cannot be imported: {type(error).__name__}: {error}",
             value=reference,
@@ -175,7 +175,7 @@ def _call(function: Callable[..., Any], parts: Factory, reference: str) -> Any:
         return function(**parts.arguments)
     except DeitkitError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, and may want to exit
         given = ", ".join(f"{name}={value!r}" for name, value in parts.arguments.items())
         raise DeitkitError(
             f"teacher {reference}: {parts.function}({given}) raises {type(error).__name__}: {error}",
@@ -232,7 +232,7 @@ def _content(value: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _last_line(error: Exception) -> list[str]:
+def _last_line(error: BaseException) -> list[str]:
     """Where it happened."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}"] if frames else []

@@ -9,72 +9,31 @@ import contextlib
 import os
 import resource
 import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 
-from deitkit.data.check.compare import remember
+from deitkit.data.check.compare import TRAINED_ON, remember
 from deitkit.data.open import counted
-from deitkit.distributed import join_world, pick_device
+from deitkit.distributed import is_out_of_memory, join_world, pick_device
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.models.forms import decisive_head
 from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
-from deitkit.runs.checkpoint import load_checkpoint, load_latest, save_checkpoint
-from deitkit.runs.environment import describe_environment
+from deitkit.runs.checkpoint import load_checkpoint, save_checkpoint
 from deitkit.runs.folder import Run
 from deitkit.training.evaluate import Watch, top1_of
 from deitkit.training.log import MetricsLog, Sums
+from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
+from deitkit.training.resume import describe, restore, take_up
+from deitkit.training.signals import Signals, Waiting, held_back
 from deitkit.training.step import Progress, Training, build, train_step
 from deitkit.training.teacher_check import brief_check
-
-# What a person who watches may ask for between two steps; "pause" until it is taken back.
-Request = Literal["", "evaluate", "checkpoint", "pause", "stop"]
-
-
-class Observer(Protocol):
-    """Who watches a run: the live view, or nobody. Called by `fit` only."""
-
-    def start(self, training: Training, *, first_step: int) -> None: ...
-    def step(self, step: int, sums: Sums) -> None: ...
-    def logged(self, record: Mapping[str, Any]) -> None: ...
-    def doing(self, what: str) -> None: ...
-    def asked(self) -> Request: ...
-    def say(self, text: str) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """An observer that looks away."""
-
-    def start(self, training: Training, *, first_step: int) -> None:
-        """A run begins."""
-
-    def step(self, step: int, sums: Sums) -> None:
-        """An optimiser step ended."""
-
-    def logged(self, record: Mapping[str, Any]) -> None:
-        """A line of metrics.jsonl was written."""
-
-    def doing(self, what: str) -> None:
-        """Something began that is no step and takes a while."""
-
-    def asked(self) -> Request:
-        """What is asked for since the last call: nothing."""
-        return ""
-
-    def say(self, text: str) -> None:
-        """Something that a person should know."""
-
-    def stop(self) -> None:
-        """The run ended, whichever way."""
 
 
 @dataclass(frozen=True)
@@ -116,58 +75,150 @@ def train_run(
         training = build(recipe, world=world, device=picked, workers=workers, strict=strict)
         if recipe.teacher is not None and recipe.teacher.check and not again:
             training.messages += brief_check(training)
+        begin = None
         if world.is_main:
-            _open_folder(run, training, again=again, overwrite=overwrite, observer=observer)
+            begin = _open_folder(run, training, again=again, strict=strict, observer=observer)
         world.barrier()
-        return fit(run, training, resume=again, observer=observer if world.is_main else Silent())
+        return fit(run, training, resume=again, observer=observer if world.is_main else Silent(), begin=begin)
 
 
-def fit(run: Run, training: Training, *, resume: bool, observer: Observer) -> FitResult:
-    """Train from the last checkpoint, or from the start, to the end of the recipe."""
+def _open_folder(run: Run, training: Training, *, again: bool, strict: bool, observer: Observer) -> Begin | None:
+    """Create the run, or note its resumption. What is to replace another run waits for its first step."""
+    for message in training.messages:
+        observer.say(message)
+    run.recover()
+    if again:
+        take_up(run, training, strict=strict, say=observer.say)
+        if not (run.path / TRAINED_ON).is_file():
+            remember(training.train, run.path)
+        return None
+    environment = describe(training, strict=strict)
+
+    def begin() -> None:
+        Run.create(run.path, training.recipe, environment=environment, overwrite=True)
+        remember(training.train, run.path)
+
+    if Run.is_run(run.path):
+        return begin
+    begin()
+    return None
+
+
+Begin = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """One run being trained, with everything that looks at it."""
+
+    run: Run
+    watch: Watch
+    log: MetricsLog
+    observer: Observer
+    signals: Signals
+
+    @property
+    def training(self) -> Training:
+        return self.watch.training
+
+    def leaving_early(self) -> contextlib.AbstractContextManager[None]:
+        """While it is open nothing would be lost by a signal."""
+        return self.signals.heeded_at_once(alone=not self.training.world.is_distributed)
+
+
+def fit(
+    run: Run, training: Training, *, resume: bool, observer: Observer, begin: Begin | None = None
+) -> FitResult:  # fmt: skip
+    """Train from the last checkpoint, or from the start, to the end of the recipe.
+
+    `begin` makes the folder after the first step: a run that fails there has replaced nothing.
+    """
     log, watch = MetricsLog(run.metrics_path, enabled=training.world.is_main), Watch(training)
     if resume:
-        _restore(run, training, log, observer)
-    progress = training.progress
+        restore(run, training, log, observer.say)
     training.parallel.train()
-    observer.start(training, first_step=progress.step)
+    observer.start(training, first_step=training.progress.step)
     try:
-        with _signals() as received:
-            if progress.evaluation_due:
-                _evaluate(run, watch, log, observer)
-            stream = training.loader.steps(progress.step, training.total_steps)
-            while progress.step < training.total_steps and not _is_out_of_patience(training):
-                train_step(training, next(stream))
-                progress.step += 1
-                observer.step(progress.step, training.sums)
-                stopped = _heed(run, watch, log, observer, received)
-                _end_step(run, watch, log, observer, interrupted=training.world.any(stopped))
+        with held_back() as signals, _naming_memory(training):
+            fitting = Fitting(run, watch, log, observer, signals)
+            try:
+                _train(fitting, begin)
+            except Waiting:
+                if begin is not None and Run.is_run(run.path) and not training.progress.step:
+                    raise KeyboardInterrupt from None  # nothing has begun, and the old run stands
+                _save(fitting)
+                raise Interrupted(signals.number, training.progress.step) from None
         return _finish(run, watch, log, observer)
     finally:
         observer.stop()
 
 
+def _train(fitting: Fitting, begin: Begin | None) -> None:
+    """Every step that is left."""
+    training = fitting.training
+    progress = training.progress
+    if progress.evaluation_due:
+        _evaluate(fitting)
+    with contextlib.closing(training.loader.steps(progress.step, training.total_steps)) as stream:
+        while progress.step < training.total_steps and not _is_out_of_patience(training):
+            with fitting.leaving_early():
+                parts = next(stream)
+            train_step(training, parts)
+            if begin is not None:
+                _refuse_non_finite(fitting)
+                begin()
+                begin = None
+            progress.step += 1
+            fitting.observer.step(progress.step, training.sums)
+            _end_step(fitting, interrupted=training.world.any(_heed(fitting)))
+
+
+@contextlib.contextmanager
+def _naming_memory(training: Training) -> Iterator[None]:
+    """Memory that ran out is an error with its remedy.
+
+    Raises:
+        DeitkitError: it ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        shape, size = training.shape, training.recipe.model.size
+        raise DeitkitError(
+            f"memory ran out at step {training.progress.step + 1}: {shape.batch_size // shape.parts_per_batch} images "
+            f"of {size[0]}x{size[1]} px at once are too many for {training.device}",
+            value=shape.batch_size,
+            problems=[str(error).strip().splitlines()[0][:300]] if str(error).strip() else [],
+            remedy=f"--set train.accumulation={2 * shape.accumulation} halves what is in memory and leaves the result "
+            "as it is; a smaller stream.batch_size; fewer --workers",
+        ) from error
+
+
 # The end of a step: log, evaluate, checkpoint
 
 
-def _heed(run: Run, watch: Watch, log: MetricsLog, observer: Observer, received: Sequence[int]) -> int:
+def _heed(fitting: Fitting) -> int:
     """Do what the person who watches asks for; the number of the signal that ends the run, or 0."""
+    observer, training, signals = fitting.observer, fitting.training, fitting.signals
     began = time.perf_counter()
-    while (asked := observer.asked()) == "pause" and not received[0]:
+    while (asked := observer.asked()) == "pause" and not signals.number:
         time.sleep(0.1)
-    if watch.training.world.is_distributed:  # one rank alone may neither evaluate nor save
+    if training.world.is_distributed:  # one rank alone may neither evaluate nor save
         asked = ""
     if asked == "evaluate":
-        _evaluate(run, watch, log, observer, counts=False)
+        _evaluate(fitting, counts=False)
     elif asked == "checkpoint":
         observer.doing("saving a checkpoint")
-        _save(run, watch.training, log)
-        observer.say(f"checkpoint of step {watch.training.progress.step} saved")
-    log.leave_out(time.perf_counter() - began)
-    return received[0] or (signal.SIGINT if asked == "stop" else 0)
+        _save(fitting)
+        observer.say(f"checkpoint of step {training.progress.step} saved")
+    fitting.log.leave_out(time.perf_counter() - began)
+    return signals.number or (signal.SIGINT if asked == "stop" else 0)
 
 
-def _end_step(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, interrupted: int) -> None:
-    training = watch.training
+def _end_step(fitting: Fitting, *, interrupted: int) -> None:
+    training, log = fitting.training, fitting.log
     recipe, progress = training.recipe, training.progress
     per_epoch = training.shape.steps_per_epoch
     last = progress.step == training.total_steps
@@ -176,21 +227,22 @@ def _end_step(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, in
     save_due = last or interrupted or progress.step % (recipe.checkpoint.every_steps or per_epoch) == 0
     # Looking waits for the device, so an accelerator is asked only before something is kept.
     if training.device.type == "cpu" or log_due or progress.evaluation_due or save_due:
-        _refuse_non_finite(run, training)
+        _refuse_non_finite(fitting)
     if log_due:
-        observer.logged(_log(training, log))
+        fitting.observer.logged(_log(training, log))
     began = time.perf_counter()
     if progress.evaluation_due and not interrupted:
-        _evaluate(run, watch, log, observer)
+        _evaluate(fitting)
     if save_due:
-        _save(run, training, log)
+        _save(fitting)
     log.leave_out(time.perf_counter() - began)
     if interrupted:
         raise Interrupted(interrupted, progress.step)
 
 
-def _refuse_non_finite(run: Run, training: Training) -> None:
+def _refuse_non_finite(fitting: Fitting) -> None:
     """Stop with a diagnosis once a loss, a gradient norm or the teacher was not finite; what is on disk stays good."""
+    run, training = fitting.run, fitting.training
     if training.teacher is not None:
         training.teacher.check_finite()
     if training.sums.is_finite():
@@ -239,12 +291,14 @@ def memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 
 
-def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, counts: bool = True) -> None:
+def _evaluate(fitting: Fitting, *, counts: bool = True) -> None:
     """Log what the watch measures; remember the best. One that does not `count` was asked for by a key: whoever looks
     more often must not choose another model."""
-    training, progress = watch.training, watch.training.progress
+    training, progress, log, observer = fitting.training, fitting.training.progress, fitting.log, fitting.observer
     observer.doing("evaluating")
-    record = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4), **watch.evaluate()}
+    with fitting.leaving_early() if counts else contextlib.nullcontext():  # else the step is not logged yet
+        measured = fitting.watch.evaluate()
+    record = {"step": progress.step, "epoch": round(training.epoch_of(progress.step), 4), **measured}
     record |= {} if counts else {"asked": True}
     log.write(record)
     observer.logged(record)
@@ -253,7 +307,7 @@ def _evaluate(run: Run, watch: Watch, log: MetricsLog, observer: Observer, *, co
     progress.evaluation_due = False
     if (score := decisive(record["top1"])) > progress.best_top1:
         progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0
-        _save(run, training, log, name="best")
+        _save(fitting, name="best")
     else:
         progress.evaluations_without_gain += 1
 
@@ -268,10 +322,11 @@ def _is_out_of_patience(training: Training) -> bool:
     return patience is not None and training.progress.evaluations_without_gain >= patience
 
 
-# Saving and resuming
+# Saving, and the end
 
 
-def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = None) -> None:
+def _save(fitting: Fitting, *, name: str | None = None) -> None:
+    run, training, log = fitting.run, fitting.training, fitting.log
     sums = training.world.gather(training.sums.state_dict())
     if not training.world.is_main:
         return
@@ -285,6 +340,7 @@ def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = N
             "ema": training.ema.state_dict() if training.ema else {},
         }
     )
+    log.sync()
     save_checkpoint(
         run.checkpoints,
         step=training.progress.step,
@@ -294,75 +350,6 @@ def _save(run: Run, training: Training, log: MetricsLog, *, name: str | None = N
         keep=training.recipe.checkpoint.keep,
         name=name,
     )
-
-
-def _restore(run: Run, training: Training, log: MetricsLog, observer: Observer) -> None:
-    """Take up the newest valid checkpoint; without one, begin at step 0."""
-    checkpoint = load_latest(run.checkpoints, say=observer.say)
-    log.cut(checkpoint.metrics_bytes if checkpoint else 0)
-    if checkpoint is None:
-        observer.say(f"{run.path} has no valid checkpoint yet: starting at step 0")
-        return
-    training.student.network.load_state_dict(checkpoint.model)
-    whole = training.optimizer.state_dict()
-    training.optimizer.load_state_dict({**whole, "state": checkpoint.state["optimizer"]})
-    if training.ema is not None:
-        training.ema.student.network.load_state_dict(checkpoint.state["ema"])
-    training.progress = Progress(**checkpoint.state["progress"])
-    sums = checkpoint.state["sums"]
-    if len(sums) == training.world.ranks:
-        training.sums = Sums.load(sums[training.world.rank], training.device)
-    observer.say(f"resuming {run.path} at step {checkpoint.step} of {training.total_steps}")
-
-
-def _open_folder(run: Run, training: Training, *, again: bool, overwrite: bool, observer: Observer) -> None:
-    """Create the run, or note its resumption and say what differs from before."""
-    now = describe_environment(
-        device=torch.cuda.get_device_name(training.device) if training.device.type == "cuda" else str(training.device),
-        threads=torch.get_num_threads(),
-        ranks=training.world.ranks,
-        accumulation=training.recipe.train.accumulation,
-        data_fingerprint=training.train.fingerprint,
-    )
-    for message in training.messages:
-        observer.say(message)
-    if not again:
-        Run.create(run.path, training.recipe, environment=now, overwrite=overwrite)
-        remember(training.train, run.path)
-        return
-    before = run.environment()
-    if before.get("data_fingerprint") != now["data_fingerprint"]:
-        raise DeitkitError(
-            f"cannot resume {run.path}: the data has changed since it began",
-            value=str(run.path),
-            remedy="restore the data, or start a new run with --output OTHER; earlier versions drew held-out images by "
-            "place: --set data.split_rule=place",
-        )
-    for key in ("versions", "processor", "device", "threads", "ranks", "accumulation"):
-        if key in before and before[key] != now[key]:
-            observer.say(f"{key} was {before[key]}, is {now[key]}: equal to the last bit is no longer promised")
-    run.write_json("environment.json", {**before, "resumed": [*before.get("resumed", []), now]})
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Hold back SIGINT and SIGTERM until the step is done; a second signal ends at once."""
-    received = [0]
-    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received[0]:
-            raise KeyboardInterrupt
-        received[0] = number
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _finish(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> FitResult:

@@ -82,10 +82,25 @@ class MetricsLog:
     def bytes_written(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def cut(self, length: int) -> None:
-        """Drop what was logged after the checkpoint that is resumed."""
+    def cut(self, length: int) -> int:
+        """Drop what was logged after the checkpoint that is resumed; the bytes that are missing before it.
+
+        A line that is not whole goes, too: what is appended must begin a line of its own.
+        """
+        if not self.enabled:
+            return 0
+        content = self.path.read_bytes()[:length] if self.path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if self.path.is_file():
+            with saving(self.path):
+                os.truncate(self.path, len(whole))
+        return length - len(whole)
+
+    def sync(self) -> None:
+        """Make what was written durable, before a checkpoint counts on it."""
         if self.enabled and self.path.is_file():
-            os.truncate(self.path, length)
+            with saving(self.path), open(self.path, "rb") as file:
+                os.fsync(file.fileno())
 
     def write(self, record: Mapping[str, Any]) -> None:
         if self.enabled:

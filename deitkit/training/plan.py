@@ -121,7 +121,7 @@ def plan_run(recipe: Recipe, *, device: torch.device, workers: int, folder: Path
         teacher_s = _teacher_seconds(training, batch)
         steps, seconds, waited = _timed_steps(training, batches, warm_up=_warm_up(workers))
     finally:
-        batches.close()  # type: ignore[attr-defined]  # a generator: its workers end with it
+        batches.close()  # its workers end with it
     checkpoint_s, checkpoint_mb = _checkpoint(training, folder)
     train, shape = recipe.train, training.shape
     free = _free_memory_mb(device)

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from deitkit.data.open import Source, open_source, size_notes
+from deitkit.data.open import Source, counted, open_source, size_notes
 from deitkit.data.views.loader import Batch, TrainLoader
 from deitkit.data.views.stream import StreamShape, plan_stream, units
 from deitkit.distributed import World, autocast, be_deterministic
+from deitkit.errors import DeitkitError
 from deitkit.models.folder import ModelInfo
 from deitkit.models.freeze import freeze
 from deitkit.models.start import start_from, start_notes
@@ -96,6 +97,7 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, s
             student, weights, class_names=train.class_names, mode=recipe.start.position_mode,
             distillation=recipe.start_distillation,
         )  # fmt: skip
+        _refuse_damaged(student, recipe.start.weights)
         messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
     if recipe.train.parts != "all":
         messages.append(freeze(student, recipe.train.parts).summary())
@@ -112,6 +114,17 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, s
         loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
         info=info, workers=workers, messages=messages + said,
     )  # fmt: skip
+
+
+def _refuse_damaged(student: Student, origin: str) -> None:
+    """Raise where start weights are not finite: whatever is trained from them never will be."""
+    bad = [name for name, value in student.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise DeitkitError(
+            f"the start weights {origin} are not finite: {counted('tensors hold NaN or infinity', bad, limit=3)}",
+            value=origin,
+            remedy="start from an earlier checkpoint, or from other weights: this training had diverged",
+        )
 
 
 def _open_teaching(

@@ -6,6 +6,7 @@ images that the model has seen.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from deitkit.data.formats.split import name_keys
 from deitkit.data.source import Source, counted
+from deitkit.files import write_atomic
 
 TRAINED_ON = "training_images.npy"
 
@@ -34,7 +36,9 @@ class Comparison:
 
 def remember(train: Source, folder: Path) -> None:
     """Keep which images a run trains on, 8 bytes an image."""
-    np.save(folder / TRAINED_ON, np.sort(name_keys(list(train.ids))))
+    buffer = io.BytesIO()
+    np.save(buffer, np.sort(name_keys(list(train.ids))))
+    write_atomic(folder / TRAINED_ON, buffer.getvalue())
 
 
 def compare(folder: Path, source: Source) -> Comparison:

@@ -7,9 +7,10 @@ recipe and the seed alone, never on the workers, the ranks or where training beg
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from deitkit.data.open import Source
@@ -73,7 +74,7 @@ class TrainLoader:
         self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
         self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
 
-    def steps(self, start_step: int, stop_step: int) -> Iterator[list[Batch]]:
+    def steps(self, start_step: int, stop_step: int) -> Generator[list[Batch], None, None]:
         """For each global step the rank's parts, one for each accumulation step. Workers live until the last."""
         steps = range(start_step, stop_step)
         views = self._pool.map(unit for step in steps for part in self._parts(step) for unit in part)

@@ -99,7 +99,7 @@ class Pool(Generic[Key, Sample]):
                     f"none of {self.workers} data workers has answered for {PATIENCE_S:.0f} s: the storage of the "
                     "images does not answer, or a worker hangs",
                     value=self.workers,
-                    remedy="`deitkit data verify` reads every image; then repeat the command (a training with --resume)",
+                    remedy="`deitkit data verify` reads every image; then repeat the command, a training with --resume",
                 )
             looks = 0
             yield sample
@@ -153,11 +153,13 @@ def _share(sample: Any) -> None:
     try:
         for tensor in tensors:
             if tensor.numel():
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if "shared memory" not in str(error):
             raise
-        raise _too_little_room(sum(tensor.nbytes for tensor in tensors), free_shared_memory() or 0, fits=None) from error
+        raise _too_little_room(
+            sum(tensor.nbytes for tensor in tensors), free_shared_memory() or 0, fits=None
+        ) from error
 
 
 def free_shared_memory() -> int | None:
