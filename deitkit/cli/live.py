@@ -12,8 +12,8 @@ from deitkit.cli.render import escaped, say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
 
 if TYPE_CHECKING:
-    from deitkit.training.observer import Request
     from deitkit.training.log import Sums
+    from deitkit.training.observer import Request
     from deitkit.training.step import Training
 
 PAUSED = "paused: p goes on"
