@@ -118,3 +118,15 @@ def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path: Path) -> None:
     assert "the disk is full" in done.stdout and "--resume" in done.stdout, done.stderr
     loaded = load_latest(tmp_path, say=lambda text: pytest.fail(text))
     assert loaded is not None and loaded.step == 1
+
+
+def test_damaged_newer_checkpoints_drive_no_good_one_out(tmp_path: Path) -> None:
+    save(tmp_path, 8, keep=1)
+    (save(tmp_path, 10, keep=2) / "state.pt").write_bytes(b"cut")
+    lines, say = said()
+    checkpoint.set_damaged_aside(tmp_path, say=say)  # type: ignore[arg-type]
+    assert len(lines) == 1 and (tmp_path / "damaged-step-000000010").is_dir()
+    save(tmp_path, 9, keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000000009"]
+    loaded = load_latest(tmp_path, say=lambda text: pytest.fail(text))
+    assert loaded is not None and loaded.step == 9

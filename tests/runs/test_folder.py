@@ -11,7 +11,7 @@ import pytest
 from deitkit.errors import DeitkitError
 from deitkit.recipe.load import override, validate
 from deitkit.recipe.schema import Recipe
-from deitkit.runs.folder import Run, find_runs
+from deitkit.runs.folder import BEGINNING, Run, find_runs
 
 
 @pytest.fixture
@@ -82,3 +82,40 @@ def test_a_forked_worker_that_outlives_a_killed_run_does_not_keep_its_lock(recip
     finally:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
+
+
+def test_a_run_that_a_kill_left_half_replaced_is_the_new_one(recipe: Recipe, tmp_path: Path) -> None:
+    old = Run.create(tmp_path / "a", recipe, environment={"command": "old"}, overwrite=False)
+    old.write_json("result.json", {"top1": {}})
+    beside = Run.create(tmp_path / "b", override(recipe, {"train.seed": 7}), environment={}, overwrite=False)
+    beside.path.rename(old.path / BEGINNING)
+    assert Run.is_run(old.path) and old.status() == "interrupted"
+    assert old.recipe().train.seed == 7 and old.result() is None
+    old.recover()
+    assert not (old.path / BEGINNING).exists() and not (old.path / "result.json").exists()
+    assert old.recipe().train.seed == 7
+
+
+def test_what_a_dead_process_was_writing_is_removed_and_nothing_else(recipe: Recipe, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
+    for name in ("checkpoints/.step-000000001.123.tmp", ".model.123.tmp", "checkpoints/.best.123.old"):
+        (run.path / name).mkdir(parents=True)
+    for name in (".mine.123.tmp", "mine.tmp"):
+        (run.path / name).write_text("mine")
+    run.recover()
+    names = {str(path.relative_to(run.path)) for path in run.path.rglob("*")}
+    assert names >= {"checkpoints/best", ".mine.123.tmp", "mine.tmp"}
+    assert not any("step-" in name or ".model" in name for name in names)
+
+
+def test_a_start_that_failed_leaves_no_folder(tmp_path: Path) -> None:
+    run = Run(tmp_path / "a")
+    with run.lock():
+        assert run.path.is_dir()
+    assert not run.path.exists()
+
+
+def test_an_unreadable_metrics_line_hides_no_other(recipe: Recipe, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
+    run.metrics_path.write_bytes(b'{"step": 1}\n' + bytes(9) + b'\n{"step": 2}\n')
+    assert run.metrics() == [{"step": 1}, {"step": 2}]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from deitkit.data.open import open_source
 from deitkit.errors import DeitkitError
@@ -17,8 +19,9 @@ from deitkit.recipe.schema import Data, Recipe
 from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
 from deitkit.runs.environment import processor
 from deitkit.runs.folder import Run
+from deitkit.training import fit
 from deitkit.training.fit import Silent, train_run
-from deitkit.training.log import Sums
+from deitkit.training.log import MetricsLog, Sums
 
 TINY: dict[str, Any] = {
     "model": {
@@ -273,3 +276,61 @@ def test_replaced_images_are_counted_in_metrics_and_named_at_the_end_also_over_a
         assert (result["images"], result["replaced"]) == (11, 4)
         assert [Path(name).name for name in result["unreadable"]] == ["40.png"]
     assert any("stood in 4 times for 1 unreadable images" in text for text in hears.said)
+
+
+def test_metrics_shorter_than_the_checkpoint_knows_never_stop_a_run(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", enabled=True)
+    log.path.write_text('{"step": 1}\n{"st')
+    assert log.cut(100) == 88
+    log.write({"step": 2})
+    assert log.path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_teacher_with_other_weights_under_the_same_path_is_refused_by_name(unbroken: Run, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(unbroken.model, teacher)
+    recipe = tiny(loss={"second_token": "teacher"}, teacher={"model": str(teacher), "check": False})
+    with pytest.raises(Crash):
+        train_run(recipe, tmp_path / "run", device="cpu", observer=CrashAt(4))
+    change_weights(teacher, lambda value: value + 1)
+    with pytest.raises(DeitkitError, match=r"the teacher .*teacher is another one"):
+        train_run(recipe, tmp_path / "run", device="cpu", resume=True)
+
+
+def test_start_weights_that_are_not_finite_are_refused(unbroken: Run, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(unbroken.model, start)
+    change_weights(start, lambda value: value * float("nan"))
+    with pytest.raises(DeitkitError, match="not finite"):
+        train_run(tiny(start={"weights": str(start)}), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def change_weights(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["head.bias"] = change(weights["head.bias"])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_an_overwriting_that_fails_leaves_the_old_run(unbroken: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(unbroken.path, run.path)
+    with pytest.raises(DeitkitError, match="-1 workers"):
+        train_run(tiny(train={"seed": 3}), run.path, device="cpu", overwrite=True, workers=-1)
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(fit, "train_step", fail)
+    with pytest.raises(DeitkitError, match="memory ran out at step 1"):
+        train_run(tiny(train={"seed": 3}), run.path, device="cpu", overwrite=True)
+    assert_equal(comparable(run), comparable(unbroken))
+    assert run.status() == "finished"
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has an MPS device")
+    for device in ("mps", "meta"):
+        with pytest.raises(DeitkitError, match=device.upper() if device == "mps" else "does not run on"):
+            train_run(tiny(), tmp_path / "run", device=device)
