@@ -133,6 +133,12 @@ def pack_words(folder: Path) -> list[str]:
     return ["data", "pack", str(folder / "images"), "-o", str(folder / "packed")]
 
 
+def begin_repacking(folder: Path) -> None:
+    begin_packing(folder)
+    inside(pack_words(folder), folder)
+    (folder / "images" / "train" / "a" / "0.png").rename(folder / "images" / "train" / "b" / "0.png")
+
+
 def everything(folder: Path, name: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in (folder / name).rglob("*"))
 
@@ -152,6 +158,11 @@ JOBS = {
     ),
     "pack": Job(
         begin_packing, pack_words, lambda folder: [digests(folder, "packed/*.tar"), everything(folder, "packed")]
+    ),
+    "pack_overwrite": Job(
+        begin_repacking,
+        lambda folder: [*pack_words(folder), "--overwrite"],
+        lambda folder: [digests(folder, "packed/*.tar"), everything(folder, "packed")],
     ),
 }
 

@@ -22,7 +22,7 @@ from deitkit.data.open import find_data
 from deitkit.data.pack.shard_writer import PackedShard, Progress, whole_shard, write_index, write_shard
 from deitkit.data.source import Source, counted
 from deitkit.errors import DeitkitError
-from deitkit.files import saving, write_atomic
+from deitkit.files import recover_in, saving, write_atomic
 from deitkit.recipe import schema
 from deitkit.runs.folder import Run
 
@@ -73,6 +73,8 @@ def pack(
     plan = _plan(sources, data, shard_bytes=shard_bytes)
     _refuse_inside(root, data)
     kept = None if overwrite else _finished(root, plan)
+    if kept is not None:
+        shutil.rmtree(root / UNFINISHED, ignore_errors=True)  # a kill came between the last file and this
     if kept is None:
         with saving(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -189,10 +191,21 @@ def _refuse_other(root: Path, plan: dict[str, Any], *, overwrite: bool) -> None:
             )
 
 
+def _own_names(plan: dict[str, Any]) -> tuple[str, ...]:
+    """Files that are written beside their place and renamed."""
+    return (PACK, *(f"{split}.index.parquet" for split in plan["splits"]))
+
+
+def _forget_shards(root: Path) -> None:
+    """What says that shards are whole: those that lie there are not this pack's."""
+    for pattern in ("*-[0-9]*.tar.json", "*.tar"):
+        for path in (root / UNFINISHED).glob(pattern):
+            path.unlink()
+
+
 def _remove(root: Path) -> None:
-    """Everything that a pack consists of, and nothing else; what makes it whole goes first."""
-    (root / PACK).unlink(missing_ok=True)
-    for pattern in ("{}.index.parquet", "{}-[0-9]*.tar", f"{UNFINISHED}/*.json", f"{UNFINISHED}/*.tar"):
+    """The files of another pack, and nothing else."""
+    for pattern in ("{}.index.parquet", "{}-[0-9]*.tar"):
         for split in ("train", "val"):
             for path in root.glob(pattern.format(split)):
                 path.unlink()
@@ -202,10 +215,14 @@ def _write(sources: Sequence[Source], root: Path, plan: dict[str, Any], tell: Pr
     """Every shard that is not there yet, the indices, and what makes them a pack. Returns how many were there."""
     work = root / UNFINISHED
     with Run(work).lock():
+        recover_in(root, _own_names(plan))
+        recover_in(work)
+        if anew:
+            _forget_shards(root)
+        write_atomic(work / PLAN, json.dumps(plan))  # from now on whatever lies there is this pack, unfinished
+        (root / PACK).unlink(missing_ok=True)
         if anew:
             _remove(root)
-        (root / PACK).unlink(missing_ok=True)
-        write_atomic(work / PLAN, json.dumps(plan))
         splits, kept = {}, 0
         for source in sources:
             shards, there = _write_split(source, root, limit=plan["shard_bytes"], tell=tell)
