@@ -10,7 +10,8 @@ from deitkit.recipe.choose import Verb
 from deitkit.recipe.load import override
 from deitkit.recipe.resolve import Options, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
-from deitkit.training.fit import FitResult, Observer, train_run
+from deitkit.training.fit import FitResult, train_run
+from deitkit.training.observer import Observer
 from deitkit.training.suggest import choose
 
 ORIGIN = "deitkit.train"  # of values, in recipe.toml
