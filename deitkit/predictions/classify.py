@@ -4,7 +4,6 @@ memory does not grow with the number of images."""
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from deitkit.data.source import Files
+from deitkit.data.formats.listing import image_paths
+from deitkit.data.source import SUFFIXES, Files
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
@@ -21,7 +21,6 @@ from deitkit.models.forms import decisive_head
 from deitkit.models.load import LoadedModel, load_model
 from deitkit.predictions.predict import evaluation_loader
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 BATCH = 64
 
 
@@ -157,8 +156,8 @@ def _unread(source: _NamedFiles, index: int, reading: Reading) -> ClassifiedImag
 
 
 def image_files(names: Iterable[str | Path]) -> list[Path]:
-    """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. What the system or
-    a program left in a folder (names that begin with a dot, `__MACOSX`) is no image.
+    """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. Litter of systems
+    and programs is passed by, as in training.
 
     Raises:
         DeitkitError: one does not exist, or a folder or pattern holds no images.
@@ -167,30 +166,14 @@ def image_files(names: Iterable[str | Path]) -> list[Path]:
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            inside = sorted(_below(path))
+            inside = image_paths(path)
             if not inside:
-                raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(IMAGE_SUFFIXES))
+                raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(SUFFIXES))
             found += inside
         elif path.exists():
             found.append(path)
         elif matched := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207, a pattern may be absolute
-            found += [Path(each) for each in matched if is_image(Path(each))]
+            found += [Path(each) for each in matched if Path(each).suffix.lower() in SUFFIXES]
         else:
             raise DeitkitError(f"{path} does not exist", value=name, remedy="name an image file or a folder of them")
     return found
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_litter(name))
-        yield from (path for name in files if not is_litter(name) and is_image(path := Path(place, name)))
-
-
-def is_image(path: Path) -> bool:
-    """By its ending."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def is_litter(name: str) -> bool:
-    """Whether the system or a program left it there."""
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
