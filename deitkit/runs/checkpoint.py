@@ -71,7 +71,7 @@ def save_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     with saving(root):
-        _remove_beyond(root, keep, step=step)
+        remove_beyond(root, keep, step=step)
     return folder
 
 
@@ -106,7 +106,7 @@ class _KeepingErrors:
         self.file.flush()
 
 
-def _remove_beyond(root: Path, keep: int, *, step: int) -> None:
+def remove_beyond(root: Path, keep: int, *, step: int) -> None:
     """All but the newest `keep` of those up to `step`. One without a manifest is none, so it drives out no other."""
     there = [path for path in list_checkpoints(root) if int(path.name[-9:]) <= step]
     kept = [path for path in there if (path / "manifest.json").is_file()][-keep:]

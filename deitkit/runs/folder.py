@@ -149,6 +149,8 @@ class Run:
             self._begin_anew()
             recover_in(self.path, OWN_NAMES)
             recover_in(self.checkpoints)
+            for folder in (self.predictions, self.reports):  # other verbs write there without the lock
+                recover_in(folder, shared=True)
 
     def refuse_occupied(self, *, overwrite: bool) -> None:
         """Raise unless a new run may be written here."""

@@ -9,7 +9,7 @@ import torch
 
 from deitkit.data.content import content_differences, content_of
 from deitkit.errors import DeitkitError
-from deitkit.runs.checkpoint import load_latest, set_damaged_aside
+from deitkit.runs.checkpoint import load_latest, remove_beyond, set_damaged_aside
 from deitkit.runs.environment import describe_environment
 from deitkit.runs.folder import Run
 from deitkit.training.log import MetricsLog, Sums
@@ -94,6 +94,8 @@ def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     checkpoint = load_latest(run.checkpoints, say=say)
     if training.world.is_main:
         set_damaged_aside(run.checkpoints, say=say)
+        if checkpoint is not None:  # a kill may have come between saving it and this
+            remove_beyond(run.checkpoints, training.recipe.checkpoint.keep, step=checkpoint.step)
     if missing := log.cut(checkpoint.metrics_bytes if checkpoint else 0):
         say(f"{log.path} lacks {missing:,} bytes that the checkpoint knows of: some lines of it are lost")
     if checkpoint is None:
