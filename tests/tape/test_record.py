@@ -289,7 +289,7 @@ def test_a_signal_within_the_teachers_own_code_is_no_error_of_the_teacher(
         "def make(): return Net()\n"
     )
     with pytest.raises(Interrupted):
-        record_tape(taught(Path(f"{code}:make")), tmp_path / "tape", device="cpu")
+        record_tape(taught(Path(f"{code}:make")).trusted(), tmp_path / "tape", device="cpu")
     assert 0 < 44 - sum(gap.stop - gap.start for gap in Tape.open(tmp_path / "tape").gaps(range(1))) < 44
 
 
