@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from numpy.typing import NDArray
+from pydantic import Discriminator, Tag
+
+from deitkit.errors import DeitkitError
+from deitkit.records import checked_json
+
+ANEW = "make it anew: deitkit analyze"
+MOST_DIGITS = 40  # of a number in a figure's cell
 
 
 @dataclass(frozen=True)
@@ -178,34 +186,81 @@ class Report:
         """What `as_dict` gave, without the pictures.
 
         Raises:
-            TypeError, KeyError: the values are of something else.
+            DeitkitError: the values are of something else.
         """
-        tables = tuple(Table(**{key: _frozen(value) for key, value in table.items()}) for table in values["tables"])
-        return cls(
-            **{key: values[key] for key in ("name", "title", "definitions", "numbers")},
-            sources=tuple(values["sources"]),
-            tables=tables,
-            figures=tuple(_figure(figure) for figure in values["figures"]),
-        )
+        return read_saved(json.dumps(values).encode(), name=f"report {values.get('name', '')}")[0]
 
 
-def _figure(values: Mapping[str, Any]) -> AnyFigure:
-    """A figure from its fields; each kind has one that no other has."""
-    fields = {key: _frozen(value) for key, value in values.items()}
-    if "clouds" in fields:
-        return Points(**fields | {"clouds": tuple(Cloud(**cloud) for cloud in fields["clouds"])})
-    if "series" not in fields:
-        return Matrix(**fields)
-    fields["series"] = tuple(Series(**series) for series in fields["series"])
-    if "references" not in fields:
-        return Bars(**fields)
-    return Curves(**fields | {"references": tuple(Reference(**reference) for reference in fields["references"])})
+def _kind(values: Any) -> str:
+    """Which figure: each kind has a field that no other has."""
+    if "clouds" in values:
+        return "points"
+    if "series" not in values:
+        return "matrix"
+    return "curves" if "references" in values else "bars"
 
 
-def _frozen(value: Any) -> Any:
-    """Lists become tuples, at every depth."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
+StoredFigure = Annotated[
+    Annotated[Points, Tag("points")] | Annotated[Matrix, Tag("matrix")]
+    | Annotated[Curves, Tag("curves")] | Annotated[Bars, Tag("bars")],
+    Discriminator(lambda values: _kind(values) if isinstance(values, dict) else None),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What `Report.as_dict` gives."""
+
+    name: str
+    title: str
+    definitions: dict[str, str]
+    sources: tuple[str, ...]
+    numbers: dict[str, Any]
+    tables: tuple[Table, ...]
+    figures: tuple[StoredFigure, ...]
+    pictures: tuple[str, ...] = ()
+
+
+def read_saved(content: bytes, *, name: str) -> tuple[Report, tuple[str, ...]]:
+    """A report from its JSON, and the names of its pictures; `name` says whose.
+
+    Raises:
+        DeitkitError: it is not as `as_dict` gives it.
+    """
+    saved = checked_json(content, _Saved, name=name, remedy=ANEW)
+    problems = [f"{each.name}: {problem}" for each in (*saved.tables, *saved.figures) if (problem := _unsound(each))]
+    if problems:
+        raise DeitkitError(f"{name} is damaged: {problems[0]}", value=name, remedy=ANEW, problems=problems[1:])
+    rest = (saved.sources, saved.numbers, saved.tables, saved.figures)
+    return Report(saved.name, saved.title, saved.definitions, *rest), saved.pictures
+
+
+def _unsound(part: Table | Matrix | Curves | Points | Bars) -> str:
+    """What does not fit together in a table or a figure, or nothing."""
+    if isinstance(part, Table):
+        try:
+            part.texts()
+        except (ValueError, TypeError, OverflowError) as error:
+            return str(error)
+        return ""
+    if isinstance(part, Matrix):
+        shape = (len(part.labels), len(part.columns or part.labels))
+        tables = [part.values, part.references] if part.references else [part.values]
+        fits = all(len(table) == shape[0] and all(len(row) == shape[1] for row in table) for table in tables)
+        return "" if fits and _writes(part.cell) else f"no {shape[0]} x {shape[1]} numbers, or not in {part.cell!r}"
+    if isinstance(part, Points):
+        pairs = [(len(cloud.x), len(each)) for cloud in part.clouds for each in (cloud.y, cloud.names, cloud.intervals)]
+        fits = all(len(cloud.x) == len(cloud.y) for cloud in part.clouds)
+        return "" if fits and all(length in (0, points) for points, length in pairs) else "unequal numbers of points"
+    lengths = {len(part.ticks), *(len(series.values) for series in part.series)}
+    lengths |= {len(series.spread) for series in part.series if series.spread}
+    places = [place for line in getattr(part, "references", ()) for place in (line.first, line.last)]
+    fits = len(lengths) == 1 and all(0 <= place < len(part.ticks) for place in places)
+    return "" if fits else "unequal numbers of places and values"
+
+
+def _writes(form: str) -> bool:
+    try:
+        return len(format(0.0, form)) < MOST_DIGITS
+    except ValueError:
+        return False

@@ -149,7 +149,7 @@ def resume(run: RunName) -> None:
     opened = Run.open(run)
     if opened.status() != "interrupted":
         raise DeitkitError(f"{run} is {opened.status()}", value=run, remedy="only an interrupted run goes on")
-    words = [str(word) for word in opened.environment().get("command", [])][1:]
+    words = opened.environment().get("command", [])[1:]
     words = [word for word in words if word not in ("--resume", "--overwrite")]
     if not words or any(".py:" in word or "--trust-code" in word for word in words):
         raise DeitkitError(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +14,6 @@ from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
     from deitkit.runs.folder import Run
-
-BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 
 
 def list_runs(
@@ -55,41 +51,27 @@ def show(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
-    with readable(opened):
-        facts = summary(opened)
-        if "unreadable" in facts:
-            raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
-        metrics = opened.metrics()
-        steps = [line for line in metrics if "loss" in line]
-        facts |= {
-            "result": opened.result(),
-            "last_metrics": steps[-1] if steps else None,
-            "evaluations": [line for line in metrics if "top1" in line],
-            "environment": opened.environment(),
-            "files": sorted(path.name for path in opened.path.iterdir() if not path.name.startswith(".")),
-        }
-        if as_json:
-            render.print_json(facts)
-        else:
-            print_facts(facts)
-
-
-@contextmanager
-def readable(run: Run) -> Iterator[None]:
-    """Files that someone changed may hold anything: whatever is not as deitkit writes it is an error that says so."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except BROKEN as error:
-        what = f"{run.path} holds what deitkit does not write: {type(error).__name__}: {error}"
-        raise DeitkitError(what, value=str(run.path), remedy="restore its files from a copy, or train anew") from error
+    facts = summary(opened)
+    if "unreadable" in facts:
+        raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
+    metrics = opened.metrics()
+    steps = [line for line in metrics if "loss" in line]
+    facts |= {
+        "result": opened.result(),
+        "last_metrics": steps[-1] if steps else None,
+        "evaluations": [line for line in metrics if "top1" in line],
+        "environment": opened.environment(),
+        "files": sorted(path.name for path in opened.path.iterdir() if not path.name.startswith(".")),
+    }
+    if as_json:
+        render.print_json(facts)
+    else:
+        print_facts(facts)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """One run as tables: what it is, its last step, its evaluations."""
-    given = facts["environment"].get("command") or []
-    command = shlex.join(map(str, given)) if isinstance(given, list) else str(given)
+    command = shlex.join(facts["environment"].get("command", []))
     rows = [[key, facts[key]] for key in ("path", "status", "recipe", "model", "dataset", "teacher", "step")]
     rows += [["epochs", f"{facts['epoch']:g} of {facts['epochs']}"], ["top-1", spell(facts["top1"])]]
     rows += [["command", command], ["files", ", ".join(facts["files"])]]
@@ -108,8 +90,7 @@ def summary(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {"path": str(run.path), "status": "unreadable", "recipe": "", "step": 0, "epoch": 0.0}
     facts |= {"epochs": 0, "top1": None}
     try:
-        with readable(run):
-            return facts | _summary(run)
+        return facts | _summary(run)
     except DeitkitError as error:
         return facts | {"unreadable": error.what}
 
@@ -118,7 +99,6 @@ def _summary(run: Run) -> dict[str, Any]:
     recipe, result, metrics = run.recipe(), run.result(), run.metrics()
     evaluations = [line for line in metrics if "top1" in line]
     top1 = result["top1"] if result else evaluations[-1]["top1"] if evaluations else None
-    spell(top1)  # numbers, or it raises
     return {
         "status": run.status(),
         "recipe": recipe.name,

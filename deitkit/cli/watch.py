@@ -5,7 +5,6 @@ On a terminal the same picture as where it trains; elsewhere a line for each tha
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +36,7 @@ def watch(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder
         symbols=region.speaks(BARS + "★━") if region else False,
     )  # fmt: skip
     for record in follow(opened):
-        if record is not None:
+        if record is not None and ("top1" in record or {"loss", "lr"} <= record.keys()):
             _count(picture, record)
             show(picture, record, region)
         if region:
@@ -70,7 +69,7 @@ def follow(run: Run) -> Iterator[dict[str, Any] | None]:
         size = run.metrics_path.stat().st_size if run.metrics_path.is_file() else 0
         if size > read and (whole := _whole_lines(run, read)):
             read += len(whole)
-            yield from (json.loads(line) for line in whole.splitlines())
+            yield from filter(None, map(run.record, whole.splitlines()))
             quiet = 0
             continue
         read = min(read, size)
@@ -92,7 +91,7 @@ def _whole_lines(run: Run, start: int) -> bytes:
 
 def _count(picture: Picture, record: Mapping[str, Any]) -> None:
     """The run's number of steps, which its records tell by step and epoch."""
-    if record.get("epoch"):
+    if record["epoch"]:
         picture.total_steps = max(record["step"], round(record["step"] / record["epoch"] * picture.epochs))
 
 

@@ -7,24 +7,33 @@ gives random weights, and its distilled models average the heads' logits where d
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, NotRequired, get_args
 
+from pydantic import ConfigDict, Field, with_config
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
+from typing_extensions import TypedDict
 
 from deitkit.errors import DeitkitError
 from deitkit.files import recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.models.reference import no_such_model
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
-from deitkit.recipe.schema import Data
+from deitkit.recipe.schema import Data, Side
+from deitkit.records import read_json
 from deitkit.runs.folder import Run
 
 FILES = ("model.safetensors", "config.json")
 STAGED = ".model-new"  # a whole new model, before it is in its place
+MENDED = "copy it again, or take an earlier copy of the folder"
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PROTOCOL = ConfigDict(extra="allow")
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,32 @@ class ModelInfo:
             class_names, size, data.mean, data.std, data.crop_ratio, data.interpolation, data.dataset,
             exif_orientation=data.exif_orientation, **more,
         )  # fmt: skip
+
+
+@with_config(PROTOCOL)
+class About(TypedDict):
+    """The fields of ModelInfo in a config.json that deitkit wrote; `read_fusion` reads the fusion."""
+
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    size: tuple[Side, Side]
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Deviation, Deviation, Deviation]
+    crop_ratio: Annotated[float, Field(gt=0, le=1)]
+    interpolation: Literal["bicubic", "bilinear"]
+    dataset: NotRequired[str]
+    data_fingerprint: NotRequired[str]
+    recipe: NotRequired[str]
+    exif_orientation: NotRequired[bool]
+
+
+@with_config(PROTOCOL)
+class Config(TypedDict, total=False):
+    """A config.json: timm's fields, and deitkit's own where deitkit wrote it."""
+
+    architecture: str
+    model_args: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
+    deitkit: About | None
 
 
 def save_model(folder: Path, student: Student, info: ModelInfo) -> None:
@@ -146,13 +181,17 @@ def find_model(reference: str | Path) -> Path:
     )
 
 
-def read_info(config: dict[str, Any]) -> ModelInfo | None:
-    """What a config.json says of classes and protocol; None where deitkit did not write it."""
+def read_info(config: Mapping[str, Any]) -> ModelInfo | None:
+    """What a config.json that `read_config` gave says of classes and protocol; None where deitkit did not write it.
+
+    Raises:
+        DeitkitError: this version knows no such fusion.
+    """
     about = config.get("deitkit")
     if about is None:
         return None
-    tuples = {key: tuple(about[key]) for key in ("class_names", "size", "mean", "std")}
-    return ModelInfo(**{**about, **tuples, "fusion": read_fusion(about.get("fusion", "softmax"))})
+    known = {field.name: about[field.name] for field in fields(ModelInfo) if field.name in about}
+    return ModelInfo(**{**known, "fusion": read_fusion(about.get("fusion", "softmax"))})
 
 
 def read_fusion(value: Any) -> Fusion:
@@ -166,8 +205,10 @@ def read_fusion(value: Any) -> Fusion:
     try:
         class_temperature, distillation_temperature = map(float, value["temperatures"])
         fitted = FittedFusion(**{**value, "temperatures": (class_temperature, distillation_temperature)})
-        sound = fitted.kind in get_args(FittedKind) and 0 <= fitted.weight <= 1 and min(fitted.temperatures) > 0
-    except (TypeError, KeyError, ValueError):
+        sound = fitted.kind in get_args(FittedKind) and 0 <= fitted.weight <= 1
+        sound &= all(0 < temperature < math.inf for temperature in fitted.temperatures)
+        sound &= isinstance(fitted.fitted_on, str) and isinstance(fitted.fingerprint, str)
+    except (TypeError, KeyError, ValueError, OverflowError):
         sound = False
     if not sound:
         raise DeitkitError(
@@ -209,12 +250,4 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         DeitkitError: it is damaged.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise DeitkitError(
-            f"{folder}/config.json is damaged: {error}", value=str(folder), remedy="copy it again"
-        ) from error
-    if not isinstance(config, dict):
-        raise DeitkitError(f"{folder}/config.json is no JSON object", value=str(folder), remedy="copy it again")
-    return config
+    return dict(read_json(folder / "config.json", Config, remedy=MENDED))

@@ -19,7 +19,7 @@ from deitkit.models.positions import POSITION_MODES, mean_norm, resample_pos_emb
 from deitkit.models.reference import Reference
 from deitkit.models.student import Student, rebuild_student
 from deitkit.models.weight_files import read_weights
-from deitkit.models.weights import describe, open_reference
+from deitkit.models.weights import describe, open_reference, refuse_larger
 from deitkit.recipe.schema import Data, PositionMode
 
 __all__ = [
@@ -67,6 +67,7 @@ def load_model(reference: str | Path | Reference) -> LoadedModel:
             value=word,
             remedy="name a run, a model folder or timm:NAME",
         )
+    refuse_larger(known, weights.state)
     student = rebuild_student(known.architecture, known.arguments)
     try:
         student.network.load_state_dict(weights.state)

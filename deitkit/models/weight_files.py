@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,6 +22,8 @@ from deitkit.errors import DeitkitError
 
 # Where a training script keeps its weights; the first that is there is taken.
 ENTRIES = ("model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema")
+LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins that stands for a file in a repository
+FOREIGN = ("unsupported", "allowlisted")  # in torch's words for what it does not execute
 # What wrappers put before every key: DistributedDataParallel, torch.compile, deitkit's checkpoints.
 WRAPPERS = ("module.", "_orig_mod.", "network.")
 
@@ -68,11 +69,9 @@ def forget_weights() -> None:
 @lru_cache(maxsize=1)
 def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
     """The file; `modified_ns` and `size` (bytes) tell it from what it was before."""
+    _refuse_pointer(path)
     if path.suffix == ".safetensors":
-        try:
-            return _unwrapped(load_file(path), None, [])
-        except SafetensorError as error:
-            raise DeitkitError(f"{path} is damaged: {error}", value=str(path), remedy="copy it again") from error
+        return _unwrapped(_safetensors(path), None, [])
     content = _unpickled(path)
     notes: list[str] = []
     state = _entry(content, notes) if isinstance(content, dict) else None
@@ -81,21 +80,60 @@ def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
     return _unwrapped(state, _architecture(content), notes)
 
 
+def _refuse_pointer(path: Path) -> None:
+    with open(path, "rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise DeitkitError(
+                f"{path} is a Git LFS pointer: it only names the weights",
+                value=str(path),
+                remedy="`git lfs pull` in its repository fetches them",
+            )
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    # Whatever its kind: of a changed file safetensors and torch raise what befits the byte that was changed.
+    except Exception as error:
+        raise DeitkitError(f"{path} is damaged: {error}", value=str(path), remedy="copy it again") from error
+
+
 def _unpickled(path: Path) -> Any:
     """Tensors, plain values and `argparse.Namespace`, which runs nothing; other classes are refused."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not any(word in str(error).lower() for word in FOREIGN):
+            raise _unreadable(path, str(error).partition("WeightsUnpickler error: ")[2] or error) from error
         raise DeitkitError(
             f"{path} is a pickle of foreign code and was not executed",
             value=str(path),
             remedy="convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise DeitkitError(
-            f"{path} is no readable weights file: {error}", value=str(path), remedy="copy it again"
-        ) from error
+    # Whatever its kind: of a changed file zipfile, pickle and torch raise what befits the byte that was changed.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    _refuse_larger(content, path)
+    return content
+
+
+def _unreadable(path: Path, reason: object) -> DeitkitError:
+    first = str(reason).strip().partition("\n")[0]
+    return DeitkitError(f"{path} is no readable weights file: {first}", value=str(path), remedy="copy it again")
+
+
+def _refuse_larger(content: Any, path: Path) -> None:
+    """Raise where a tensor claims more numbers than the file can hold, which only a view of few does: none is made."""
+    size, waiting, seen = path.stat().st_size, [content], set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Tensor):
+            if each.numel() * each.element_size() > size:
+                raise _unreadable(path, f"a tensor of shape {list(each.shape)} is larger than the file")
+        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:  # a pickle may hold itself
+            seen.add(id(each))
+            waiting += each.values() if isinstance(each, Mapping) else each
 
 
 def _entry(content: dict[str, Any], notes: list[str]) -> dict[str, Tensor] | None:

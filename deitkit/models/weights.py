@@ -30,7 +30,12 @@ from deitkit.runs.checkpoint import load_checkpoint
 from deitkit.runs.folder import Run
 
 # How timm says that a file is damaged, foreign or another model's.
-REFUSALS = (RuntimeError, KeyError, TypeError, ValueError, AssertionError, SafetensorError, pickle.UnpicklingError)
+REFUSALS = (
+    RuntimeError, LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, OSError,
+    SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
+MOST_PIXELS = 8192  # a side of an image
+MOST_WIDTH = 64  # heads, patches, groups: small beside any weights
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,31 @@ def open_reference(reference: str | Reference) -> Weights:
     return Weights(known_of_file(content, found.place), content.state)
 
 
+def refuse_larger(known: Known, state: Mapping[str, Tensor]) -> None:
+    """Raise, before anything is built, where a model is said to be far larger than its weights.
+
+    Raises:
+        DeitkitError: an argument has no counterpart in the weights.
+    """
+    sides = [side for tensor in state.values() for side in tensor.shape]
+    bounds = {"depth": len(state), "size": max(MOST_PIXELS, *sides)}
+    for name, value in known.arguments.items():
+        most = next((bound for part, bound in bounds.items() if part in name), max(MOST_WIDTH, *sides))
+        if any(abs(number) > most for number in _numbers(value)):
+            raise DeitkitError(
+                f"{known.origin} is damaged: {name} = {value!r} is far more than its weights have",
+                value=value,
+                remedy="copy its config.json again",
+            )
+
+
+def _numbers(value: Any) -> list[float]:
+    """Every number in a value."""
+    if isinstance(value, (list, tuple)):
+        return [number for each in value for number in _numbers(each)]
+    return [value] if isinstance(value, (int, float)) else []
+
+
 def _whole(reference: str | Reference) -> Reference:
     found = reference if isinstance(reference, Reference) else Reference.parse(reference)
     found.need_weights()
@@ -139,9 +169,42 @@ def _known_of_folder(folder: Path, reference: str) -> Known:
         )
     info = read_info(config)
     if info is not None:
-        return Known(reference, config["architecture"], dict(config["model_args"]), info.size, info.class_names, info)
-    pretrained, architecture, arguments = load_model_config_from_path(folder)
-    return known_of_config(pretrained, reference, architecture, arguments)
+        arguments = dict(config.get("model_args", {}))
+        _refuse_other_model(arguments, info, folder)
+        return Known(reference, config["architecture"], arguments, info.size, info.class_names, info)
+    pretrained, architecture, arguments = _timm_config(folder)
+    try:
+        return known_of_config(pretrained, reference, architecture, arguments)
+    except REFUSALS as error:
+        raise _damaged_config(folder, error) from error
+
+
+def _timm_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """timm's reading of a folder's config.json: the weights' description, the architecture and its arguments."""
+    try:
+        return load_model_config_from_path(folder)  # type: ignore[no-any-return]
+    except REFUSALS as error:
+        raise _damaged_config(folder, error) from error
+
+
+def _damaged_config(folder: Path, error: Exception) -> DeitkitError:
+    what = f"{folder}/config.json is damaged: {type(error).__name__}: {error}"
+    return DeitkitError(what, value=str(folder), remedy="copy it again")
+
+
+def _refuse_other_model(arguments: Mapping[str, Any], info: ModelInfo, folder: Path) -> None:
+    """Raise where a config.json of deitkit's tells two stories of its classes or of its input."""
+    classes, side = arguments.get("num_classes"), arguments.get("img_size")
+    problems = []
+    if classes is not None and classes != len(info.class_names):
+        problems.append(f"deitkit.class_names are {len(info.class_names)}, model_args.num_classes is {classes!r}")
+    if side is not None and side != info.size[0] and side != list(info.size) and not arguments.get("dynamic_img_size"):
+        problems.append(f"deitkit.size is {list(info.size)}, model_args.img_size {side!r}")
+    if problems:
+        raise DeitkitError(
+            f"{folder}/config.json is damaged: it says two things of one", value=str(folder), problems=problems,
+            remedy="copy it again",
+        )  # fmt: skip
 
 
 def _refuse_sources(config: Mapping[str, Any], folder: Path) -> None:
@@ -165,7 +228,7 @@ def _weights_of_folder(folder: Path, reference: str) -> Weights:
     if not found:
         raise DeitkitError(f"{folder} holds no weights", value=reference, remedy=f"copy its {hub.WEIGHTS[0]} there")
     # Read here, where no pickle of code is executed, as timm 1.0.20 to 1.0.24 does.
-    pretrained, architecture, arguments = load_model_config_from_path(folder)
+    pretrained, architecture, arguments = _timm_config(folder)
     described = {key: value for key, value in pretrained.items() if key not in ("source", "file")}
     described["state_dict"] = read_weights(found[0])
     return Weights(known, _timm_state(reference, architecture, pretrained_cfg=described, **arguments))

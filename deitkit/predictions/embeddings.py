@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, with_config
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Reading
@@ -31,6 +33,7 @@ from deitkit.models.student import TOKEN_NAMES, Student
 from deitkit.predictions.predict import evaluation_loader
 from deitkit.predictions.table import predictions_path
 from deitkit.recipe.schema import Data
+from deitkit.records import read_json
 
 FEATURES = "features"  # of a model without a class token: pooled, as its one head reads them
 FORMAT = 1
@@ -159,15 +162,24 @@ def _batches(
             progress(min(number * loader.batch_size, len(source)), len(source))
 
 
+@with_config(ConfigDict(extra="allow"))
+class _Header(TypedDict):
+    """`widths` by token; `left_out` are the source's rows that could not be read."""
+
+    rows: int
+    widths: dict[str, int]
+    left_out: list[int]
+
+
 def _find(path: Path, about: Mapping[str, Any]) -> Kept | None:
     """What is kept, or None where that is not whole, or of another model, protocol or source."""
     try:
-        header = json.loads(path.read_text())
+        header = read_json(path, _Header, remedy="it is made anew")
         tokens = {token: np.load(_array_path(path, token), mmap_mode="r") for token in header["widths"]}
         shapes = {token: (header["rows"], width) for token, width in header["widths"].items()}
         is_whole = {token: array.shape for token, array in tokens.items()} == shapes
         return (tokens, set(header["left_out"])) if is_whole and about.items() <= header.items() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, cut short, or no header of ours
+    except (OSError, ValueError, EOFError, DeitkitError):  # absent, cut short, or no header of ours
         return None
 
 

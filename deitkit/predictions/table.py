@@ -8,9 +8,7 @@ schema's metadata. `accepted`, lists of labels, is there where several or none m
 from __future__ import annotations
 
 import io
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,9 @@ from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import write_atomic
 from deitkit.models.forms import decisive_head
 from deitkit.models.reference import is_foreign, local_folder
+from deitkit.predictions.stored import as_metadata, escaped, read_stored
 
 TOP = 5  # classes kept for an image
-FORMAT = 1
-_ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
-METADATA_KEY = b"deitkit.predictions"  # part of the files, whatever this module is called
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,25 +127,21 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path, *, logits: bool = True) -> Predictions:
-        """Read what `save` wrote; without `logits` they are left on the disk, which spares 4 K bytes an image."""
-        if not path.is_file():
-            raise DeitkitError(f"there are no predictions at {path}", value=path, remedy="deitkit evaluate RUN")
-        try:
-            place = path.absolute()  # pyarrow takes a relative name with a colon for an address
-            names = pq.read_schema(place).names
-            table = pq.read_table(place, columns=[name for name in names if logits or not name.endswith(".logits")])
-        except (pa.ArrowException, OSError) as error:
-            raise DeitkitError(
-                f"{path} cannot be read as Parquet: {error}", value=path, remedy="deitkit evaluate RUN writes it anew"
-            ) from error
-        metadata = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-        if metadata.get("format") != FORMAT:
-            raise DeitkitError(
-                f"{path} does not hold predictions of this version of deitkit",
-                value=metadata.get("format"),
-                remedy="deitkit evaluate RUN writes them anew",
-            )
-        return _predictions(table, metadata)
+        """Read what `save` wrote; without `logits` they are left on the disk, which spares 4 K bytes an image.
+
+        Raises:
+            DeitkitError: missing, damaged, or not as deitkit writes it.
+        """
+        stored = read_stored(path, logits=logits)
+        about = stored.about
+        heads = {
+            name: HeadPredictions(name, head.top, head.confidence, head.logits) for name, head in stored.heads.items()
+        }
+        return cls(
+            about.dataset, about.split, about.fingerprint, about.classifier, about.class_names, stored.ids,
+            stored.labels, heads, stored.paths, about.settings,
+            None if stored.accepted is None else LabelSets(stored.accepted),
+        )  # fmt: skip
 
 
 def head_predictions(
@@ -208,7 +200,6 @@ def _table(predictions: Predictions) -> pa.Table:
         if head.logits is not None:
             columns[f"{name}.logits"] = _lists(head.logits)
     metadata = {
-        "format": FORMAT,
         "dataset": predictions.dataset,
         "split": predictions.split,
         "fingerprint": predictions.fingerprint,
@@ -217,33 +208,7 @@ def _table(predictions: Predictions) -> pa.Table:
         "heads": list(predictions.heads),
         "settings": predictions.settings,
     } | ({"escaped": True} if is_escaped else {})
-    return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
-
-
-def _predictions(table: pa.Table, metadata: Mapping[str, Any]) -> Predictions:
-    names = table.column_names
-    heads = {
-        name: HeadPredictions(
-            name,
-            _matrix(table[f"{name}.top"]).astype(np.int64),
-            _matrix(table[f"{name}.confidence"]),
-            _matrix(table[f"{name}.logits"]) if f"{name}.logits" in names else None,
-        )
-        for name in metadata["heads"]
-    }
-    return Predictions(
-        dataset=metadata["dataset"],
-        split=metadata["split"],
-        fingerprint=metadata["fingerprint"],
-        classifier=metadata["classifier"],
-        class_names=tuple(metadata["class_names"]),
-        ids=_names(table["image_id"], metadata),
-        labels=table["label"].to_numpy(),
-        heads=heads,
-        paths=_names(table["path"], metadata) if "path" in names else None,
-        settings=metadata["settings"],
-        accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in names else None,
-    )
+    return pa.table(columns).replace_schema_metadata(as_metadata(metadata))
 
 
 def _is_no_text(name: str) -> bool:
@@ -251,31 +216,9 @@ def _is_no_text(name: str) -> bool:
     return not name.isascii() and any("\udc80" <= mark <= "\udcff" for mark in name)
 
 
-def escaped(name: str) -> str:
-    """A name as text, its other bytes as `\\xe9` and its backslashes doubled, so that `unescaped` gives it back."""
-    return name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def unescaped(text: str) -> str:
-    """The name that `escaped` wrote."""
-    return _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)) if found[1] else "\\", text)
-
-
-def _names(column: pa.ChunkedArray, metadata: Mapping[str, Any]) -> list[str]:
-    names: list[str] = column.to_numpy().tolist()  # twice as quick as to_pylist
-    return [unescaped(name) for name in names] if metadata.get("escaped") else names
-
-
 def _lists(matrix: NDArray[Any]) -> pa.Array:
     """[N, k] -> a column of N lists of k."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).reshape(-1)), matrix.shape[1])
-
-
-def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of N lists of k -> [N, k]."""
-    lists = column.combine_chunks()
-    values: NDArray[Any] = lists.flatten().to_numpy()
-    return values.reshape(len(lists), lists.type.list_size)
 
 
 def decisive(table: Predictions) -> str:

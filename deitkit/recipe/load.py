@@ -75,7 +75,10 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise DeitkitError(what, value=str(path), remedy="name a recipe that is there") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
     _keep_old_rules(text, values)
     label = recipe_label(path)

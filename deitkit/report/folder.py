@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import shlex
-import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,20 +13,24 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deitkit.analysis.report import Report
+from typing_extensions import TypedDict
+
+from deitkit.analysis.report import ANEW, Report, read_saved
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import PUBLISHED, Reference, is_foreign, local_folder
 from deitkit.predictions.find import kept_files
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
+from deitkit.records import MOST_JSON, checked_json, read_bounded
+from deitkit.runs.contents import Count
 from deitkit.runs.folder import Run
 
 Part = TypeVar("Part")
 HEADER_BYTES = 100_000_000  # the format's own limit: what says more is no header
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # weights that no gradient moves
 ORDER = ("disagreement", "tokens", "positions", "resolutions", "tradeoff", "attention", "errors")  # of analyses
-BROKEN = (DeitkitError, OSError, ValueError, KeyError, TypeError)
+COPY = "copy it again"
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,8 @@ class RunFolder:
         """What `read` gives; where it fails, the problem is noted instead."""
         try:
             return read()
-        except BROKEN as error:
-            reason = error.what if isinstance(error, DeitkitError) else f"{type(error).__name__}: {error}"
-            self.problems.append(f"{what} cannot be read: {reason}")
+        except DeitkitError as error:
+            self.problems.append(f"{what} cannot be read: {error.what}")
             return otherwise
 
     @cached_property
@@ -83,12 +85,11 @@ class RunFolder:
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        lines: list[Any] = self.attempt("metrics.jsonl", self.run.metrics, [])
-        return [line for line in lines if isinstance(line, dict)]
+        return self.attempt("metrics.jsonl", self.run.metrics, [])
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
-        return [line for line in self.metrics if isinstance(line.get("top1"), dict)]
+        return [line for line in self.metrics if "top1" in line]
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class RunFolder:
 
     @property
     def command(self) -> list[str]:
-        return [str(word) for word in self.environment.get("command", [])]
+        return list(self.environment.get("command", []))
 
     @property
     def epoch(self) -> float:
@@ -152,7 +153,7 @@ class RunFolder:
         """The reports of analyses that were made before."""
         first = {name: place for place, name in enumerate(ORDER)}
         paths = sorted(self.run.reports.glob("*.json"), key=lambda path: (first.get(path.stem, len(ORDER)), path.name))
-        found = (read_report(path) for path in paths)
+        found = [self.attempt(str(path), partial(read_report, path), None) for path in paths]
         return [report for report in found if report is not None]
 
     @property
@@ -163,33 +164,52 @@ class RunFolder:
 
 
 def read_report(path: Path) -> SavedReport | None:
-    """What an analysis saved, or None where the file is of something else."""
+    """What an analysis saved, or None where the file is of something else.
+
+    Raises:
+        DeitkitError: a report is damaged.
+    """
+    content = read_bounded(path, most=MOST_JSON, remedy=ANEW)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return SavedReport(Report.from_dict(values), path.parent, tuple(values.get("pictures", ())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        values = checked_json(content, dict[str, Any], name=str(path), remedy=ANEW)
+    except DeitkitError:
         return None
+    if not {"tables", "figures"} <= values.keys():
+        return None
+    report, pictures = read_saved(content, name=str(path))
+    return SavedReport(report, path.parent, pictures)
+
+
+class _Entry(TypedDict):
+    """A tensor in a safetensors header."""
+
+    dtype: str
+    shape: list[Count]
+    data_offsets: tuple[Count, Count]
 
 
 def count_parameters(path: Path) -> int:
-    """Numbers in a safetensors file, by its header alone; running statistics are no parameters."""
-    with open(path, "rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
-        if length > min(HEADER_BYTES, os.fstat(file.fileno()).st_size):
-            raise ValueError(f"a header of {length:,} bytes is none")
-        header = json.loads(file.read(length))
-    return sum(
-        _product(entry["shape"])
-        for name, entry in header.items()
-        if name != "__metadata__" and name.rpartition(".")[2] not in BUFFERS
-    )
+    """Numbers in a safetensors file, by its header alone; running statistics are no parameters.
 
-
-def _product(shape: Sequence[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
+    Raises:
+        DeitkitError: no safetensors file, or its header claims more than the file has.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, start = os.fstat(file.fileno()).st_size, file.read(8)
+            length = int.from_bytes(start, "little")
+            header = file.read(length) if length <= min(HEADER_BYTES, size - 8) else b""
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise DeitkitError(what, value=str(path), remedy=COPY) from error
+    entries = checked_json(header, dict[str, _Entry | dict[str, str]], name=str(path), remedy=COPY)
+    counts: dict[str, int] = {}
+    for name, entry in entries.items():
+        if not isinstance(shape := entry.get("shape", ""), str):
+            counts[name] = math.prod(shape)
+    if sum(counts.values()) > 8 * size:
+        raise DeitkitError(f"{path} is damaged: it claims more numbers than it has bits", value=str(path), remedy=COPY)
+    return sum(count for name, count in counts.items() if name.rpartition(".")[2] not in BUFFERS)
 
 
 def _date(path: Path) -> str:

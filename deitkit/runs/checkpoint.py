@@ -22,6 +22,8 @@ from torch import Tensor
 
 from deitkit.errors import DeitkitError
 from deitkit.files import remove, replace_folder, saving, sync_folder, write_atomic
+from deitkit.records import read_json
+from deitkit.runs.contents import Manifest
 
 STEP_FOLDER = re.compile(r"step-(\d{9})")
 FILES = ("model.safetensors", "state.pt")
@@ -166,13 +168,13 @@ def _read_manifest(folder: Path) -> tuple[int, int]:
         DeitkitError: they are not.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        step, metrics_bytes, sums = int(manifest["step"]), int(manifest["metrics_bytes"]), manifest["sha256"]
+        manifest = read_json(folder / "manifest.json", Manifest, remedy="take another checkpoint")
+        step, metrics_bytes, sums = manifest["step"], manifest["metrics_bytes"], manifest["sha256"]
         for file in FILES:
             if _sha256(folder / file) != sums[file]:
                 what = f"checkpoint {folder} is damaged: {file} differs from its manifest"
                 raise DeitkitError(what, value=str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, KeyError) as error:
         raise DeitkitError(f"checkpoint {folder} is damaged: {error}", value=str(folder)) from error
     return step, metrics_bytes
 

@@ -21,6 +21,8 @@ from deitkit.errors import DeitkitError
 from deitkit.files import REMAINS, recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.recipe.load import read_resolved, to_toml
 from deitkit.recipe.schema import RESUME_MAY_CHANGE, Recipe
+from deitkit.records import checked_json, read_json
+from deitkit.runs.contents import Environment, MetricsLine, Origins, Result
 
 Status = Literal["running", "finished", "interrupted"]
 # Everything that deitkit writes into a run; nothing else in the folder is ever touched.
@@ -236,7 +238,7 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The resolved recipe with its origins."""
-        name = json.loads(self._place("recipe.origins.json").read_text())["name"]
+        name = read_json(self._place("recipe.origins.json"), Origins, remedy=MENDED)["name"]
         return read_resolved(self._place("recipe.toml"), name=name)
 
     def refuse_changed(self, recipe: Recipe) -> None:
@@ -257,36 +259,56 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole line of metrics.jsonl; a half-written one, or one that a crash of the machine emptied, is left
-        out."""
+        out.
+
+        Raises:
+            DeitkitError: a line is JSON, but not as deitkit writes it; or none is JSON.
+        """
         path = self._place("metrics.jsonl")
-        records = []
-        for line in path.read_text(errors="replace").split("\n")[:-1] if path.is_file() else []:
-            with contextlib.suppress(ValueError):
-                records.append(json.loads(line))
-        return [record for record in records if isinstance(record, dict)]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        found = [self.record(line, number) for number, line in enumerate(lines, start=1)]
+        records = [record for record in found if record is not None]
+        if lines and not records and any(line.strip(b"\0 ") for line in lines):
+            raise DeitkitError(f"{path} cannot be read: no line of it is JSON", value=str(path), remedy=MENDED)
+        return records
+
+    def record(self, line: bytes, number: int | None = None) -> dict[str, Any] | None:
+        """One whole line of metrics.jsonl; None where it is no JSON.
+
+        Raises:
+            DeitkitError: it is JSON, but not as deitkit writes it.
+        """
+        name = f"{self.metrics_path}" + ("" if number is None else f", line {number},")
+        try:
+            return dict(checked_json(line, MetricsLine, name=name, remedy=MENDED))
+        except DeitkitError:
+            with contextlib.suppress(ValueError, RecursionError):
+                json.loads(line)
+                raise
+            return None
 
     def result(self) -> dict[str, Any] | None:
-        return self._read_json("result.json")
+        """What came out; None of an unfinished run.
+
+        Raises:
+            DeitkitError: result.json is not as deitkit writes it.
+        """
+        path = self._place("result.json")
+        return dict(read_json(path, Result, remedy=MENDED)) if path.is_file() else None
 
     def environment(self) -> dict[str, Any]:
-        return self._read_json("environment.json") or {}
+        """Where it began, and by which command.
+
+        Raises:
+            DeitkitError: environment.json is not as deitkit writes it.
+        """
+        path = self._place("environment.json")
+        return dict(read_json(path, Environment, remedy=MENDED)) if path.is_file() else {}
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
         path = self.path / name
         write_atomic(path, json.dumps(content, indent=2) + "\n")
         return path
-
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        path = self._place(name)
-        if not path.is_file():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DeitkitError(f"{path} cannot be read: {error}", value=str(path), remedy=MENDED) from error
-        if not isinstance(content, dict):
-            raise DeitkitError(f"{path} holds no JSON object", value=str(path), remedy=MENDED)
-        return content
 
 
 def _is_remains(name: str) -> bool:

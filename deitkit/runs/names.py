@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import cache
 from pathlib import Path
 
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.records import read_json
+from deitkit.runs.contents import Stepped
 from deitkit.runs.folder import Run, find_runs
 
 EMA, LAST = "ema", "last"
@@ -82,5 +83,9 @@ def checkpoints(run: Run) -> list[str]:
 
 
 def step_of(run: Run, checkpoint: str) -> int:
-    """The optimiser step after which it was saved."""
-    return int(json.loads((run.checkpoints / checkpoint / "manifest.json").read_text())["step"])
+    """The optimiser step after which it was saved.
+
+    Raises:
+        DeitkitError: its manifest is damaged.
+    """
+    return read_json(run.checkpoints / checkpoint / "manifest.json", Stepped, remedy="name another checkpoint")["step"]

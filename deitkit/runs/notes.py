@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.records import read_json
 from deitkit.runs.folder import Run
 
 FILE = "notes.json"
@@ -17,8 +17,8 @@ FILE = "notes.json"
 class Notes:
     """Tags in alphabetic order, and a text."""
 
-    tags: tuple[str, ...] = ()
-    note: str = ""
+    tags: tuple[str, ...]
+    note: str
 
 
 def read_notes(run: Run) -> Notes:
@@ -29,17 +29,8 @@ def read_notes(run: Run) -> Notes:
     """
     path = run.path / FILE
     if not path.is_file():
-        return Notes()
-    try:
-        content = json.loads(path.read_text())
-        tags, note = content["tags"], content["note"]
-        if not (isinstance(note, str) and isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
-            raise TypeError("tags are a list of texts, the note is a text")
-    except (ValueError, TypeError, KeyError) as error:
-        raise DeitkitError(
-            f"{path} cannot be read: {error}", value=str(path), remedy="mend it, or delete it: it holds only tags"
-        ) from error
-    return Notes(tuple(tags), note)
+        return Notes((), "")
+    return read_json(path, Notes, remedy="mend it, or delete it: it holds only tags and a note")
 
 
 def change_tags(run: Run, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Notes:

@@ -28,12 +28,14 @@ from deitkit.models.forms import PYTHON
 from deitkit.models.hub import WEIGHTS
 from deitkit.models.reference import Reference
 from deitkit.recipe.schema import Recipe
+from deitkit.records import MOST_JSON, checked_json, read_bounded
 from deitkit.runs.environment import describe_environment, processor
 from deitkit.runs.folder import Run
 from deitkit.tape.layout import Layout
 
 FORMAT = 1
 NAME = "tape.json"
+MENDED = "copy it again from where the tape was recorded, or record the tape anew"
 IMAGES = ("data.images", "data.fingerprint", "data.bytes")  # no --set makes them others
 SAMPLED = 16  # images whose bytes are compared
 # Keys of a recipe that fix the views; the rest of `data` only says where the images are.
@@ -46,6 +48,11 @@ VIEW_KEYS = (
 LEARNING = frozenset({"model", "tape", "labels", "tau", "weight", "reduction"})
 # Packages that may move a pixel's or a logit's last bit.
 VERSIONS = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class _Format:
+    format: int
 
 
 @dataclass(frozen=True)
@@ -81,15 +88,12 @@ class Header:
                 value=str(folder),
                 remedy=f"deitkit tape record --recipe RECIPE --teacher TEACHER -o {quoted(folder)}",
             )
-        try:
-            values = json.loads(path.read_text())
-            if values.pop("format") == FORMAT:
-                return cls(**{**values, "layout": Layout(**values["layout"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DeitkitError(f"{path} is damaged: {error}", value=str(path), remedy="copy it again") from error
-        raise DeitkitError(
-            f"{path} has another format than {FORMAT}", value=str(path), remedy="update deitkit, or record it anew"
-        )
+        content = read_bounded(path, most=MOST_JSON, remedy=MENDED)
+        if checked_json(content, _Format, name=str(path), remedy=MENDED).format != FORMAT:
+            raise DeitkitError(
+                f"{path} has another format than {FORMAT}", value=str(path), remedy="update deitkit, or record it anew"
+            )
+        return checked_json(content, cls, name=str(path), remedy=MENDED)
 
     @property
     def named(self) -> str:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
@@ -32,6 +33,7 @@ Errors = npt.NDArray[np.float64]
 
 # The probability mass that top-k drops, and KL(teacher || tape) in nats: as it is, and at the recipe's temperature.
 ERRORS = ("dropped_mass", "kl", "kl_at_tau")
+MOST_CLASSES = 10_000_000
 LOWEST = -60_000.0  # near float16's end: exp() of it is 0 in any precision, but 0 times it is no NaN
 
 
@@ -42,9 +44,9 @@ class Layout:
     `top_k` is None for hard labels, and where all K classes are kept.
     """
 
-    classes: int
-    mix_group: int
-    groups: int
+    classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    mix_group: Annotated[int, Field(ge=1, le=2**31)]
+    groups: Annotated[int, Field(ge=1, le=2**31)]
     labels: Literal["hard", "soft"]
     top_k: int | None = None
 

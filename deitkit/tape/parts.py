@@ -21,17 +21,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.records import read_json
 from deitkit.tape.layout import Layout
 
-EPOCH = re.compile(r"epoch-(\d{5,})")
-PART = re.compile(r"groups-(\d{8})-(\d{8})\.([0-9a-f]{8})\.bin")
+EPOCH = re.compile(r"epoch-(\d{5,6})", re.ASCII)  # a million epochs are nobody's
+PART = re.compile(r"groups-(\d{8})-(\d{8})\.([0-9a-f]{8})\.bin", re.ASCII)
 VALIDATION = re.compile(r"validation-([0-9a-f]{16})\.([0-9a-f]{8})\.bin")
 SIGN_OF_LIFE_S = 10.0  # between two touches of a recorder's file
 SILENCE_S = 300.0  # after which a recorder counts as dead
@@ -78,7 +79,8 @@ def list_parts(root: Path, epoch: int, layout: Layout) -> tuple[list[Part], list
     for entry in os.scandir(folder) if folder.is_dir() else ():
         if match := PART.fullmatch(entry.name):
             part = Part(int(match[1]), int(match[2]), Path(entry.path))
-            whole = entry.stat().st_size == layout.part_bytes(part.stop - part.start)
+            length = part.stop - part.start
+            whole = length > 0 and entry.stat().st_size == layout.part_bytes(length)
             (found if whole else cut).append(part)
     parts: list[Part] = []
     for part in sorted(found, key=lambda part: (part.start, -part.stop)):
@@ -131,8 +133,11 @@ def read_content(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         DeitkitError: they are not what was written.
     """
-    content = np.memmap(path, dtype=np.uint8, mode="r")
-    if f"{zlib.crc32(content.data):08x}" != path.name.split(".")[-2]:
+    if not path.is_file() or not path.stat().st_size:  # nothing, which cannot be mapped
+        content: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+    else:
+        content = np.memmap(path, dtype=np.uint8, mode="r")
+    if not len(content) or f"{zlib.crc32(content.data):08x}" != path.name.split(".")[-2]:
         raise DeitkitError(
             f"{path} is damaged: its bytes are not those that were written",
             value=str(path),
@@ -184,15 +189,24 @@ class SignOfLife:
 
 
 def recorders(root: Path) -> list[Recorder]:
-    """Processes that are recording now: heard of lately, and those of this machine still running."""
+    """Processes that are recording now: heard of lately, and those of this machine still running. What was not written
+    by one is left out."""
     alive = []
     for path in root.glob("recording-*-*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it ended while we looked
+        with contextlib.suppress(OSError, ValueError, DeitkitError):  # it ended while we looked
             host, _, pid = path.stem.removeprefix("recording-").rpartition("-")
             heard = time.time() - path.stat().st_mtime < SILENCE_S
             if heard and (host != socket.gethostname() or is_running(int(pid))):
-                alive.append(Recorder(range(*_read(path)["epochs"]), path))
+                start, stop = read_json(path, _Recording, remedy="delete it").epochs
+                alive.append(Recorder(range(start, stop), path))
     return alive
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A recorder's file."""
+
+    epochs: tuple[int, int]
 
 
 def is_running(pid: int) -> bool:
@@ -203,9 +217,6 @@ def is_running(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    except OverflowError:  # no process has such a number
+        return False
     return pid != os.getpid()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

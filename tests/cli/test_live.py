@@ -93,12 +93,12 @@ def test_a_run_is_watched_to_its_end_by_whoever_reads_lines(tmp_path: Path, caps
 
 def test_a_watcher_reads_on_where_a_resumed_run_cut_its_metrics(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", load_recipe("quickstart/teacher"), environment={}, overwrite=False)
-    run.metrics_path.write_text('{"step": 1}\n{"step": 2}\n')
+    run.metrics_path.write_text('{"step": 1, "epoch": 1}\n{"step": 2, "epoch": 2}\n')
     with run.lock():
         records = follow(run)
-        assert [next(records), next(records), next(records)] == [{"step": 1}, {"step": 2}, None]
-        os.truncate(run.metrics_path, len('{"step": 1}\n'))
+        assert [next(records), next(records), next(records)] == [{"step": 1, "epoch": 1}, {"step": 2, "epoch": 2}, None]
+        os.truncate(run.metrics_path, len('{"step": 1, "epoch": 1}\n'))
         assert next(records) is None
         with open(run.metrics_path, "a") as file:
-            file.write('{"step": 2, "again": true}\n')
-        assert next(records) == {"step": 2, "again": True}
+            file.write('{"step": 2, "epoch": 2, "again": true}\n')
+        assert next(records) == {"step": 2, "epoch": 2, "again": True}

@@ -16,7 +16,7 @@ from deitkit.data.open import MissingSplit, open_source
 from deitkit.data.source import refuse_outside
 from deitkit.data.views.augment import decode
 from deitkit.errors import DeitkitError
-from deitkit.predictions.table import escaped, unescaped
+from deitkit.predictions.stored import escaped, unescaped
 from deitkit.recipe.schema import Data
 
 

@@ -61,8 +61,8 @@ def test_a_resumed_run_may_change_cadence_but_nothing_else(recipe: Recipe, tmp_p
 
 def test_a_half_written_metrics_line_is_left_out(recipe: Recipe, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
-    run.metrics_path.write_text('{"step": 1}\n{"step": 2, "lo')
-    assert run.metrics() == [{"step": 1}]
+    run.metrics_path.write_text('{"step": 1, "epoch": 0.5}\n{"step": 2, "lo')
+    assert run.metrics() == [{"step": 1, "epoch": 0.5}]
 
 
 def test_a_forked_worker_that_outlives_a_killed_run_does_not_keep_its_lock(recipe: Recipe, tmp_path: Path) -> None:
@@ -117,5 +117,5 @@ def test_a_start_that_failed_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_an_unreadable_metrics_line_hides_no_other(recipe: Recipe, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", recipe, environment={}, overwrite=False)
-    run.metrics_path.write_bytes(b'{"step": 1}\n' + bytes(9) + b'\n{"step": 2}\n')
-    assert run.metrics() == [{"step": 1}, {"step": 2}]
+    run.metrics_path.write_bytes(b'{"step": 1, "epoch": 0.5}\n' + bytes(9) + b'\n{"step": 2, "epoch": 1}\n')
+    assert run.metrics() == [{"step": 1, "epoch": 0.5}, {"step": 2, "epoch": 1}]

@@ -12,7 +12,9 @@ from typing import Any
 
 from deitkit.data.download.archives import Progress
 from deitkit.data.download.hosts import HostedFile
+from deitkit.errors import DeitkitError
 from deitkit.files import saving, write_atomic
+from deitkit.records import read_json
 
 CHUNK = 1 << 20  # bytes
 
@@ -36,17 +38,17 @@ class Part:
         self.size = self.path.stat().st_size
         self.mixed = self.size > 0
 
-    def _noted(self) -> dict[str, Any]:
+    def _noted(self) -> dict[str, str]:
+        """What an earlier call noted; a note that is missing or damaged is none."""
         try:
-            noted = json.loads(self.note.read_text())
-        except (OSError, ValueError):
+            return read_json(self.note, dict[str, str], remedy="delete it")
+        except DeitkitError:
             return {}
-        return noted if isinstance(noted, dict) else {}
 
     def version(self, url: str) -> str:
         """What the host called the version that the bytes are of, or nothing."""
         noted = self._noted()
-        return str(noted.get("version", "")) if noted.get("url") == url else ""
+        return noted.get("version", "") if noted.get("url") == url else ""
 
     def note_version(self, url: str, version: str) -> None:
         note = {"url": url, "checksum": self.file.checksum, "version": version}

@@ -13,8 +13,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from deitkit.data.download.archives import QUIET, Progress, move_into_place, unpack_aside, unpacked_folder
 from deitkit.data.download.fetch import fetch
@@ -22,6 +22,7 @@ from deitkit.data.download.hosts import HostedFile, Plan
 from deitkit.data.download.part import writing
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.records import read_json
 
 RECEIPTS = ".deitkit-download.json"
 
@@ -52,15 +53,14 @@ def receive(
 def missing_files(plan: Plan, root: Path) -> list[HostedFile]:
     """The files whose contents are not known to be there: no receipt, another checksum, or something was removed."""
     receipts = _receipts(root)
-    return [file for file in plan.files if not _is_there(file, root, receipts.get(file.name, {}))]
+    return [file for file in plan.files if not _is_there(file, root, receipts.get(file.name, Receipt()))]
 
 
-def _is_there(file: HostedFile, root: Path, receipt: dict[str, Any]) -> bool:
-    entries = receipt.get("entries")
+def _is_there(file: HostedFile, root: Path, receipt: Receipt) -> bool:
     waiting = unpacked_folder(root / file.name, root).is_dir()
-    if receipt.get("checksum") != file.checksum or waiting or not isinstance(entries, list) or not entries:
+    if receipt.checksum != file.checksum or waiting or not receipt.entries:
         return False
-    return all((root / str(entry)).exists() for entry in entries)
+    return all(os.path.exists(root / entry) for entry in receipt.entries)  # noqa: PTH110 -- Path's raises on long names
 
 
 def refuse_taken(files: list[HostedFile], root: Path) -> None:
@@ -84,8 +84,8 @@ def _receive_one(
     file: HostedFile, root: Path, *, mirror: str, keep_archives: bool, progress: Progress,
     sleep: Callable[[float], None],
 ) -> None:  # fmt: skip
-    path, receipt = root / file.name, _receipts(root).get(file.name, {})
-    ours = bool(receipt.get("downloaded")) or not path.exists()
+    path, receipt = root / file.name, _receipts(root).get(file.name, Receipt())
+    ours = receipt.downloaded or not path.exists()
     waiting = unpacked_folder(path, root).is_dir()
     if not waiting:
         fetch(file, root, mirror=mirror, progress=progress, sleep=sleep)
@@ -93,27 +93,35 @@ def _receive_one(
     if not file.makes:
         return
     entries = unpack_aside(path, root, progress=progress)
-    if not (waiting and receipt.get("entries")):  # else some may have been moved already
+    if not (waiting and receipt.entries):  # else some may have been moved already
         _note_receipt(root, file, downloaded=ours, entries=entries)
     if ours and not keep_archives:
         path.unlink(missing_ok=True)
     move_into_place(path, root)
 
 
-def _receipts(root: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Receipt:
+    """What is noted of a file that was fetched, and what an archive makes there."""
+
+    url: str = ""
+    checksum: str = ""
+    downloaded: bool = False
+    entries: tuple[str, ...] = ()
+
+
+def _receipts(root: Path) -> dict[str, Receipt]:
     """What was received earlier, by file name; unreadable receipts are none."""
     try:
-        receipts = json.loads((root / RECEIPTS).read_text())
-    except (OSError, ValueError):
+        return read_json(root / RECEIPTS, dict[str, Receipt], remedy="delete it")
+    except DeitkitError:
         return {}
-    if not isinstance(receipts, dict):
-        return {}
-    return {name: receipt for name, receipt in receipts.items() if isinstance(receipt, dict)}
 
 
 def _note_receipt(root: Path, file: HostedFile, *, downloaded: bool, entries: tuple[str, ...]) -> None:
-    receipt = {"url": file.url, "checksum": file.checksum, "downloaded": downloaded, "entries": entries}
-    write_atomic(root / RECEIPTS, json.dumps({**_receipts(root), file.name: receipt}, indent=2))
+    receipts = {**_receipts(root), file.name: Receipt(file.url, file.checksum, downloaded, entries)}
+    content = {name: asdict(receipt) for name, receipt in receipts.items()}
+    write_atomic(root / RECEIPTS, json.dumps(content, indent=2))
 
 
 @contextmanager

@@ -98,7 +98,10 @@ def layout_of(table: Path) -> Layout:
         raise DeitkitError(f"{table} is empty", value=table, remedy="its first line names the columns: image,label")
     if ending == ".txt":
         return Layout(table, LIST_NAMES, " ", encoding)
-    rows = {delimiter: next(csv.reader(io.StringIO(text), delimiter=delimiter)) for delimiter in DELIMITERS}
+    try:
+        rows = {delimiter: next(csv.reader(io.StringIO(text), delimiter=delimiter)) for delimiter in DELIMITERS}
+    except csv.Error as error:
+        raise DeitkitError(f"{table} cannot be read: {error}", value=table, remedy="mend or replace it") from error
     delimiter = max(DELIMITERS, key=lambda delimiter: len(rows[delimiter]))
     if any(name.strip().lower().endswith(tuple(SUFFIXES)) for name in rows[delimiter]):
         raise DeitkitError(

@@ -6,19 +6,22 @@ Ours keep the ids, labels and order of what was packed, and so its fingerprint; 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
 from deitkit.data.formats.webdataset import open_webdataset
-from deitkit.data.source import Form, LabelSets, PackedNames, Source, refuse_outside
+from deitkit.data.source import Form, Indices, LabelSets, PackedNames, Source, refuse_outside
 from deitkit.errors import DeitkitError, quoted
 from deitkit.recipe import schema
+from deitkit.records import read_json
+from deitkit.runs.contents import Count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +30,69 @@ PACK = "deitkit-shards.json"  # written last
 UNFINISHED = ".deitkit-pack"  # what an interrupted pack knows
 FORMAT = 1
 TREE = "ROOT/deitkit-shards.json with ROOT/{train,val}-NNNNNN.tar, or a WebDataset: ROOT/[train/]NAME-NNNN.tar"
+
+ANEW = "repeat `deitkit data pack`"
+MORE = ConfigDict(extra="allow")
+Name = Annotated[str, Field(pattern=r"^[^/\x00]+$")]  # of a file in the pack's own folder
+
+
+@with_config(MORE)
+class IndexEntry(TypedDict):
+    """The index of a split."""
+
+    name: Name
+    sha256: str
+
+
+@with_config(MORE)
+class ShardEntry(TypedDict):
+    """A shard of a pack."""
+
+    name: Name
+    bytes: Count
+    sha256: str
+
+
+@with_config(MORE)
+class SplitPlan(TypedDict):
+    """What is to be in a split."""
+
+    images: Count
+    fingerprint: str
+
+
+@with_config(MORE)
+class SplitEntry(SplitPlan):
+    """What is in a split."""
+
+    notes: list[str]
+    index: IndexEntry
+    shards: list[ShardEntry]
+
+
+@with_config(MORE)
+class PackPlan(TypedDict):
+    """What fixes every byte of a pack but the images' own."""
+
+    format: int
+    dataset: str
+    category: str | None
+    val_fraction: float | None
+    split_seed: int
+    splits: dict[str, SplitPlan]
+
+
+@with_config(MORE)
+class Pack(TypedDict):
+    """deitkit-shards.json."""
+
+    format: int
+    dataset: str
+    category: str | None
+    val_fraction: float | None
+    split_seed: int
+    class_names: Annotated[list[str], Field(min_length=1)]
+    splits: Annotated[dict[str, SplitEntry], Field(min_length=1)]
 
 
 def is_pack(root: Path) -> bool:
@@ -80,14 +146,11 @@ def read_pack(root: Path) -> dict[str, Any]:
         DeitkitError: it cannot be read, or is of another version.
     """
     path = root / PACK
-    try:
-        pack: dict[str, Any] = json.loads(path.read_text())
-        if pack["format"] == FORMAT:
-            return pack
+    pack = read_json(path, Pack, remedy=ANEW)
+    if pack["format"] != FORMAT:
         problem = f"its format is {pack['format']}, and this version of deitkit reads {FORMAT}"
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-    raise DeitkitError(f"{path} cannot be read", value=path, problems=[problem], remedy="repeat `deitkit data pack`")
+        raise DeitkitError(f"{path} cannot be read", value=path, problems=[problem], remedy=ANEW)
+    return dict(pack)
 
 
 def refuse_changed_settings(root: Path, pack: dict[str, Any], data: schema.Data) -> None:
@@ -116,6 +179,10 @@ def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "
     refuse_outside([described["index"]["name"], *(shard["name"] for shard in described["shards"])], root / PACK)
     shards = _checked_shards(root, described)
     table = _packed_index(root, described)
+    labels = table["label"].to_numpy().astype(np.int64)
+    if len(labels) != described["images"] or not all(0 <= end < len(pack["class_names"]) for end in _ends(labels)):
+        what = f"{root / PACK} is damaged: its index is of other images or classes"
+        raise DeitkitError(what, value=root, remedy=ANEW)
     ids = [os.fsdecode(name) for name in table["id"].to_pylist()]
     if pack["dataset"] != "folder":
         refuse_outside(ids, root)
@@ -125,13 +192,18 @@ def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "
         split=split,
         root=root,
         class_names=tuple(pack["class_names"]),
-        labels=table["label"].to_numpy().astype(np.int64),
+        labels=labels,
         ids=PackedNames(ids),
         shards=shards,
         places=places_of(table),
         accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in table.column_names else None,
         notes=(*described["notes"], *other),
     )
+
+
+def _ends(labels: Indices) -> list[int]:
+    """The least and the largest label; nothing of no images."""
+    return [int(labels.min()), int(labels.max())] if len(labels) else []
 
 
 def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:

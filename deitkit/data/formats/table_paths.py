@@ -68,7 +68,7 @@ def listing(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name has a null character
         return set()
     except OSError as error:
         raise DeitkitError(f"cannot list folder {folder}: {error.strerror}", remedy="make it readable") from error

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from deitkit.catalog import DATASETS
-from deitkit.data.formats.shards import FORMAT, PACK, UNFINISHED, open_packed, read_pack
+from deitkit.data.formats.shards import FORMAT, PACK, UNFINISHED, PackPlan, open_packed, read_pack
 from deitkit.data.open import find_data
 from deitkit.data.pack.shard_writer import PackedShard, Progress, whole_shard, write_index, write_shard
 from deitkit.data.source import Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.files import recover_in, saving, write_atomic
 from deitkit.recipe import schema
+from deitkit.records import read_json
 from deitkit.runs.folder import Run
 
 SHARD_BYTES = 256 * 10**6
@@ -179,8 +180,8 @@ def _refuse_other(root: Path, plan: dict[str, Any], *, overwrite: bool) -> None:
             )
     elif not overwrite:
         try:
-            problems = _differences(json.loads(there.read_text()), plan)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            problems = _differences(dict(read_json(there, PackPlan, remedy="--overwrite replaces it")), plan)
+        except DeitkitError:
             problems = [f"{there.name} cannot be read"]
         if problems:
             raise DeitkitError(

@@ -18,7 +18,9 @@ import numpy as np
 
 from deitkit.data.formats.shards import UNFINISHED
 from deitkit.data.source import SUFFIXES, Source
+from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.records import read_json
 
 BLOCK, RECORD = 512, 10_240  # bytes; a tar ends in two empty blocks, filled up to a record
 MAGIC = {
@@ -42,9 +44,9 @@ class PackedShard:
 def whole_shard(root: Path, name: str) -> PackedShard | None:
     """A shard that an earlier call finished."""
     try:
-        shard = PackedShard(**json.loads((root / UNFINISHED / f"{name}.json").read_text()))
-        return shard if (root / name).stat().st_size == shard.bytes else None
-    except (OSError, ValueError, TypeError):
+        shard = read_json(root / UNFINISHED / f"{name}.json", PackedShard, remedy="delete it")
+        return shard if (root / name).stat().st_size == shard.bytes and shard.sizes else None
+    except (OSError, DeitkitError):
         return None
 
 
