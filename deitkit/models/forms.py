@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
+
+ModelKind = Literal["run", "folder", "published", "weights", "onnx", "python", "predictions", "missing"]
+
+KINDS: dict[ModelKind, str] = {
+    "run": "a run", "folder": "a folder", "published": "a published model", "weights": "a weights file",
+    "onnx": "an ONNX file", "python": "a Python function", "predictions": "a file of predictions",
+    "missing": "nothing that exists",
+}  # fmt: skip
 
 TOKEN_HEADS = ("class", "distillation")  # one on each token (Touvron et al. 2020, Sec. 4)
 HEADS = (*TOKEN_HEADS, "fused")

@@ -16,29 +16,39 @@ Opens no model and needs no torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from deitkit.errors import DeitkitError, did_you_mean, one_of
-from deitkit.models.forms import HEADS, PUBLISHED, PYTHON, argument_names, foreign_parts, published_parts
-from deitkit.runs.folder import Run, find_runs
-from deitkit.runs.names import EMA, checkpoint_called, checkpoints, is_there, run_called, runs_called, step_of
+from deitkit.errors import DeitkitError, one_of
+from deitkit.models.forms import (
+    HEADS,
+    KINDS,
+    PUBLISHED,
+    PYTHON,
+    ModelKind,
+    argument_names,
+    foreign_parts,
+    published_parts,
+)  # fmt: skip
+from deitkit.runs.folder import Run
+from deitkit.runs.names import (
+    EMA,
+    can_be_a_path,
+    checkpoint_called,
+    checkpoints,
+    is_there,
+    no_such_model,
+    run_called,
+    runs_called,
+    step_of,
+)  # fmt: skip
 
 __all__ = [
     "EMA", "HEADS", "PUBLISHED", "Reference", "checkpoints", "find_run", "foreign_parts", "is_foreign", "local_folder",
     "name_of", "no_such_model", "published_parts", "short_names", "step_of", "teacher_of",
 ]  # fmt: skip
 
-ModelKind = Literal["run", "folder", "published", "weights", "onnx", "python", "predictions", "missing"]
-
-KINDS: dict[ModelKind, str] = {
-    "run": "a run", "folder": "a folder", "published": "a published model", "weights": "a weights file",
-    "onnx": "an ONNX file", "python": "a Python function", "predictions": "a file of predictions",
-    "missing": "nothing that exists",
-}  # fmt: skip
 WHOLE = "name a run, RUN@best, a model folder, a weights file, timm:NAME or hf-hub:OWNER/NAME"
 
 
@@ -201,19 +211,6 @@ def find_run(text: str | Path) -> Run:
     return Run(Path(found.place))
 
 
-def no_such_model(text: str) -> DeitkitError:
-    """The one error about a model that is not there: near names, and how others are written."""
-    names = [name for run in find_runs() for name in (run.name, str(run.path))]
-    near = did_you_mean(text, names) or did_you_mean(text.partition("@")[0].partition(":")[0], names)
-    other = "hf-hub:" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else "timm:"
-    written = f"{other}{text}" if re.fullmatch(r"[\w./-]+", text) else f"{other}NAME"
-    return DeitkitError(
-        f"model {text} does not exist{near and f'.{near}'}" if text else "no model is named",
-        value=text,
-        remedy=f"`deitkit runs list` shows the runs; a published model is written {written}, a file with its ending",
-    )
-
-
 def _is_local(text: str) -> bool:
     """Whether it names a file, a folder, a run by its short name, or a checkpoint of one."""
     return any(is_there(word) or bool(runs_called(word)) for word in {text, text.rpartition("@")[0]} if word)
@@ -240,6 +237,8 @@ def _without_head(text: str) -> Reference:
     is_written = not is_there(front) and (text.startswith(PUBLISHED) or _python_form(text))
     if is_there(text) or is_written:
         return Reference(_tidy(text))
+    if not can_be_a_path(text):
+        raise no_such_model(text)
     if not at:
         return Reference(run_called(text))
     place = Reference(_tidy(run_called(front)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deitkit.runs.contents import Stepped
 from deitkit.runs.folder import Run, find_runs
 
 EMA, LAST = "ema", "last"
+LONG = 200  # characters of a name that an error shows
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,17 @@ logger = logging.getLogger(__name__)
 def is_there(text: str) -> bool:
     """Whether a file or folder has this very name; False for words that none can have."""
     return bool(text) and os.path.exists(text)  # noqa: PTH110 -- Path's raises where a name is too long
+
+
+def can_be_a_path(text: str) -> bool:
+    """Whether a file or folder of this name could be here."""
+    try:
+        os.lstat(text or ".")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return True
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
+    return True
 
 
 def runs_called(name: str) -> list[str]:
@@ -89,3 +102,17 @@ def step_of(run: Run, checkpoint: str) -> int:
         DeitkitError: its manifest is damaged.
     """
     return read_json(run.checkpoints / checkpoint / "manifest.json", Stepped, remedy="name another checkpoint")["step"]
+
+
+def no_such_model(text: str) -> DeitkitError:
+    """The one error about a model that is not there: near names, and how others are written."""
+    names = [name for run in find_runs() for name in (run.name, str(run.path))]
+    text = text[:LONG]
+    near = did_you_mean(text, names) or did_you_mean(text.partition("@")[0].partition(":")[0], names)
+    other = "hf-hub:" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else "timm:"
+    written = f"{other}{text}" if re.fullmatch(r"[\w./-]+", text) else f"{other}NAME"
+    return DeitkitError(
+        f"model {text} does not exist{near and f'.{near}'}" if text else "no model is named",
+        value=text,
+        remedy=f"`deitkit runs list` shows the runs; a published model is written {written}, a file with its ending",
+    )

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
 from deitkit.models.code import code_from_file
-from deitkit.models.reference import ModelKind, Reference
+from deitkit.models.forms import ModelKind
+from deitkit.models.reference import Reference
 from deitkit.recipe import schema
 from deitkit.recipe.schema import Recipe
 from deitkit.teachers.classes import match_classes
