@@ -210,7 +210,7 @@ def touch(path: Path) -> None:
         ("train-000001.tar", touch, "train-000001.tar: newer than its index train.index.parquet"),
         ("train.index.parquet", Path.unlink, "the index is missing"),
         ("train.index.parquet", cut, "is not the index that was packed"),
-        (PACK, cut, "cannot be read"),
+        (PACK, cut, "is damaged"),
         (PACK, Path.unlink, "has lost its deitkit-shards.json"),
     ],
 )
