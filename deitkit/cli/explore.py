@@ -16,8 +16,8 @@ from deitkit.cli import render
 from deitkit.cli.options import AsJson, DataPath, Dataset, Device, Overwrite, Split
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, quoted
-from deitkit.models.code import executing_only
-from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names, teacher_of
+from deitkit.models.code import executing_only, teacher_of
+from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names
 from deitkit.predictions.find import data_of, data_settings, predictions_of
 
 if TYPE_CHECKING:

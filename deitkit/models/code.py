@@ -1,13 +1,15 @@
-"""Whose Python functions may be executed: those that whoever runs deitkit names, and none that only a file names."""
+"""What only a file names, a run's teacher: found, but no Python function of it is executed unless it was asked for."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import Reference
+from deitkit.models.reference import PUBLISHED, Reference, is_foreign, local_folder
+from deitkit.runs.folder import Run
 
 _ASKED: ContextVar[frozenset[str] | None] = ContextVar("asked", default=None)
 
@@ -40,3 +42,18 @@ def code_from_file(function: str, file: str, *, remedy: str) -> DeitkitError:
         value=function,
         remedy=f"read that code; if you trust it: {remedy}",
     )
+
+
+def teacher_of(run: str) -> str:
+    """The one teacher of a run's recipe, where it is published or still on this disk; else nothing.
+
+    An ONNX file or a Python function only where its predictions are kept: no code is executed that nobody asked for.
+    """
+    place = Reference.parse(run).folder
+    teacher = Run(place).recipe().teacher if Run.is_run(place) else None
+    if teacher is None or len(teacher.models) != 1:
+        return ""
+    model = teacher.models[0]
+    if is_foreign(model):
+        return model if (local_folder(model) / "predictions").is_dir() else ""
+    return model if model.startswith(PUBLISHED) or Path(model).exists() else ""

@@ -46,7 +46,7 @@ from deitkit.runs.names import (
 
 __all__ = [
     "EMA", "HEADS", "PUBLISHED", "Reference", "checkpoints", "find_run", "foreign_parts", "is_foreign", "local_folder",
-    "name_of", "no_such_model", "published_parts", "short_names", "step_of", "teacher_of",
+    "name_of", "no_such_model", "published_parts", "short_names", "step_of",
 ]  # fmt: skip
 
 WHOLE = "name a run, RUN@best, a model folder, a weights file, timm:NAME or hf-hub:OWNER/NAME"
@@ -275,21 +275,6 @@ def name_of(text: str, references: Sequence[str]) -> str:
     reference = Reference.parse(text)
     name = names.get(replace(reference, head=""))
     return text if name is None else f"{name} {reference.head}".rstrip()
-
-
-def teacher_of(run: str) -> str:
-    """The one teacher of a run's recipe, where it is published or still on this disk; else nothing.
-
-    An ONNX file or a Python function only where its predictions are kept: no code is executed that nobody asked for.
-    """
-    place = Reference.parse(run).folder
-    teacher = Run(place).recipe().teacher if Run.is_run(place) else None
-    if teacher is None or len(teacher.models) != 1:
-        return ""
-    model = teacher.models[0]
-    if is_foreign(model):
-        return model if (local_folder(model) / "predictions").is_dir() else ""
-    return model if model.startswith(PUBLISHED) or Path(model).exists() else ""
 
 
 # Forms

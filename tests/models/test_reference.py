@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import Reference, checkpoints, name_of, short_names, teacher_of
+from deitkit.models.code import teacher_of
+from deitkit.models.reference import Reference, checkpoints, name_of, short_names
 from deitkit.recipe.load import load_recipe
 from deitkit.runs.folder import Run
 

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from deitkit.cli.app import run
+from deitkit.cli.render import show_notes
 from deitkit.data.open import open_source
 from deitkit.errors import DeitkitError
-from deitkit.models.reference import Reference, is_foreign, short_names, teacher_of
+from deitkit.models.code import teacher_of
+from deitkit.models.reference import Reference, is_foreign, short_names
 from deitkit.predictions.find import predictions_of
 from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Data
@@ -33,6 +35,12 @@ def brightest(weights="scores.safetensors"):
     answer.class_names = list("0123456789")
     return answer
 """
+
+
+@pytest.fixture(autouse=True)
+def _notes_on_stderr() -> None:
+    """What is said below the command line is shown, as the command line shows it."""
+    show_notes()
 
 
 @pytest.fixture

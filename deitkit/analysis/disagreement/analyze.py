@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
-from deitkit.models.code import executing_only
-from deitkit.models.reference import EMA, Reference, checkpoints, find_run, name_of, step_of, teacher_of
+from deitkit.models.code import executing_only, teacher_of
+from deitkit.models.reference import EMA, Reference, checkpoints, find_run, name_of, step_of
 from deitkit.predictions.find import predictions_of
 from deitkit.predictions.table import decisive
 
