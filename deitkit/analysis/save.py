@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from deitkit.analysis.draw import draw
+from deitkit.analysis.draw.inks import inks_of
 from deitkit.analysis.report import Report, Table
 from deitkit.files import write_atomic
 
@@ -19,9 +20,10 @@ def save_report(report: Report, folder: Path) -> list[Path]:
     }
     for table in report.tables:
         contents[f"{report.name}_{table.name}.csv"] = _csv(table)
+    inks = inks_of(report.figures)
     for figure in report.figures:
         for suffix in ("png", "svg"):
-            contents[f"{report.name}_{figure.name}.{suffix}"] = draw(figure, suffix)
+            contents[f"{report.name}_{figure.name}.{suffix}"] = draw(figure, suffix, inks)
     for name, content in contents.items():
         write_atomic(folder / name, content)
     return [folder / name for name in contents]

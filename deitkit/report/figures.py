@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deitkit.analysis.report import Report
+from deitkit.analysis.draw.inks import Inks, inks_of
+from deitkit.analysis.draw.page import PageDrawing, page_drawing
+from deitkit.analysis.report import AnyFigure, Report
 from deitkit.predictions.table import Predictions
-from deitkit.report.charts.drawings import drawing
-from deitkit.report.charts.marks import Drawing
 from deitkit.report.examples import Kind
 from deitkit.report.folder import SavedReport
 from deitkit.report.thumbnails import Album
@@ -19,13 +19,15 @@ MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def show_report(
-    report: Report, key: str, budget: Budget, *, saved: SavedReport | None = None, without: tuple[str, ...] = ()
-) -> ReportView:
+    report: Report, key: str, budget: Budget, *, inks: Inks, saved: SavedReport | None = None,
+    without: tuple[str, ...] = (),
+) -> ReportView:  # fmt: skip
     """Figures as the page's own drawings; large ones and pictures as the files that were saved, where they fit."""
-    drawings: list[Drawing] = []
+    drawings: list[PageDrawing] = []
     embedded: list[Embedded] = []
+    inks = inks_of(report.figures, inks)
     for figure in report.figures:
-        drawn = drawing(figure, f"{key}-{figure.name}")
+        drawn = page_drawing(figure, f"{key}-{figure.name}", inks=inks)
         if drawn is not None:
             drawings.append(drawn)
         elif saved is not None:
@@ -47,6 +49,13 @@ def show_report(
         definitions=report.definitions,
         sources=report.sources,
     )
+
+
+def show_figures(figures: Sequence[AnyFigure], key: str, *, inks: Inks) -> tuple[PageDrawing, ...]:
+    """Figures as the page's own drawings; no name has two colours in them."""
+    inks = inks_of(figures, inks)
+    drawn = (page_drawing(figure, f"{key}-{figure.name}", inks=inks) for figure in figures)
+    return tuple(drawing for drawing in drawn if drawing is not None)
 
 
 def _embed(saved: SavedReport, name: str, title: str, budget: Budget) -> Embedded:

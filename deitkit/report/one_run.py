@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 
 from deitkit.analysis.disagreement.report import compare
+from deitkit.analysis.draw.inks import Inks
 from deitkit.analysis.report import Report, Table
 from deitkit.measures.agreement import wilson_interval
 from deitkit.predictions.table import Predictions
-from deitkit.report.charts.drawings import points
 from deitkit.report.examples import find_kinds
-from deitkit.report.figures import name_lost, show_kinds, show_report
+from deitkit.report.figures import name_lost, show_figures, show_kinds, show_report
 from deitkit.report.folder import Missing, RunFolder
+from deitkit.report.inks import run_inks
 from deitkit.report.provenance import commands, environment, settings
 from deitkit.report.run_tables import Subject
 from deitkit.report.tables import classes_table, confusions_table, heads_table
@@ -20,11 +21,12 @@ from deitkit.report.training import training_figures
 from deitkit.report.views import Budget, KindView, ReportView, RunView, TableView, Tile
 
 
-def show_run(subject: Subject, key: str, budget: Budget) -> RunView:
+def show_run(subject: Subject, key: str, budget: Budget, inks: Inks) -> RunView:
     """Everything that the folder can tell; missing and broken parts are named."""
     folder, main, teacher = subject.folder, subject.main, subject.teacher
     whole = teacher if teacher is not None and main is not None and len(teacher.ids) == len(main.ids) else None
-    disagreement = _disagreement(subject, key, budget)
+    inks = run_inks(inks, folder.name)
+    disagreement = _disagreement(subject, key, budget, inks)
     kinds, lost = _kinds(subject, budget)
     _note_missing(folder, main)
     recipe = folder.recipe
@@ -36,14 +38,14 @@ def show_run(subject: Subject, key: str, budget: Budget) -> RunView:
         state=_state(folder),
         resume="" if folder.status == "finished" else folder.resume,
         tiles=tuple(_tiles(folder, main)),
-        curves=tuple(points(figure, f"{key}-{figure.name}") for figure in training_figures(folder.metrics)),
+        curves=show_figures(training_figures(folder.metrics), key, inks=inks),
         evaluations=_evaluations(folder),
         heads=TableView.of(heads_table([main, *folder.tables[1:]], whole)) if main else None,
         disagreement=disagreement,
         kinds=kinds,
         kinds_images=lost,
         reports=tuple(
-            show_report(saved.report, f"{key}-{saved.report.name}", budget, saved=saved)
+            show_report(saved.report, f"{key}-{saved.report.name}", budget, inks=inks, saved=saved)
             for saved in folder.saved
             if saved.report.name != "disagreement" or disagreement is None
         ),
@@ -133,7 +135,7 @@ def _evaluations(folder: RunFolder) -> TableView | None:
     return TableView.of(table, more="metrics.jsonl")
 
 
-def _disagreement(subject: Subject, key: str, budget: Budget) -> ReportView | None:
+def _disagreement(subject: Subject, key: str, budget: Budget, inks: Inks) -> ReportView | None:
     """Table 4 for the run's heads and its teachers; nothing where one head stands alone."""
     tables = subject.aligned
     if sum(len(table.heads) for table in tables) < 2:
@@ -143,7 +145,7 @@ def _disagreement(subject: Subject, key: str, budget: Budget) -> ReportView | No
     report: Report | None = subject.folder.attempt("the disagreement", lambda: compare(order, teacher=teacher), None)
     if report is None:
         return None
-    return show_report(report, f"{key}-disagreement", budget, without=("classes",))
+    return show_report(report, f"{key}-disagreement", budget, inks=inks, without=("classes",))
 
 
 def _kinds(subject: Subject, budget: Budget) -> tuple[tuple[KindView, ...], str]:

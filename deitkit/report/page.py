@@ -12,6 +12,7 @@ from deitkit import __version__
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.report.folder import Missing, RunFolder, short_names
+from deitkit.report.inks import page_inks
 from deitkit.report.one_run import show_run
 from deitkit.report.run_tables import Subject
 from deitkit.report.several import compare_runs
@@ -56,8 +57,9 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
 
 
 def _view(subjects: Sequence[Subject], title: str, budget: Budget, note: str) -> PageView:
-    shown = tuple(show_run(subject, f"run{number}", budget) for number, subject in enumerate(subjects, start=1))
-    comparison = compare_runs(subjects, budget) if len(subjects) > 1 else None
+    inks = page_inks(subjects)
+    shown = tuple(show_run(subject, f"run{number}", budget, inks) for number, subject in enumerate(subjects, start=1))
+    comparison = compare_runs(subjects, budget, inks) if len(subjects) > 1 else None
     return PageView(title, __version__, shown, comparison, note)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deitkit.analysis.disagreement.report import compare
+from deitkit.analysis.draw.inks import Inks
 from deitkit.analysis.report import Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import wilson_interval
-from deitkit.report.charts.drawings import points
-from deitkit.report.figures import show_report
+from deitkit.report.figures import show_figures, show_report
 from deitkit.report.folder import RunFolder, short_names
 from deitkit.report.one_run import spell_seconds
 from deitkit.report.provenance import spell_value
@@ -21,15 +21,15 @@ from deitkit.report.views import Budget, ComparisonView, ReportView, TableView
 KEY = "comparison"
 
 
-def compare_runs(subjects: Sequence[Subject], budget: Budget) -> ComparisonView:
+def compare_runs(subjects: Sequence[Subject], budget: Budget, inks: Inks) -> ComparisonView:
     """The comparison of at least two runs."""
     folders = [subject.folder for subject in subjects]
     figures = overlaid({folder.name: folder.metrics for folder in folders})
-    disagreement, note = _disagreement(subjects, budget)
+    disagreement, note = _disagreement(subjects, budget, inks)
     return ComparisonView(
         runs=TableView.of(runs_table(folders)),
         settings=_settings(folders),
-        curves=tuple(points(figure, f"{KEY}-{figure.name}") for figure in figures),
+        curves=show_figures(figures, KEY, inks=inks),
         disagreement=disagreement,
         note=note,
     )
@@ -79,7 +79,7 @@ def _settings(folders: Sequence[RunFolder]) -> TableView | None:
     return TableView.of(Table("settings", title, ("key", *recipes), tuple(rows)), most=len(rows))
 
 
-def _disagreement(subjects: Sequence[Subject], budget: Budget) -> tuple[ReportView | None, str]:
+def _disagreement(subjects: Sequence[Subject], budget: Budget, inks: Inks) -> tuple[ReportView | None, str]:
     """The matrix of all runs and their teachers, teachers first; or why there is none."""
     runs = {subject.folder.run.path.absolute(): subject.main for subject in subjects if subject.main is not None}
     if len(runs) < 2:
@@ -89,6 +89,6 @@ def _disagreement(subjects: Sequence[Subject], budget: Budget) -> tuple[ReportVi
     names = short_names(list(tables))
     order = [replace(table, classifier=name) for table, name in zip(tables.values(), names, strict=True)]
     try:
-        return show_report(compare(order), f"{KEY}-disagreement", budget, without=("classes",)), ""
+        return show_report(compare(order), f"{KEY}-disagreement", budget, inks=inks, without=("classes",)), ""
     except DeitkitError as error:
         return None, f"The runs' decisions are not compared: {error.message()}"

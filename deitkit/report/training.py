@@ -18,6 +18,7 @@ Lines = Sequence[Mapping[str, Any]]
 Value = Callable[[Mapping[str, Any]], float | None]
 LOSSES = {"loss": "loss", "loss_label": "label term", "loss_distillation": "distillation term"}
 COSINES = {"last_block": "last block", "final_norm": "final norm"}
+TEACHER = "teacher"
 
 
 def training_figures(metrics: Lines) -> list[Points]:
@@ -26,8 +27,8 @@ def training_figures(metrics: Lines) -> list[Points]:
     losses = {label: _value(key) for key, label in terms.items()}
     accuracies = {head: _value("top1", head, scale=100) for head in HEADS}
     accuracies |= {f"EMA, {head}": _value("ema_top1", head, scale=100) for head in HEADS}
-    accuracies["teacher"] = _value("teacher_top1", scale=100)
-    alike = {f"{head}, teacher": _value("agreement", "teacher", head, scale=100) for head in HEADS}
+    accuracies[TEACHER] = _value("teacher_top1", scale=100)
+    alike = {f"{head}, {TEACHER}": _value("agreement", "teacher", head, scale=100) for head in HEADS}
     alike["class, distillation"] = _value("agreement", "heads", scale=100)
     cosines = {f"after the {place}": _value("token_cosine", key) for key, place in COSINES.items()}
     found = [

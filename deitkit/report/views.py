@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deitkit.analysis.draw.page import PageDrawing
 from deitkit.analysis.report import Table
-from deitkit.report.charts.marks import Drawing
 from deitkit.report.folder import Missing
 from deitkit.report.thumbnails import Thumbnail
 
@@ -128,7 +128,7 @@ class ReportView:
 
     anchor: str
     title: str
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[PageDrawing, ...]
     embedded: tuple[Embedded, ...]
     tables: tuple[TableView, ...]
     definitions: Mapping[str, str]
@@ -167,7 +167,7 @@ class RunView:
     tiles: tuple[Tile, ...]
     missing: tuple[Missing, ...]
     problems: tuple[str, ...]
-    curves: tuple[Drawing, ...]
+    curves: tuple[PageDrawing, ...]
     evaluations: TableView | None
     heads: TableView | None
     disagreement: ReportView | None
@@ -196,7 +196,7 @@ class ComparisonView:
 
     runs: TableView
     settings: TableView | None
-    curves: tuple[Drawing, ...]
+    curves: tuple[PageDrawing, ...]
     disagreement: ReportView | None
     note: str = ""
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deitkit.analysis.draw.page import STRONG
 from deitkit.analysis.report import Curves, Matrix, Panel, Panels, Report, Series, Table
 from deitkit.analysis.save import save_report
 from deitkit.measures.agreement import wilson_interval
 from deitkit.predictions.table import Predictions
 from deitkit.report import build_page
-from deitkit.report.charts.heat import STRONG
 from deitkit.runs.folder import Run
 from tests.report.conftest import HEADS, NAMES, MakeRun
 from tests.report.reading import Reader, read, table_of

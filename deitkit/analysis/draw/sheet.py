@@ -6,37 +6,39 @@ of their own.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
+from deitkit.analysis.draw.canvas import FILE, Look
+
 DOTS_PER_INCH = 150
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d1f")
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#010101",
+    "#8c6d1f",
+)  # pure black has no fill in an SVG
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-GREY = "0.5"  # of what others published
 SHADES, DIVERGING_SHADES = "Blues", "RdBu_r"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
-    "font.size": 10,
-    "figure.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.parse_math": False,  # a class may be called `$a$`
-    "svg.hashsalt": "deitkit",  # equal reports give equal files
-}
 WIDEST = 13.0  # inches
-CHARACTERS_PER_INCH = 10.5  # of a line of text: a cautious mean
 ROUND_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
 LONGEST_NAME = 26  # characters in a line of a tick's name
+SLANT = 35  # degrees
+ABOVE, ASIDE, NAME, LINE = 0.1, 0.1, 0.2, 0.145  # inches on a page: beside the axes, for an axis's name, for a line
 
 
 def colour(number: int) -> str:
@@ -54,21 +56,72 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def sheet(title: str, width: float, height: float) -> Figure:
-    """An empty figure of that many inches, its title wrapped to its width."""
+def sheet(title: str, width: float, height: float, look: Look) -> Figure:
+    """An empty figure of that many inches, in a file with its title wrapped to its width."""
+    if look.page:  # placed by `settle`: matplotlib's layout takes longer than all the rest
+        figure = Figure(figsize=(width, height))
+        figure.patch.set_visible(False)
+        return figure
     figure = Figure(figsize=(width, height), layout="compressed")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr,call-arg]
     figure.suptitle(wrapped(title, width), x=0.12 / width, ha="left")
     return figure
 
 
+def settle(axes: Axes, look: Look, *, inner: tuple[float, float], below: float = 0.0) -> None:
+    """On a page: as much room around the axes as their words need; `below` are the inches of a legend.
+
+    `inner` are the inches of the axes; a width of 0 is what the figure's width leaves.
+    """
+    figure = axes.get_figure()
+    if not look.page or not isinstance(figure, Figure):
+        return
+    axes.patch.set_visible(False)
+    width = figure.get_figwidth()
+    for _ in range(2):  # taller axes may have other ticks
+        left, right, under = _room(axes, look)
+        across, under = inner[0] or width - left - right, under + below
+        whole = (left + across + right, under + inner[1] + ABOVE)
+        figure.set_size_inches(*whole)
+        axes.set_position((left / whole[0], under / whole[1], across / whole[0], inner[1] / whole[1]))
+
+
+def _room(axes: Axes, look: Look) -> tuple[float, float, float]:
+    """Inches on the left, on the right and below, for what stands at the ticks and for the names of the axes."""
+    beside, names = (_ticks(axis) for axis in (axes.yaxis, axes.xaxis))
+    left = 0.1 + max((_inches(name, look) for _, name in beside), default=0.0)
+    right = max(ASIDE, _inches(names[-1][1], look) / 2 if names else 0.0)
+    under = LINE * max((name.count("\n") + 1 for _, name in names), default=0) + 0.06
+    if any(label.get_rotation() for label in axes.get_xticklabels()[:1]):
+        width = axes.get_position().width * axes.figure.get_figwidth()  # type: ignore[union-attr]
+        slanted = [(place * width, _inches(name, look)) for place, name in names]
+        left = max(left, *(math.cos(math.radians(SLANT)) * length - place + 0.15 for place, length in slanted))
+        right, under = ASIDE, math.sin(math.radians(SLANT)) * max(length for _, length in slanted) + under
+    return left + NAME * bool(axes.get_ylabel()), right, under + NAME * bool(axes.get_xlabel()) + 0.03
+
+
+def _inches(name: str, look: Look) -> float:
+    """The width of the widest line of a name."""
+    font = FontProperties(family=look.style["font.family"], size=look.size)
+    widths = [text_to_path.get_text_width_height_descent(text, font, False)[0] for text in name.split("\n")]
+    return float(max(widths)) / 72
+
+
+def _ticks(axis: Axis) -> list[tuple[float, str]]:
+    """What stands at an axis's ticks, and where between the axis's ends (0 to 1)."""
+    low, high = sorted(axis.get_view_interval())
+    places = [float(place) for place in axis.get_majorticklocs() if low <= place <= high]
+    names = axis.get_major_formatter().format_ticks(places)
+    return [((place - low) / (high - low), name) for place, name in zip(places, names, strict=True) if name]
+
+
 def wrapped(title: str, width: float) -> str:
     """A title's lines, broken where they would be wider than so many inches."""
-    lines = [textwrap.fill(line, int(width * CHARACTERS_PER_INCH)) for line in title.rstrip().split("\n")]
+    lines = [textwrap.fill(line, int(width * FILE.letters)) for line in title.rstrip().split("\n")]
     return "\n".join(lines)
 
 
-def name_ticks(axes: Axes, names: Sequence[str], axis: str, *, most: int) -> None:
+def name_ticks(axes: Axes, names: Sequence[str], axis: str, *, most: int, look: Look) -> None:
     """Every name, or at most `most` at equal, round distances; long ones are broken, and slanted below an axis."""
     least = -(-len(names) // most)
     step = next((step for step in ROUND_STEPS if step >= least), least)
@@ -77,12 +130,12 @@ def name_ticks(axes: Axes, names: Sequence[str], axis: str, *, most: int) -> Non
     if axis == "y":
         axes.set_yticks(list(shown), texts)
         return
-    room = float(axes.figure.bbox.width) / axes.figure.dpi * CHARACTERS_PER_INCH * 0.75
+    room = float(axes.figure.bbox.width) / axes.figure.dpi * look.letters * 0.75
     longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
     if (longest + 2) * len(texts) < room:
         axes.set_xticks(list(shown), texts)
     else:
-        axes.set_xticks(list(shown), texts, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_xticks(list(shown), texts, rotation=SLANT, ha="right", rotation_mode="anchor")
 
 
 def _cut(name: str) -> str:
