@@ -180,8 +180,10 @@ def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "
     shards = _checked_shards(root, described)
     table = _packed_index(root, described)
     labels = table["label"].to_numpy().astype(np.int64)
-    if len(labels) != described["images"] or not all(0 <= end < len(pack["class_names"]) for end in _ends(labels)):
-        what = f"{root / PACK} is damaged: its index is of other images or classes"
+    places = places_of(table)
+    fits = all(0 <= end < len(pack["class_names"]) for end in _ends(labels))
+    if len(labels) != described["images"] or not fits or not all(0 <= end < len(shards) for end in _ends(places[:, 0])):
+        what = f"{root / PACK} is damaged: its index is of other images, classes or shards"
         raise DeitkitError(what, value=root, remedy=ANEW)
     ids = [os.fsdecode(name) for name in table["id"].to_pylist()]
     if pack["dataset"] != "folder":
@@ -195,15 +197,15 @@ def open_packed(root: Path, pack: dict[str, Any], split: str, *, wanted: str = "
         labels=labels,
         ids=PackedNames(ids),
         shards=shards,
-        places=places_of(table),
+        places=places,
         accepted=LabelSets(table["accepted"].to_pylist()) if "accepted" in table.column_names else None,
         notes=(*described["notes"], *other),
     )
 
 
-def _ends(labels: Indices) -> list[int]:
-    """The least and the largest label; nothing of no images."""
-    return [int(labels.min()), int(labels.max())] if len(labels) else []
+def _ends(numbers: Indices) -> list[int]:
+    """The least and the largest; nothing of no images."""
+    return [int(numbers.min()), int(numbers.max())] if len(numbers) else []
 
 
 def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:

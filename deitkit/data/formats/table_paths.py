@@ -74,6 +74,15 @@ def listing(folder: Path) -> set[str]:
         raise DeitkitError(f"cannot list folder {folder}: {error.strerror}", remedy="make it readable") from error
 
 
+# Path's raise where a name is too long to be one.
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_there(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def _posix(path: str) -> str:
     return path.replace("\\", "/") if "\\" in path and "/" not in path else path
 
@@ -87,12 +96,12 @@ def _sample(paths: Sequence[str]) -> list[str]:
 def _at_home(folder: Path, split: str, paths: list[str], notes: list[str], name: str) -> list[str]:
     """Absolute paths of another machine (C:/data/x.jpg, /home/other/x.jpg), without what is not here."""
     first = paths[0]
-    if not (_DRIVE.match(first) or (first.startswith("/") and not Path(first).exists())):
+    if not (_DRIVE.match(first) or (first.startswith("/") and not _is_there(first))):
         return paths
     parts = first.split("/")
     for cut in range(1, len(parts)):
         base, ending = _completion(folder, split, ["/".join(parts[cut:])])
-        if (folder / f"{base}{'/'.join(parts[cut:])}{ending}").is_file():
+        if _is_file(folder / f"{base}{'/'.join(parts[cut:])}{ending}"):
             foreign = "/".join(parts[:cut]) + "/"
             notes.append(f"paths of {name} begin with {foreign}, which is not here: looked for in {folder}")
             return [path.removeprefix(foreign) for path in paths]
@@ -107,7 +116,7 @@ def _completion(folder: Path, split: str, paths: Sequence[str]) -> tuple[str, st
 
     def fits(base: str) -> Iterator[tuple[str, str]]:
         for ending in _endings(paths):
-            if any((folder / f"{base}{path}{ending}").is_file() for path in paths):
+            if any(_is_file(folder / f"{base}{path}{ending}") for path in paths):
                 yield base, ending
 
     usual = next((fit for base in ("", "images/", f"{split}/", f"images/{split}/") for fit in fits(base)), None)
