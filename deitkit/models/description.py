@@ -13,6 +13,7 @@ from timm.data.imagenet_info import infer_imagenet_subset
 from torch import Tensor
 
 from deitkit.catalog import MODELS
+from deitkit.errors import DeitkitError
 from deitkit.models.class_names import _synsets, imagenet_names, numbered
 from deitkit.models.folder import ModelInfo
 from deitkit.models.positions import count_prefix, guess_grid
@@ -20,6 +21,7 @@ from deitkit.models.weight_files import WeightsFile
 from deitkit.recipe.schema import Data
 
 IMAGENET = "imagenet"
+MOST_CLASSES = 10_000_000
 IMAGENET_TAG = re.compile(r"in(1|12|21|22)k")
 
 
@@ -47,6 +49,8 @@ def known_of_config(config: Mapping[str, Any], origin: str, architecture: str, a
     """From timm's description of weights: classes and protocol."""
     names, size = _class_names(config), (int(config["input_size"][1]), int(config["input_size"][2]))
     classes = int(config.get("num_classes") or 0)
+    if not 0 <= classes <= MOST_CLASSES:
+        raise DeitkitError(f"{origin}: num_classes is {classes}", value=classes, remedy="copy its config.json again")
     info = ModelInfo(
         class_names=names or numbered(classes),
         size=size,
