@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deitkit.analysis.disagreement.by_class import confusion, moved
-from deitkit.analysis.disagreement.pairs import Classifier
+from deitkit.analysis.disagreement.pairs import ComparedClassifier
 from deitkit.analysis.disagreement.report import disagreement, disagreement_report
 from deitkit.analysis.save import save_report
 from deitkit.measures.agreement import cohen_kappa, error_consistency, kinds, mcnemar
@@ -32,7 +32,7 @@ def made_up(images: int = 2_000) -> dict[str, np.ndarray]:
 def main() -> None:
     arrays = made_up()
     labels = arrays.pop("labels")
-    teacher, student, twin = (Classifier(name, top1) for name, top1 in arrays.items())
+    teacher, student, twin = (ComparedClassifier(name, top1) for name, top1 in arrays.items())
 
     # One pair: decisions [N] in, numbers out.
     pair = kinds(teacher.top1, student.top1, labels)

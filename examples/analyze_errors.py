@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from deitkit.analysis.errors.heads import Answers, LabelledImages
+from deitkit.analysis.errors.heads import HeadAnswers, LabelledImages
 from deitkit.analysis.errors.report import errors_report
 from deitkit.analysis.save import save_report
 from deitkit.measures.calibration import calibrate
@@ -68,7 +68,7 @@ def main() -> None:
     # The whole report, with pictures, as JSON, CSV, PNG and SVG.
     images = LabelledImages(labels, tuple("0123456789"), tuple(f"{row}" for row in range(len(labels))), title="digits")
     grey = (255 * pixels.reshape(-1, 8, 8, 1)).astype(np.uint8).repeat(3, axis=3)
-    answers = [Answers("linear model", decisions, confidence, logits)]
+    answers = [HeadAnswers("linear model", decisions, confidence, logits)]
     for path in save_report(errors_report(answers, images, picture=lambda row: grey[row]), OUTPUT):
         print(path)
 

@@ -12,7 +12,7 @@ import json
 import onnx
 import torch
 
-from deitkit.recipe.schema import Teacher
+from deitkit.recipe.schema import TeacherTable
 from deitkit.teachers import Classifier, open_classifier
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="of images for the tracing alone")
     options = parser.parse_args()
     size = (options.image_size, options.image_size)
-    classifier = open_classifier(options.reference, Teacher(model=options.reference), size=size)
+    classifier = open_classifier(options.reference, TeacherTable(model=options.reference), size=size)
     export(classifier, options.output, size=classifier.input.size or size)
     print(f"{options.output}: {classifier.outputs} classes, {classifier.input.normalisation()}")
 

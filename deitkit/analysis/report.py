@@ -73,7 +73,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Reference:
+class PublishedValue:
     """A published value, drawn from the tick `first` to the tick `last` of a figure."""
 
     label: str
@@ -92,7 +92,7 @@ class Curves:
     y_label: str
     ticks: tuple[str, ...]
     series: tuple[Series, ...]
-    references: tuple[Reference, ...] = ()
+    references: tuple[PublishedValue, ...] = ()
     bounds: tuple[float, float] | None = None  # no value can lie outside, so no band is drawn there
 
 

@@ -174,11 +174,11 @@ def build(tables: list[Predictions], name: str, **options: Any) -> Any:
 
 def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings: Data | None, **options: str) -> None:
     """What needs RUN's model, or fiftyone's brain."""
-    from deitkit.explore.extras import Model, Wish, add_extras
+    from deitkit.explore.extras import ModelExtras, Wish, add_extras
 
     model = None
     if not run.is_table and settings is not None:
-        model = Model(run.word, run.folder, settings, **options)
+        model = ModelExtras(run.word, run.folder, settings, **options)
     with Progress() as progress:
         add_extras(built, Wish(**wish), model, say=progress.say, progress=progress)
 

@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's 
 Other = Annotated[str, typer.Argument(metavar="OTHER", help="Another one.")]
 
 
-class Header(NamedTuple):
+class RecipeHeader(NamedTuple):
     """What a recipe's leading comment says; empty where it says nothing."""
 
     title: str
@@ -157,7 +157,7 @@ def check(
     render.say(f"{len(found)} recipes are valid")
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> RecipeHeader:
     """A recipe file's leading comment, taken apart: title, `Cost:`, `Published:`, `Measured:` and the command."""
     from deitkit.recipe.load import recipe_header
 
@@ -169,7 +169,7 @@ def read_header(path: Path) -> Header:
         return match.group(1) if match else ""
 
     command = next((line for line in lines if line.startswith("deitkit ")), "")
-    return Header(lines[0] if lines else "", after("Cost"), after("Published"), after("Measured"), command)
+    return RecipeHeader(lines[0] if lines else "", after("Cost"), after("Published"), after("Measured"), command)
 
 
 def spell(value: Any) -> Any:

@@ -141,10 +141,10 @@ def merge(
 
 def resolve(recipe: str, changes: dict[str, Any]) -> Recipe:
     """The students' recipe, with the command line's values; a tape that it names is not asked."""
-    from deitkit.recipe.resolve import Options
+    from deitkit.recipe.resolve import TrainingOptions
     from deitkit.recipe.resolve import resolve as resolve_options
 
-    options = Options(
+    options = TrainingOptions(
         recipe=recipe, changes=changes, output="", resume=False, overwrite=False, workers=None, device="",
         dry_run=False, as_json=False,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deitkit.cli import render
 from deitkit.cli.options import ChosenRecipe, Freeze, RunOptions, TeacherOptions, WhatOptions, spread
 from deitkit.errors import DeitkitError, Interrupted, quoted
-from deitkit.recipe.resolve import Options, given, parse_minutes, resolve, spelled
+from deitkit.recipe.resolve import TrainingOptions, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
     from deitkit.recipe.choose import Verb
@@ -57,12 +57,12 @@ def finetune(
 
 def options_of(
     recipe: str, what: WhatOptions, run: RunOptions, teacher: TeacherOptions | None = None, freeze: str = ""
-) -> Options:
+) -> TrainingOptions:
     """The command line as keys of the recipe, each with the option that gave it."""
     words: dict[str, Any] = {each.name: getattr(what, each.name) for each in fields(what)}
     taught: dict[str, Any] = {"teacher": teacher.teacher, "tape": teacher.tape} if teacher else {}
     changes = given(**words, **taught, freeze=freeze)
-    return Options(
+    return TrainingOptions(
         recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,
         plan=run.plan, all_values=run.all_values, strict=teacher is not None and teacher.strict,
         minutes=parse_minutes(run.time), origins=spelled(changes, what.sets),
@@ -97,7 +97,7 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
         raise DeitkitError(f"recipe {recipe.name} has no [teacher]", value=recipe.name, remedy="--teacher RUN")
 
 
-def train(verb: Verb, options: Options) -> None:
+def train(verb: Verb, options: TrainingOptions) -> None:
     """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
     from deitkit.training.suggest import choose
 
@@ -124,7 +124,7 @@ def train(verb: Verb, options: Options) -> None:
     render.say(f"next: deitkit evaluate {quoted(output)}   deitkit explore {quoted(output)} --launch")
 
 
-def run_recipe(recipe: Recipe, output: str, options: Options) -> dict[str, float]:
+def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[str, float]:
     """Run with the live view; an interruption says how to go on."""
     from deitkit.cli.live import observer
     from deitkit.training.fit import train_run
@@ -148,7 +148,7 @@ def say_how_to_go_on() -> None:
     render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
 
 
-def show(recipe: Recipe, output: str, options: Options) -> None:
+def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
     from deitkit.distributed import pick_device
 
@@ -184,14 +184,14 @@ def outline_of(recipe: Recipe) -> dict[str, Any]:
     return dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def measured_plan(recipe: Recipe, output: str, options: Options) -> RunPlan:
+def measured_plan(recipe: Recipe, output: str, options: TrainingOptions) -> RunPlan:
     from deitkit.distributed import pick_device
     from deitkit.training.plan import plan_run
 
     return plan_run(recipe, device=pick_device(options.device), workers=workers_of(options), folder=Path(output))
 
 
-def workers_of(options: Options) -> int:
+def workers_of(options: TrainingOptions) -> int:
     """As asked for, or one fewer than there are cores, and eight at the most."""
     import os
 

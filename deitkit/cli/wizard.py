@@ -24,7 +24,7 @@ VERBS: dict[str, Literal["pretrain", "distill", "finetune"]] = {"1": "pretrain",
 
 
 @dataclass(frozen=True)
-class Answers:
+class WizardAnswers:
     """What the questions bring out; `images` is a folder or "digits"."""
 
     images: str
@@ -36,10 +36,10 @@ class Answers:
 def wizard() -> None:
     """Asks what you have and want, writes a recipe and runs it."""
     from deitkit.cli.train import train
-    from deitkit.recipe.resolve import Options
+    from deitkit.recipe.resolve import TrainingOptions
 
     answers = ask()
-    options = Options(recipe="", changes={})
+    options = TrainingOptions(recipe="", changes={})
     if answers.goal == "2" and not answers.earlier:
         teacher = unused(Path("runs/my_teacher"))
         share = replace(answers, goal="1", minutes=answers.minutes / 4)
@@ -54,7 +54,7 @@ def wizard() -> None:
     train(verb, replace(options, recipe=str(path), output=str(output)))
 
 
-def ask() -> Answers:
+def ask() -> WizardAnswers:
     """Three questions, asked again until the answer can be used."""
     render.say("Three questions, then it runs. Ctrl-C leaves; nothing is written before the last answer.\n")
     images = ask_images()
@@ -67,7 +67,7 @@ def ask() -> Answers:
     elif goal == "2" and typer.confirm("Do you have a teacher already?", default=False):
         earlier = _ask_model("Which one? (a run or a model folder)")
     minutes = float(typer.prompt("How many minutes may it take?", default=5.0, type=float))
-    return Answers(images, goal, max(minutes, 0.1), earlier)
+    return WizardAnswers(images, goal, max(minutes, 0.1), earlier)
 
 
 def ask_images() -> str:
@@ -95,7 +95,7 @@ def data_of(images: str) -> Data:
     return Data(dataset="folder", path=images, val_fraction=None if has_val else 0.1)
 
 
-def write_recipe(answers: Answers, path: Path, *, convnet: bool = False) -> Path:
+def write_recipe(answers: WizardAnswers, path: Path, *, convnet: bool = False) -> Path:
     """A recipe for the answers, written to a file that was not there."""
     from deitkit.training.suggest import suggest
 

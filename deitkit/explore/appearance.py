@@ -13,7 +13,7 @@ from typing import Any
 
 from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, CLASSIFIERS_RIGHT, described, heads_field, only
-from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, MARK, Classifier, Record, eval_key
+from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, MARK, Record, RecordedClassifier, eval_key
 from deitkit.measures.agreement import ALL_RIGHT, SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
 from deitkit.models.forms import TOKEN_HEADS
 
@@ -91,7 +91,7 @@ def description(record: Record) -> str:
     return f"What {who} make of {record.images}.{by}"
 
 
-def looked_at(record: Record) -> list[Classifier]:
+def looked_at(record: Record) -> list[RecordedClassifier]:
     """The subject and its teacher, or the first of the others."""
     others = [each for each in record.classifiers if each.name != record.subject]
     beside = [each for each in others if each.name == record.teacher] or others

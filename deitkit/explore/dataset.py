@@ -19,8 +19,8 @@ from deitkit.explore.appearance import arrange
 from deitkit.explore.database import connect
 from deitkit.explore.evaluation import evaluate
 from deitkit.explore.fields import declare
-from deitkit.explore.labels import Part, write
-from deitkit.explore.record import GROUND_TRUTH, KEY, MARK, OTHER_NAME, Classifier, Record, identifier
+from deitkit.explore.labels import LabelPart, write
+from deitkit.explore.record import GROUND_TRUTH, KEY, MARK, OTHER_NAME, Record, RecordedClassifier, identifier
 from deitkit.explore.views import save_views
 from deitkit.predictions.align import align
 from deitkit.predictions.table import Predictions
@@ -193,9 +193,9 @@ def _enter(
         for each in record.classifiers
     }
     for each in named:
-        old = found.get(each.classifier, Classifier(each.classifier, "", ()))
+        old = found.get(each.classifier, RecordedClassifier(each.classifier, "", ()))
         heads = {**old.fields, **{head: _field(each, head) for head in each.heads}}
-        found[each.classifier] = Classifier(old.name, place_of.get(old.name, old.place), tuple(heads.items()))
+        found[each.classifier] = RecordedClassifier(old.name, place_of.get(old.name, old.place), tuple(heads.items()))
     record.classifiers = tuple(each for each in found.values() if each.heads)
     if record.subject != named[0].classifier:
         record.subject, record.teacher = named[0].classifier, ""
@@ -219,7 +219,7 @@ def _write(
 ) -> set[str]:  # fmt: skip
     """Bring every sample up to date; the fields of which something changed."""
     fields = {each.name: each.fields for each in record.classifiers}
-    whole = Part.of(named, fields, file_of=files)
+    whole = LabelPart.of(named, fields, file_of=files)
     changed = {GROUND_TRUTH} if record.unfinished else set()
     record.logits = sorted({*record.logits, *(each.field for each in whole.answers if each.head.logits is not None)})
     record.unfinished = True
@@ -234,7 +234,7 @@ def _write(
         for own, each in zip(predictions, named, strict=True):
             rest = _others(replace(own, classifier=each.classifier), whole.ids)
             if rest is not None:
-                changed |= write(dataset, Part.of([rest], fields), record=record).changed
+                changed |= write(dataset, LabelPart.of([rest], fields), record=record).changed
     return changed
 
 

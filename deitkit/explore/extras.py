@@ -37,7 +37,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelExtras:
     """The model whose answers are looked at: what loads it, its own folder, and the images that it answered."""
 
     reference: str
@@ -48,7 +48,7 @@ class Model:
     device: str = "auto"
 
 
-def add_extras(dataset: Any, wish: Wish, model: Model | None, *, say: Say, progress: Progress) -> None:
+def add_extras(dataset: Any, wish: Wish, model: ModelExtras | None, *, say: Say, progress: Progress) -> None:
     """Make what is asked for, and give it its place in the App.
 
     Raises:
@@ -70,7 +70,7 @@ def add_extras(dataset: Any, wish: Wish, model: Model | None, *, say: Say, progr
             say(_attention(dataset, record, model, wish))
 
 
-def _embeddings(dataset: Any, record: Record, model: Model, progress: Progress) -> Embeddings:
+def _embeddings(dataset: Any, record: Record, model: ModelExtras, progress: Progress) -> Embeddings:
     tokens = token_embeddings(
         model.reference, model.settings, model.split, data=model.data, device=model.device,
         progress=lambda done, total: progress("embedding the images", done, total),
@@ -78,7 +78,7 @@ def _embeddings(dataset: Any, record: Record, model: Model, progress: Progress) 
     return replace(tokens, classifier=record.subject)
 
 
-def _attention(dataset: Any, record: Record, model: Model, wish: Wish) -> str:
+def _attention(dataset: Any, record: Record, model: ModelExtras, wish: Wish) -> str:
     """Draw it; on how many images, and in which fields."""
     chosen = dataset.load_saved_view(wish.view) if wish.view else most_disputed(dataset, record, count=wish.heatmaps)
     file_of = dict(zip(*chosen.limit(wish.heatmaps).values([KEY, "filepath"]), strict=True))

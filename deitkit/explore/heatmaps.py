@@ -70,7 +70,7 @@ class Map:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class SeenImage:
     """What was read of an image: weights [T, rows, columns]; its (height, width) px and the tag it was turned by."""
 
     weights: Weights
@@ -133,7 +133,7 @@ def add_heatmaps(
 
 def look(
     model: LoadedModel, files: Mapping[str, bytes], *, kind: str = KINDS[0], reading: Reading = AS_IT_LIES
-) -> dict[str, Seen]:
+) -> dict[str, SeenImage]:
     """What the model's tokens read of each encoded image, in one batch; `kind` as in `add_heatmaps`."""
     info, device = model.info, next(model.student.parameters()).device
     reading = replace(reading, exif_orientation=info.exif_orientation)
@@ -149,7 +149,7 @@ def look(
     shares = maps.weights[-1].mean(dim=0) if kind == KINDS[0] else rollout(maps)  # [B, T, N]
     grids = shares.double().numpy().reshape(len(views), len(maps.names), *maps.grid)
     return {
-        image_id: Seen(weights, size, tag)
+        image_id: SeenImage(weights, size, tag)
         for image_id, weights, size, tag in zip(files, grids, sizes, tags, strict=True)
     }
 
@@ -264,7 +264,7 @@ def _colours(field: str) -> dict[str, Any]:
     return {"path": field, "list": named, "rgb": np.rint(rgb).astype(int).tolist()}
 
 
-def _write(dataset: Any, fields: list[str], seen: Mapping[str, Seen], *, model: LoadedModel, folder: Path) -> None:
+def _write(dataset: Any, fields: list[str], seen: Mapping[str, SeenImage], *, model: LoadedModel, folder: Path) -> None:
     """The maps' files, then the documents that name them; a document that is there stays, with the user's tags."""
     import fiftyone
 

@@ -25,7 +25,7 @@ Columns = dict[str, Column]
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class FieldAnswer:
     """What one head of one classifier says, and the field that shows it."""
 
     field: str
@@ -33,7 +33,7 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LabelPart:
     """N images: ids, labels [N] and answers that index `class_names`; `file_of` gives the file of one by its place.
 
     Without `file_of` only samples that are there are written.
@@ -42,7 +42,7 @@ class Part:
     ids: Sequence[str]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    answers: Sequence[Answer]
+    answers: Sequence[FieldAnswer]
     accepted: LabelSets | None = None
     file_of: Callable[[int], Path] | None = None
 
@@ -50,10 +50,12 @@ class Part:
     def of(
         cls, aligned: Sequence[Predictions], fields: Mapping[str, Mapping[str, str]], *,
         file_of: Callable[[int], Path] | None = None,
-    ) -> Part:  # fmt: skip
+    ) -> LabelPart:  # fmt: skip
         """Aligned predictions; `fields` by classifier and head."""
         first = aligned[0]
-        answers = [Answer(fields[each.classifier][name], head) for each in aligned for name, head in each.heads.items()]
+        answers = [
+            FieldAnswer(fields[each.classifier][name], head) for each in aligned for name, head in each.heads.items()
+        ]
         return cls(first.ids, first.labels, first.class_names, answers, first.accepted, file_of)
 
 
@@ -66,7 +68,7 @@ class Written:
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
+class LabelChunk:
     """Some rows [n] of a part that have a sample, and what these samples say now: columns [n] by path."""
 
     rows: NDArray[np.intp]
@@ -79,7 +81,7 @@ class Chunk:
 
 
 def write(
-    dataset: Any, part: Part, *, record: Record, advance: Callable[[int, int], None] = lambda done, total: None
+    dataset: Any, part: LabelPart, *, record: Record, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Written:
     """Bring the samples of these images to what the predictions say."""
     written, total = Written(set(), []), len(part.ids)
@@ -93,7 +95,7 @@ def write(
     return written
 
 
-def _write_chunk(dataset: Any, chunk: Chunk, *, part: Part, record: Record, written: Written) -> None:
+def _write_chunk(dataset: Any, chunk: LabelChunk, *, part: LabelPart, record: Record, written: Written) -> None:
     wanted, rows, columns = Columns(), chunk.rows, chunk.columns
     if part.file_of is not None:
         wanted["filepath"] = [os.path.abspath(part.file_of(row)) for row in rows.tolist()]  # noqa: PTH100 - no "..", too
@@ -122,7 +124,7 @@ def _write_chunk(dataset: Any, chunk: Chunk, *, part: Part, record: Record, writ
 # What is there
 
 
-def _stored(dataset: Any, part: Part, *, record: Record, rows: NDArray[np.intp]) -> Chunk:
+def _stored(dataset: Any, part: LabelPart, *, record: Record, rows: NDArray[np.intp]) -> LabelChunk:
     """The rows that have a sample, which is made for those that have none, where the part has files."""
     import fiftyone
 
@@ -139,10 +141,10 @@ def _stored(dataset: Any, part: Part, *, record: Record, rows: NDArray[np.intp])
         }
         columns = {path: [*column, *made.get(path, [None] * len(new))] for path, column in columns.items()}
         found += new
-    return Chunk(np.array(found, dtype=np.intp), columns)
+    return LabelChunk(np.array(found, dtype=np.intp), columns)
 
 
-def _paths(record: Record, part: Part) -> list[str]:
+def _paths(record: Record, part: LabelPart) -> list[str]:
     """Everything that is compared before it is written."""
     paths = ["id", KEY, "filepath", f"{GROUND_TRUTH}.id", f"{GROUND_TRUTH}.label", *described(record)]
     attributes = ["id", "label", "confidence", "label_probability", "right"]
@@ -156,7 +158,7 @@ def _paths(record: Record, part: Part) -> list[str]:
 # What is wanted
 
 
-def _said(answer: Answer, class_names: tuple[str, ...], *, rows: NDArray[np.intp], truth: Column) -> Columns:
+def _said(answer: FieldAnswer, class_names: tuple[str, ...], *, rows: NDArray[np.intp], truth: Column) -> Columns:
     head, field = answer.head, answer.field
     number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number.get(name, -1) for name in truth])
@@ -198,7 +200,7 @@ def _set(dataset: Any, path: str, values: dict[str, Any]) -> bool:
     return bool(values)
 
 
-def _make_labels(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> bool:
+def _make_labels(dataset: Any, chunk: LabelChunk, *, field: str, wanted: Columns) -> bool:
     """A field's labels where there are none, with all that they say at once; the chunk then has it, too.
 
     As the database's own documents, which are the same and several times as fast as objects.
@@ -221,7 +223,7 @@ def _make_labels(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> 
     return _set(dataset, field, documents)
 
 
-def _update(dataset: Any, chunk: Chunk, *, path: str, wanted: Column) -> bool:
+def _update(dataset: Any, chunk: LabelChunk, *, path: str, wanted: Column) -> bool:
     """Write a column where the samples say something else."""
     stored = chunk.columns[path]
     news = {chunk.ids[place]: new for place, new in enumerate(wanted) if not _same(stored[place], new)}
@@ -234,7 +236,7 @@ def _same(stored: Any, new: Any) -> bool:
     return bool(stored == new)
 
 
-def _drop_logits(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> None:
+def _drop_logits(dataset: Any, chunk: LabelChunk, *, field: str, wanted: Columns) -> None:
     """Take away the logits of answers that are others now."""
     paths, there = [f"{field}.label", f"{field}.confidence"], chunk.columns[f"{field}.id"]
     stale = {
@@ -245,7 +247,7 @@ def _drop_logits(dataset: Any, chunk: Chunk, *, field: str, wanted: Columns) -> 
     _set(dataset, f"{field}.logits", stale)
 
 
-def _write_accepted(dataset: Any, chunk: Chunk, *, part: Part, accepted: LabelSets) -> None:
+def _write_accepted(dataset: Any, chunk: LabelChunk, *, part: LabelPart, accepted: LabelSets) -> None:
     """The classes that count as right, where they are several or none; labels that stay keep what a user added."""
     import fiftyone
 

@@ -19,7 +19,7 @@ OTHER_NAME = "choose another name with --name, or --overwrite to delete it with 
 
 
 @dataclass(frozen=True)
-class Classifier:
+class RecordedClassifier:
     """A classifier, the run or file that it was, and the field of each head: (head, field)."""
 
     name: str
@@ -50,7 +50,7 @@ class Record:
     subject: str = ""
     teacher: str = ""
     command: str = ""
-    classifiers: tuple[Classifier, ...] = ()
+    classifiers: tuple[RecordedClassifier, ...] = ()
     compared: list[list[str]] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Record:
         plain = _plain(noted)
         known = {name: plain[name] for name in cls.__dataclass_fields__}
         known["classifiers"] = tuple(
-            Classifier(each["name"], each["place"], tuple((head, own) for head, own in each["heads"]))
+            RecordedClassifier(each["name"], each["place"], tuple((head, own) for head, own in each["heads"]))
             for each in plain["classifiers"]
         )
         return cls(**known)
@@ -100,12 +100,12 @@ class Record:
         return [own for each in self.classifiers for own in each.fields.values()]
 
     @property
-    def first(self) -> Classifier:
+    def first(self) -> RecordedClassifier:
         """The subject itself."""
         return next(each for each in self.classifiers if each.name == self.subject)
 
     @property
-    def pairs(self) -> list[tuple[Classifier, Classifier, str]]:
+    def pairs(self) -> list[tuple[RecordedClassifier, RecordedClassifier, str]]:
         """Those that are compared, and the field that says how their decisions stand to the label."""
         by_name = {each.name: each for each in self.classifiers}
         return [(by_name[a], by_name[b], identifier(f"{a}_vs_{b}")) for a, b in self.compared]

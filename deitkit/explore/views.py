@@ -12,7 +12,7 @@ from typing import Any
 
 from deitkit.explore import agreement
 from deitkit.explore.agreement import AGREEMENT, described, heads_field, only
-from deitkit.explore.record import ACCEPTED, Classifier, Record
+from deitkit.explore.record import ACCEPTED, Record, RecordedClassifier
 from deitkit.measures.agreement import SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
 from deitkit.models.forms import TOKEN_HEADS
 
@@ -78,7 +78,7 @@ def views_of(record: Record) -> list[View]:
     return views
 
 
-def _pair(record: Record, other: Classifier, field: str) -> list[View]:
+def _pair(record: Record, other: RecordedClassifier, field: str) -> list[View]:
     word, subject = words(record), record.first
     a, b = word[subject.name], word[other.name]
     fixes = f"{a} fixes {b}" if other.name == record.teacher else f"{a} right, {b} wrong"
@@ -91,7 +91,7 @@ def _pair(record: Record, other: Classifier, field: str) -> list[View]:
     ]  # fmt: skip
 
 
-def _heads(record: Record, each: Classifier, word: str) -> list[View]:
+def _heads(record: Record, each: RecordedClassifier, word: str) -> list[View]:
     field = heads_field(each.name)
     if field not in described(record):
         return []
@@ -118,7 +118,7 @@ def _everyone(record: Record) -> list[View]:
     ]  # fmt: skip
 
 
-def _mistakes(record: Record, each: Classifier, word: str) -> list[View]:
+def _mistakes(record: Record, each: RecordedClassifier, word: str) -> list[View]:
     field, which = each.decisive, f"the most confident mistakes of {each.name} first"
     wrong: tuple[str, tuple[str | bool, ...]] = (f"{field}.right", (False,))
     views = [View(f"{word} wrong", f"{which[0].upper()}{which[1:]}", ORANGE, (wrong,), (field,))]

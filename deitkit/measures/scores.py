@@ -1,7 +1,7 @@
 """What a classifier's answers are worth, of all images and of each: accuracy, loss, calibration, chance, comparisons.
 
-Legend: N images, K classes. Top-1 is the most probable class; in `Answers`, a row that holds NaN or infinity counts as
-wrong. Source: Brier, Verification of forecasts expressed in terms of probability, 1950.
+Legend: N images, K classes. Top-1 is the most probable class; in `TeacherAnswers`, a row that holds NaN or infinity
+counts as wrong. Source: Brier, Verification of forecasts expressed in terms of probability, 1950.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 1 << 16  # numbers held at once in float64: about what a cache holds
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class TeacherAnswers:
     """A classifier's answers for N labelled images, an entry each: the images' numbers, labels, decisions (top-1; -1
     where not finite), in_top5, confidence (the largest probability), nll (of the label, in nats), entropy (in nats),
     finite."""
@@ -47,7 +47,7 @@ class Answers:
         return len(self.labels)
 
 
-def answers_of(logits: Tensor, labels: Tensor, images: Tensor | None = None) -> Answers:
+def answers_of(logits: Tensor, labels: Tensor, images: Tensor | None = None) -> TeacherAnswers:
     """logits [N, K], labels [N], and the images' numbers [N] in their source (0..N-1 by default) -> Answers.
 
     Probabilities are the softmax over K, in double precision.
@@ -64,13 +64,13 @@ def answers_of(logits: Tensor, labels: Tensor, images: Tensor | None = None) -> 
     in_top5 = (best == labels[:, None]).any(dim=1) & finite
     images = torch.arange(len(labels)) if images is None else images
     columns = (images, labels, decisions, in_top5, probabilities.amax(dim=1), nll, entropy, finite)
-    return Answers(*(column.numpy() for column in columns))
+    return TeacherAnswers(*(column.numpy() for column in columns))
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def joined(parts: Sequence[TeacherAnswers]) -> TeacherAnswers:
     """Several batches' answers, one after the other."""
-    names = [field.name for field in fields(Answers)]
-    return Answers(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    names = [field.name for field in fields(TeacherAnswers)]
+    return TeacherAnswers(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Scores:
         return self.chance_p > SIGNIFICANCE
 
 
-def scores_of(answers: Answers) -> Scores:
+def scores_of(answers: TeacherAnswers) -> Scores:
     """Answers, one at least -> Scores."""
     images, right = len(answers), int(answers.right.sum())
     interval = wilson_interval(right, images)

@@ -39,7 +39,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldParameters:
     """A hook before a student's forward pass: in training, only these modules of its network are in training mode.
 
     It outlasts every `train()` and is copied with the student. Frozen batch norms thus use and keep their running
@@ -69,7 +69,7 @@ def freeze(student: Student, parts: Parts) -> Frozen:
     if parts != "all":
         modules = _classifier(student) + (last_norms(student) if parts == "classifier+last_norm" else ())
         names = {name for name in names if name.rpartition(".")[0] in modules}
-        student.register_forward_pre_hook(Held(modules))
+        student.register_forward_pre_hook(HeldParameters(modules))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in names)
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}

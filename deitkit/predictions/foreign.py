@@ -26,14 +26,14 @@ UNNAMED = (
 )
 
 
-def spec_of(word: str, teachers: Sequence[schema.Teacher]) -> schema.Teacher:
+def spec_of(word: str, teachers: Sequence[schema.TeacherTable]) -> schema.TeacherTable:
     """What the first of these recipes that has it for its only teacher says of it."""
     from deitkit.recipe import schema
 
-    return next((teacher for teacher in teachers if teacher.models == [word]), schema.Teacher(model=word))
+    return next((teacher for teacher in teachers if teacher.models == [word]), schema.TeacherTable(model=word))
 
 
-def open_foreign(word: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Classifier:
+def open_foreign(word: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None) -> Classifier:
     """Open it, and say what it assumes; `size` (height, width) px is shown to one that takes any.
 
     Raises:
@@ -57,7 +57,7 @@ def open_foreign(word: str, spec: schema.Teacher, *, size: tuple[int, int] | Non
 
 
 def as_model(
-    classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source
+    classifier: Classifier, spec: schema.TeacherTable, settings: schema.Data, source: Source
 ) -> tuple[LoadedModel, ClassMap | None]:  # fmt: skip
     """The same as a model, which is shown whole views of its own size as the data are evaluated, and how its classes
     are the data's: it may know more.
@@ -78,7 +78,7 @@ def as_model(
 
 
 def _taken_for(
-    classifier: Classifier, spec: schema.Teacher, settings: schema.Data, source: Source
+    classifier: Classifier, spec: schema.TeacherTable, settings: schema.Data, source: Source
 ) -> tuple[str, ...]:  # fmt: skip
     """The classes of one that does not name them, where they can be told."""
     from deitkit.teachers.classes import match_classes

@@ -6,9 +6,16 @@ does both in seconds, before a distillation starts.
 
 from deitkit.preflight.check import Extent, check
 from deitkit.preflight.findings import Findings
-from deitkit.preflight.subject import Subject, open_subject
+from deitkit.preflight.subject import CheckedTeacher, open_subject
 from deitkit.preflight.verdict import Reason, Verdict, judge
 
 __all__ = [
-    "Extent", "Findings", "Reason", "Subject", "Verdict", "check", "judge", "open_subject",
+    "CheckedTeacher",
+    "Extent",
+    "Findings",
+    "Reason",
+    "Verdict",
+    "check",
+    "judge",
+    "open_subject",
 ]  # fmt: skip

@@ -17,16 +17,16 @@ from deitkit.data.views.loader import EvalLoader
 from deitkit.data.views.stream import order
 from deitkit.distributed import autocast
 from deitkit.errors import DeitkitError
-from deitkit.measures.scores import Answers, answers_of, joined
+from deitkit.measures.scores import TeacherAnswers, answers_of, joined
 from deitkit.preflight.inputs import Way, shown_as
-from deitkit.preflight.subject import Subject
+from deitkit.preflight.subject import CheckedTeacher
 from deitkit.recipe.schema import Recipe
 
 BATCH = 64  # held-out images at once
 
 
 @torch.inference_mode()
-def logits_of(subject: Subject, images: Tensor, recipe: Recipe) -> Tensor:
+def logits_of(subject: CheckedTeacher, images: Tensor, recipe: Recipe) -> Tensor:
     """As in training: [B, K] float32."""
     with autocast(recipe, images.device):
         return subject.classify(images).float()
@@ -40,7 +40,7 @@ def sample(size: int, limit: int) -> list[int]:
 
 
 def held_out_answers(
-    subject: Subject,
+    subject: CheckedTeacher,
     recipe: Recipe,
     source: Source,
     indices: Sequence[int],
@@ -50,7 +50,7 @@ def held_out_answers(
     workers: int = 0,
     size: tuple[int, int] | None = None,
     crop_ratio: float | None = None,
-) -> list[Answers]:
+) -> list[TeacherAnswers]:
     """The teacher on these images, seen as the student is evaluated; then for each other way of giving pixels."""
     data = recipe.data
     loader = EvalLoader(
@@ -58,7 +58,7 @@ def held_out_answers(
         interpolation=data.interpolation, batch_size=BATCH, reading=Reading.of(data), workers=workers, device=device,
         indices=indices,
     )  # fmt: skip
-    parts: list[list[Answers]] = [[] for _ in range(1 + len(ways))]
+    parts: list[list[TeacherAnswers]] = [[] for _ in range(1 + len(ways))]
     for numbers, images, labels in loader:
         if not len(images):
             continue

@@ -13,7 +13,7 @@ import torch
 
 from deitkit.data.open import Source, subset
 from deitkit.data.views.loader import Batch
-from deitkit.measures.scores import Answers, compare, scores_of
+from deitkit.measures.scores import TeacherAnswers, compare, scores_of
 from deitkit.models.load import LoadedModel
 from deitkit.predictions.predict import map_classes, predict
 from deitkit.predictions.table import decisive
@@ -24,7 +24,7 @@ from deitkit.preflight.explain import size_trials, with_stated
 from deitkit.preflight.findings import Findings, InputTrial, Rival, ViewScores
 from deitkit.preflight.inputs import Way, other_ways
 from deitkit.preflight.order import find_order
-from deitkit.preflight.subject import Subject
+from deitkit.preflight.subject import CheckedTeacher
 from deitkit.preflight.views import training_views, view_scores
 from deitkit.recipe.schema import Recipe
 from deitkit.teachers.facts import Input
@@ -44,7 +44,7 @@ class Extent:
 
 
 def check(
-    subject: Subject,
+    subject: CheckedTeacher,
     recipe: Recipe,
     *,
     held_out: Source,
@@ -84,15 +84,15 @@ def check(
     return with_stated(replace(found, sizes=sizes), stated)
 
 
-def _cost(subject: Subject, recipe: Recipe, batch: Batch, *, classes: int) -> Cost:
+def _cost(subject: CheckedTeacher, recipe: Recipe, batch: Batch, *, classes: int) -> Cost:
     few = TIMED_ON_CPU if batch.images.device.type == "cpu" else TIMED
     return measure_cost(subject.classify, batch.images[:few], recipe, classes=classes, parameters=subject.parameters)
 
 
 def _held_out(
-    subject: Subject, recipe: Recipe, source: Source, chosen: list[int], cost: Cost, *, workers: int,
+    subject: CheckedTeacher, recipe: Recipe, source: Source, chosen: list[int], cost: Cost, *, workers: int,
     device: torch.device, say: Say,
-) -> tuple[Answers, tuple[InputTrial, ...]]:  # fmt: skip
+) -> tuple[TeacherAnswers, tuple[InputTrial, ...]]:  # fmt: skip
     """The answers as the teacher is set up, and what other ways of giving pixels would change."""
     now = subject.input
     ways = [] if now is None else other_ways(now, mean=recipe.data.mean, std=recipe.data.std)
@@ -102,12 +102,12 @@ def _held_out(
     return first, trials_of(first, others, ways, now=now)
 
 
-def _outputs(subject: Subject, batch: Batch, recipe: Recipe) -> int:
+def _outputs(subject: CheckedTeacher, batch: Batch, recipe: Recipe) -> int:
     return int(logits_of(subject, batch.images[:1], recipe).shape[1])
 
 
 def trials_of(
-    first: Answers, others: Sequence[Answers], ways: Sequence[Way], *, now: Input | None
+    first: TeacherAnswers, others: Sequence[TeacherAnswers], ways: Sequence[Way], *, now: Input | None
 ) -> tuple[InputTrial, ...]:
     """The other ways of giving pixels, the most accurate first."""
     trials = [
@@ -121,7 +121,7 @@ def trials_of(
 
 
 def _view_scores(
-    subject: Subject, recipe: Recipe, train: Source, batches: list[Batch], extent: Extent, device: torch.device
+    subject: CheckedTeacher, recipe: Recipe, train: Source, batches: list[Batch], extent: Extent, device: torch.device
 ) -> tuple[ViewScores, ...]:
     """Of the views before mixing and, where the recipe mixes, after it."""
     if not recipe.is_mixing:
@@ -135,7 +135,7 @@ def _view_scores(
     )
 
 
-def _rival(student: LoadedModel, source: Source, teacher: Answers, device: torch.device, workers: int) -> Rival:
+def _rival(student: LoadedModel, source: Source, teacher: TeacherAnswers, device: torch.device, workers: int) -> Rival:
     """The student's own protocol on the images that the teacher has seen."""
     images = subset(source, teacher.images, source.split)
     classes = map_classes(student.info.class_names, source.class_names, origin=student.origin)

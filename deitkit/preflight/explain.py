@@ -10,11 +10,11 @@ import torch
 
 from deitkit.data.open import Source
 from deitkit.data.views.augment import Reading
-from deitkit.measures.scores import SIGNIFICANCE, Answers, compare
+from deitkit.measures.scores import SIGNIFICANCE, TeacherAnswers, compare
 from deitkit.preflight.answering import held_out_answers, sample
 from deitkit.preflight.compression import Recompressed
 from deitkit.preflight.findings import Findings, SizeTrial, Stated
-from deitkit.preflight.subject import Subject
+from deitkit.preflight.subject import CheckedTeacher
 from deitkit.preflight.verdict import HINT, SOME_POINTS
 from deitkit.recipe.schema import Recipe
 
@@ -24,8 +24,8 @@ SENSITIVE = 0.02  # a loss by compressing once more that shows a cause
 
 
 def size_trials(
-    subject: Subject, recipe: Recipe, source: Source, chosen: list[int], first: Answers, found: Findings, *,
-    device: torch.device, workers: int,
+    subject: CheckedTeacher, recipe: Recipe, source: Source, chosen: list[int], first: TeacherAnswers,
+    found: Findings, *, device: torch.device, workers: int,
 ) -> tuple[SizeTrial, ...]:  # fmt: skip
     """The same images whole, at the network's and at their own size, and compressed once more."""
     trials = []

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from deitkit.measures.arrays import Labels
-from deitkit.measures.scores import SIGNIFICANCE, Answers, Comparison, compare, skill
+from deitkit.measures.scores import SIGNIFICANCE, Comparison, TeacherAnswers, compare, skill
 
 CLEAR_GAIN = 0.05  # another order has to be better by five points
 # A random head on good features can be matched, too, but gives several classes the same output.
@@ -95,7 +95,7 @@ def best_matching(labels: Labels, decisions: Labels, *, outputs: int) -> Labels:
     return matching
 
 
-def find_order(answers: Answers, class_names: Sequence[str], *, outputs: int) -> OrderFinding | None:
+def find_order(answers: TeacherAnswers, class_names: Sequence[str], *, outputs: int) -> OrderFinding | None:
     """Another order of the classes that fits clearly better than the one as it is; None where there is none.
 
     Clearly: by five points of accuracy or more, and by an exact McNemar test at 0.001, shared among all orders tried.

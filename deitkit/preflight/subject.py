@@ -21,7 +21,7 @@ from deitkit.teachers.scores import FiniteCheck
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckedTeacher:
     """The classifier under test. `classify` takes images [B, 3, H, W] as the recipe's data normalises them; the first
     columns of its logits are the data's classes in their order.
 
@@ -40,7 +40,7 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def open_subject(recipe: Recipe, class_names: tuple[str, ...], *, device: torch.device) -> Subject:
+def open_subject(recipe: Recipe, class_names: tuple[str, ...], *, device: torch.device) -> CheckedTeacher:
     """The recipe's teacher, before the data of these classes.
 
     Raises:
@@ -71,22 +71,22 @@ def open_subject(recipe: Recipe, class_names: tuple[str, ...], *, device: torch.
         logits: Tensor = answering(images)
         return logits if columns is None else logits[:, columns]
 
-    return Subject(
+    return CheckedTeacher(
         name, classify, input=found.input, parameters=found.parameters, refused=refused, remedy=remedy,
         unnamed=unnamed, notes=(*found.notes, *notes),
     )  # fmt: skip
 
 
-def subject_of(teacher: Teacher, *, group: int) -> Subject:
+def subject_of(teacher: Teacher, *, group: int) -> CheckedTeacher:
     """A teacher that a training holds."""
     facts = teacher.facts
-    return Subject(facts.reference, lambda images: teacher(images, group=group), parameters=facts.parameters)
+    return CheckedTeacher(facts.reference, lambda images: teacher(images, group=group), parameters=facts.parameters)
 
 
-def _mixture(teacher: Teacher) -> Subject:
+def _mixture(teacher: Teacher) -> CheckedTeacher:
     note = "other ways of giving pixels are tried on a single teacher only: check each one alone"
     facts = teacher.facts
-    return Subject(
+    return CheckedTeacher(
         facts.reference, lambda images: teacher(images, group=len(images)), parameters=facts.parameters,
         notes=(*facts.notes, note),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from deitkit.data.views.stream import StreamShape, plan_stream
 from deitkit.measures.scores import answers_of, joined
 from deitkit.preflight.answering import logits_of
 from deitkit.preflight.findings import ViewScores
-from deitkit.preflight.subject import Subject
+from deitkit.preflight.subject import CheckedTeacher
 from deitkit.recipe.schema import Recipe
 
 
@@ -47,7 +47,7 @@ def _shape(recipe: Recipe, size: int) -> StreamShape:
     return replace(shape, batch_size=shape.mix_group * shape.repeats)
 
 
-def view_scores(subject: Subject, recipe: Recipe, batches: Iterable[Batch], *, kind: str) -> ViewScores:
+def view_scores(subject: CheckedTeacher, recipe: Recipe, batches: Iterable[Batch], *, kind: str) -> ViewScores:
     """The teacher's agreement with the labels of these views."""
     parts, partners, larger = [], [], []
     for batch in batches:

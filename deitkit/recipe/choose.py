@@ -79,7 +79,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Budget:
+class TimeBudget:
     """The time a run may take, and how many images a second training sees here."""
 
     minutes: float
@@ -214,7 +214,7 @@ def _convnet(size: int, images: int, *, gpu: bool) -> list[Choice]:
 
 
 def choose_for(
-    images: int, recipe: Recipe, *, given: Mapping[str, Any] | None = None, budget: Budget | None = None
+    images: int, recipe: Recipe, *, given: Mapping[str, Any] | None = None, budget: TimeBudget | None = None
 ) -> list[Choice]:
     """Stream, epochs, warm-up, rate and views for so many training images and, with a `budget`, so much time.
 
@@ -247,7 +247,7 @@ def choose_for(
     return [choice for choice in choices if choice.key not in given]
 
 
-def fit_time(recipe: Recipe, images: int, budget: Budget, *, given: Mapping[str, Any]) -> list[Choice]:
+def fit_time(recipe: Recipe, images: int, budget: TimeBudget, *, given: Mapping[str, Any]) -> list[Choice]:
     """A named recipe within a time: as many of its epochs as fit, and a warm-up that they hold."""
     epochs = budget.epochs(images)
     if epochs >= recipe.train.epochs or "train.epochs" in given:

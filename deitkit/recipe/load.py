@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tomlkit.items import AbstractTable, InlineTable
 
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.recipe.schema import Recipe, Table, contradictions
+from deitkit.recipe.schema import Recipe, RecipeTable, contradictions
 
 # The first line of a run's recipe: what stands before and after its name.
 RESOLVED = ("# deitkit recipe", ", resolved: every value with its origin")
@@ -239,7 +239,7 @@ def all_keys() -> list[str]:
     keys = []
     for table, field in Recipe.model_fields.items():
         for candidate in (field.annotation, *get_args(field.annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, Table):
+            if isinstance(candidate, type) and issubclass(candidate, RecipeTable):
                 keys += [f"{table}.{key}" for key in candidate.model_fields]
     return keys
 

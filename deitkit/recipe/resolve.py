@@ -39,7 +39,7 @@ MOST_MINUTES = 366 * 24 * 60
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """What the three verbs share, as given on the command line."""
 
     recipe: str
@@ -145,7 +145,7 @@ def parse_minutes(text: str) -> float | None:
     return minutes
 
 
-def resolve(options: Options) -> Recipe:
+def resolve(options: TrainingOptions) -> Recipe:
     """The recipe with the command line's values in it, each with its origin.
 
     Raises:
@@ -166,7 +166,7 @@ def resolve(options: Options) -> Recipe:
     return recipe
 
 
-def draft_of(options: Options) -> Draft:
+def draft_of(options: TrainingOptions) -> Draft:
     """The recipe's files, read now where they were not before."""
     from deitkit.recipe.load import read_recipe
 
@@ -182,14 +182,14 @@ def dotted(changes: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def with_values(options: Options, values: dict[str, Any], origins: dict[str, str]) -> Options:
+def with_values(options: TrainingOptions, values: dict[str, Any], origins: dict[str, str]) -> TrainingOptions:
     """The options with these values, where the command line has none."""
     new = {key: value for key, value in values.items() if key not in options.changes}
     kept = {key: origin for key, origin in origins.items() if key in new}
     return replace(options, changes={**options.changes, **new}, origins={**options.origins, **kept})
 
 
-def _let_the_teacher_teach(options: Options, draft: Draft) -> Options:
+def _let_the_teacher_teach(options: TrainingOptions, draft: Draft) -> TrainingOptions:
     """A recipe whose distillation token learns the label learns from a teacher where one is given."""
     key = "loss.second_token"
     if "teacher.model" not in options.changes or draft.values.get("loss", {}).get("second_token") != "label":
@@ -197,7 +197,7 @@ def _let_the_teacher_teach(options: Options, draft: Draft) -> Options:
     return with_values(options, {key: "teacher"}, {key: "--teacher"})
 
 
-def shorten_warmup(options: Options) -> Options:
+def shorten_warmup(options: TrainingOptions) -> TrainingOptions:
     """A run that the command line makes shorter than its recipe's warm-up warms up for a tenth of it; said."""
     from deitkit.recipe.choose import warmup_for
 

@@ -34,7 +34,7 @@ RESUME_MAY_CHANGE = (
 )  # fmt: skip
 
 
-class Table(BaseModel):
+class RecipeTable(BaseModel):
     """One table of a recipe: unknown keys fail, types are strict, numbers are finite, `false` means off."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -52,7 +52,7 @@ class Table(BaseModel):
         return {key: None if key in off else value for key, value in values.items()}
 
 
-class Model(Table):
+class Model(RecipeTable):
     """`name` is a row of the catalog or `timm:NAME`; `image_size` in pixels, one number or [height, width]."""
 
     name: str
@@ -72,7 +72,7 @@ class Model(Table):
         return (size, size) if isinstance(size, int) else size
 
 
-class Start(Table):
+class Start(RecipeTable):
     """Earlier weights: a run, a model folder, a published model or a weights file.
 
     `distillation`: what a distilled student makes of weights without a distillation token: copies of the class token
@@ -84,7 +84,7 @@ class Start(Table):
     distillation: Literal["class", "fresh"] | None = None
 
 
-class Teacher(Table):
+class TeacherTable(RecipeTable):
     """A frozen classifier, or a mixture of several. `weight` is lambda of eq. 2, one half in eq. 3; `chunk` in mix
     groups; `tape` holds the answers and stands for the teacher; `check` looks at the teacher briefly before training.
 
@@ -123,7 +123,7 @@ class Teacher(Table):
         return 0.5 if self.labels == "hard" else 0.1
 
 
-class Loss(Table):
+class Loss(RecipeTable):
     """`class_weight` of the label term; by default one minus the teacher's weight (1 without a teacher)."""
 
     label_smoothing: Fraction = 0.1
@@ -131,7 +131,7 @@ class Loss(Table):
     second_token: Literal["teacher", "label"] = "teacher"
 
 
-class Data(Table):
+class Data(RecipeTable):
     """Where images come from, how they are read, and how they are normalised and cropped for evaluation.
 
     `dataset` is a row of the catalog by any of its names, `folder`, or `hf:NAME`; `path` a folder or a table.
@@ -168,7 +168,7 @@ class Data(Table):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
 
-class Stream(Table):
+class Stream(RecipeTable):
     """The order of the views; `mix_group` G is in views."""
 
     batch_size: Count = 1024
@@ -177,7 +177,7 @@ class Stream(Table):
     backend: Literal["pil"] = "pil"
 
 
-class Augment(Table):
+class Augment(RecipeTable):
     """How a view is made from its image. `magnitude` on timm's scale of 10."""
 
     crop_scale: Pair = (0.08, 1.0)
@@ -189,7 +189,7 @@ class Augment(Table):
     erasing: Fraction = 0.25
 
 
-class Mix(Table):
+class Mix(RecipeTable):
     """Beta alphas of mixup and cutmix (Table 9 calls them probabilities); 0 switches one off."""
 
     mixup_alpha: NonNegative = 0.8
@@ -198,7 +198,7 @@ class Mix(Table):
     switch_prob: Fraction = 0.5
 
 
-class Optim(Table):
+class Optim(RecipeTable):
     """`lr` per 512 images under "batch/512", absolute under "none"."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -211,7 +211,7 @@ class Optim(Table):
     clip_grad: Positive | None = None
 
 
-class Schedule(Table):
+class Schedule(RecipeTable):
     """Linear warm-up per step, then a cosine. `warmup_lr` and `min_lr` are absolute; "lr" means flat."""
 
     warmup_epochs: NonNegative = 5.0
@@ -219,11 +219,11 @@ class Schedule(Table):
     min_lr: NonNegative | Literal["lr"] = 1e-5
 
 
-class Ema(Table):
+class EmaTable(RecipeTable):
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99996
 
 
-class Train(Table):
+class Train(RecipeTable):
     """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps; `parts` are the
     parameters that learn."""
 
@@ -238,21 +238,21 @@ class Train(Table):
     patience: Count | None = None
 
 
-class Checkpoint(Table):
+class CheckpointTable(RecipeTable):
     """`every_steps` in optimiser steps, by default one epoch; `keep` recent checkpoints stay."""
 
     every_steps: Count | None = None
     keep: Count = 2
 
 
-class Recipe(Table):
+class Recipe(RecipeTable):
     """Everything that `fit` needs to know. `origins` maps dotted keys to where their values come from; `given` are the
     keys that whoever runs deitkit gave, which no file can say."""
 
     name: str = "unnamed"
     model: Model
     start: Start | None = None
-    teacher: Teacher | None = None
+    teacher: TeacherTable | None = None
     loss: Loss = Loss()
     data: Data = Data()
     stream: Stream = Stream()
@@ -260,9 +260,9 @@ class Recipe(Table):
     mix: Mix = Mix()
     optim: Optim = Optim()
     schedule: Schedule = Schedule()
-    ema: Ema | None = None
+    ema: EmaTable | None = None
     train: Train = Train()
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: CheckpointTable = CheckpointTable()
     origins: dict[str, str] = Field(default_factory=dict, exclude=True, repr=False)
     given: frozenset[str] = Field(default=frozenset(), exclude=True, repr=False)
 

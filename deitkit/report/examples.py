@@ -14,7 +14,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class ExampleKind:
     """Images [n] of one kind as rows of the predictions, those of the greatest confidence first."""
 
     key: str
@@ -23,7 +23,7 @@ class Kind:
     rows: Rows
 
 
-def find_kinds(student: Predictions, teacher: Predictions | None) -> list[Kind]:
+def find_kinds(student: Predictions, teacher: Predictions | None) -> list[ExampleKind]:
     """Every kind that these predictions, which are aligned, can show; a single head alone has only its mistakes."""
     head, labels = decisive(student), student.labels
     own, sure = student.top1(head), student.head(head).confidence[:, 0]
@@ -65,6 +65,6 @@ def find_kinds(student: Predictions, teacher: Predictions | None) -> list[Kind]:
 
 def _kind(
     key: str, title: str, definition: str, chosen: NDArray[np.bool_], by: NDArray[np.float32], order: str
-) -> Kind:
+) -> ExampleKind:
     rows = np.flatnonzero(chosen)
-    return Kind(key, title, f"{definition}; shown by {order}", rows[np.argsort(-by[rows], kind="stable")])
+    return ExampleKind(key, title, f"{definition}; shown by {order}", rows[np.argsort(-by[rows], kind="stable")])

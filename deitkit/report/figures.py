@@ -10,16 +10,16 @@ from deitkit.analysis.draw.inks import Inks, inks_of
 from deitkit.analysis.draw.page import PageDrawing, page_drawing
 from deitkit.analysis.report import AnyFigure, Report
 from deitkit.predictions.table import Predictions
-from deitkit.report.examples import Kind
+from deitkit.report.examples import ExampleKind
 from deitkit.report.folder import SavedReport
 from deitkit.report.thumbnails import Album
-from deitkit.report.views import Answer, Budget, Embedded, Example, KindView, ReportView, TableView
+from deitkit.report.views import Embedded, Example, KindView, PageBudget, ReportView, ShownAnswer, TableView
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def show_report(
-    report: Report, key: str, budget: Budget, *, inks: Inks, saved: SavedReport | None = None,
+    report: Report, key: str, budget: PageBudget, *, inks: Inks, saved: SavedReport | None = None,
     without: tuple[str, ...] = (),
 ) -> ReportView:  # fmt: skip
     """Figures as the page's own drawings; large ones and pictures as the files that were saved, where they fit."""
@@ -58,7 +58,7 @@ def show_figures(figures: Sequence[AnyFigure], key: str, *, inks: Inks) -> tuple
     return tuple(drawing for drawing in drawn if drawing is not None)
 
 
-def _embed(saved: SavedReport, name: str, title: str, budget: Budget) -> Embedded:
+def _embed(saved: SavedReport, name: str, title: str, budget: PageBudget) -> Embedded:
     """The SVG, or the PNG where that is smaller and the SVG does not fit, or the files' name."""
     stem = f"{saved.report.name}_{name}"
     for suffix, media in MEDIA.items():
@@ -69,7 +69,11 @@ def _embed(saved: SavedReport, name: str, title: str, budget: Budget) -> Embedde
 
 
 def show_kinds(
-    kinds: list[Kind], student: Predictions, teachers: Mapping[str, Predictions], album: Album, budget: Budget
+    kinds: list[ExampleKind],
+    student: Predictions,
+    teachers: Mapping[str, Predictions],
+    album: Album,
+    budget: PageBudget,
 ) -> tuple[KindView, ...]:
     """The first images of each kind, with everyone's answer."""
     views = []
@@ -96,7 +100,7 @@ def _example(row: int, student: Predictions, teachers: Mapping[str, Predictions]
     for name, table, head in [*named, *heads]:
         said = table.head(head)
         answer, confidence = int(said.top[row, 0]), float(said.confidence[row, 0])
-        answers.append(Answer(name, student.class_names[answer], f"{confidence:.0%}", answer == label))
+        answers.append(ShownAnswer(name, student.class_names[answer], f"{confidence:.0%}", answer == label))
     return Example(student.ids[row], student.class_names[label], album.thumbnail(row), tuple(answers))
 
 

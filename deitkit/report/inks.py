@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from deitkit.analysis.draw.inks import Inks
 from deitkit.analysis.draw.sheet import COLOURS
 from deitkit.models.forms import HEADS
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import TEACHER
 
 ALIKE = ("class, distillation", "class and distillation head")
 
 
-def page_inks(subjects: Sequence[Subject]) -> dict[str, int]:
+def page_inks(subjects: Sequence[ReportedRun]) -> dict[str, int]:
     """One table for a page: runs, then heads, then what they are compared with, under each name that charts have."""
     runs = [subject.folder.name for subject in subjects]
     inks = {name: number for number, name in enumerate(runs)}

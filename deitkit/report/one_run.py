@@ -14,14 +14,14 @@ from deitkit.report.figures import name_lost, show_figures, show_kinds, show_rep
 from deitkit.report.folder import Missing, RunFolder
 from deitkit.report.inks import run_inks
 from deitkit.report.provenance import commands, environment, settings
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.report.tables import classes_table, confusions_table, heads_table
 from deitkit.report.thumbnails import Album
 from deitkit.report.training import training_figures
-from deitkit.report.views import Budget, KindView, ReportView, RunView, TableView, Tile
+from deitkit.report.views import HeadlineTile, KindView, PageBudget, ReportView, RunView, TableView
 
 
-def show_run(subject: Subject, key: str, budget: Budget, inks: Inks) -> RunView:
+def show_run(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> RunView:
     """Everything that the folder can tell; missing and broken parts are named."""
     folder, main, teacher = subject.folder, subject.main, subject.teacher
     whole = teacher if teacher is not None and main is not None and len(teacher.ids) == len(main.ids) else None
@@ -73,7 +73,7 @@ def _state(folder: RunFolder) -> str:
     return f"This run {how}. It has come to epoch {folder.epoch:g}{epochs}; what is shown is what is there."
 
 
-def _tiles(folder: RunFolder, main: Predictions | None) -> list[Tile]:
+def _tiles(folder: RunFolder, main: Predictions | None) -> list[HeadlineTile]:
     """The headline: accuracies with their intervals, size, length and dates."""
     tiles = []
     if main is not None:
@@ -81,29 +81,35 @@ def _tiles(folder: RunFolder, main: Predictions | None) -> list[Tile]:
     elif folder.evaluations:
         last = folder.evaluations[-1]
         at = f"at epoch {last.get('epoch', 0):g}, on the validation images"
-        tiles += [Tile(f"top-1, {head}", f"{value:.1%}", at) for head, value in last["top1"].items()]
+        tiles += [HeadlineTile(f"top-1, {head}", f"{value:.1%}", at) for head, value in last["top1"].items()]
     teacher_top1 = folder.evaluations[-1].get("teacher_top1") if folder.evaluations else None
     if isinstance(teacher_top1, float):
-        tiles.append(Tile("top-1, teacher", f"{teacher_top1:.1%}", "as the student's evaluation shows the images"))
+        tiles.append(
+            HeadlineTile("top-1, teacher", f"{teacher_top1:.1%}", "as the student's evaluation shows the images")
+        )
     if folder.parameters:
-        tiles.append(Tile("parameters", _thousands(folder.parameters), f"{folder.parameters:,}"))
+        tiles.append(HeadlineTile("parameters", _thousands(folder.parameters), f"{folder.parameters:,}"))
     epochs = folder.recipe.train.epochs if folder.recipe else None
     if folder.metrics:
         step = max(line.get("step", 0) for line in folder.metrics)
-        tiles.append(Tile("epochs", f"{folder.epoch:g}" + (f" of {epochs}" if epochs else ""), f"{step:,} steps"))
+        tiles.append(
+            HeadlineTile("epochs", f"{folder.epoch:g}" + (f" of {epochs}" if epochs else ""), f"{step:,} steps")
+        )
     if folder.seconds is not None:
-        tiles.append(Tile("time of training", spell_seconds(folder.seconds), "evaluations and checkpoints left out"))
-    tiles.append(Tile("began", folder.began[:10], folder.began[11:]))
+        tiles.append(
+            HeadlineTile("time of training", spell_seconds(folder.seconds), "evaluations and checkpoints left out")
+        )
+    tiles.append(HeadlineTile("began", folder.began[:10], folder.began[11:]))
     if folder.ended:
-        tiles.append(Tile("ended", folder.ended[:10], folder.ended[11:]))
+        tiles.append(HeadlineTile("ended", folder.ended[:10], folder.ended[11:]))
     return tiles
 
 
-def _accuracy(head: str, table: Predictions) -> Tile:
+def _accuracy(head: str, table: Predictions) -> HeadlineTile:
     right, images = int(table.hits(head).sum()), len(table.ids)
     interval = wilson_interval(right, images)
     where = f"{images:,} images of {table.dataset}/{table.split}"
-    return Tile(
+    return HeadlineTile(
         f"top-1, {head}", f"{right / images:.1%}", f"95% interval {interval.low:.1%} to {interval.high:.1%}; {where}"
     )
 
@@ -135,7 +141,7 @@ def _evaluations(folder: RunFolder) -> TableView | None:
     return TableView.of(table, more="metrics.jsonl")
 
 
-def _disagreement(subject: Subject, key: str, budget: Budget, inks: Inks) -> ReportView | None:
+def _disagreement(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> ReportView | None:
     """Table 4 for the run's heads and its teachers; nothing where one head stands alone."""
     tables = subject.aligned
     if sum(len(table.heads) for table in tables) < 2:
@@ -148,7 +154,7 @@ def _disagreement(subject: Subject, key: str, budget: Budget, inks: Inks) -> Rep
     return show_report(report, f"{key}-disagreement", budget, inks=inks, without=("classes",))
 
 
-def _kinds(subject: Subject, budget: Budget) -> tuple[tuple[KindView, ...], str]:
+def _kinds(subject: ReportedRun, budget: PageBudget) -> tuple[tuple[KindView, ...], str]:
     if not subject.aligned:
         return (), ""
     student, *others = subject.aligned
@@ -159,7 +165,7 @@ def _kinds(subject: Subject, budget: Budget) -> tuple[tuple[KindView, ...], str]
 
 
 def _classes(
-    subject: Subject, main: Predictions | None, teacher: Predictions | None, budget: Budget
+    subject: ReportedRun, main: Predictions | None, teacher: Predictions | None, budget: PageBudget
 ) -> TableView | None:  # fmt: skip
     if main is None:
         return None

@@ -14,9 +14,9 @@ from deitkit.files import write_atomic
 from deitkit.report.folder import Missing, RunFolder, short_names
 from deitkit.report.inks import page_inks
 from deitkit.report.one_run import show_run
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.report.several import compare_runs
-from deitkit.report.views import Budget, PageView, RunView
+from deitkit.report.views import PageBudget, PageView, RunView
 from deitkit.runs.folder import Run
 
 MOST_BYTES = 5_000_000
@@ -41,8 +41,8 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     if not runs:
         raise DeitkitError("there is nothing to report: no run was given", remedy="deitkit report RUN")
     names = short_names([run.path for run in runs])
-    subjects = [Subject(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
-    budget, note = Budget().divided(len(runs)), ""
+    subjects = [ReportedRun(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
+    budget, note = PageBudget().divided(len(runs)), ""
     while True:
         view = _view(subjects, title or _title(names), budget, note)
         html = render(view)
@@ -56,7 +56,7 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     )
 
 
-def _view(subjects: Sequence[Subject], title: str, budget: Budget, note: str) -> PageView:
+def _view(subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note: str) -> PageView:
     inks = page_inks(subjects)
     shown = tuple(show_run(subject, f"run{number}", budget, inks) for number, subject in enumerate(subjects, start=1))
     comparison = compare_runs(subjects, budget, inks) if len(subjects) > 1 else None

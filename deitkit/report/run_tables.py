@@ -15,7 +15,7 @@ from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folde
 
 
 @dataclass(eq=False)
-class Subject:
+class ReportedRun:
     """A run's predictions under its own name, and those of its teachers on the same images."""
 
     folder: RunFolder

@@ -14,14 +14,14 @@ from deitkit.report.figures import show_figures, show_report
 from deitkit.report.folder import RunFolder, short_names
 from deitkit.report.one_run import spell_seconds
 from deitkit.report.provenance import spell_value
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import overlaid
-from deitkit.report.views import Budget, ComparisonView, ReportView, TableView
+from deitkit.report.views import ComparisonView, PageBudget, ReportView, TableView
 
 KEY = "comparison"
 
 
-def compare_runs(subjects: Sequence[Subject], budget: Budget, inks: Inks) -> ComparisonView:
+def compare_runs(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks) -> ComparisonView:
     """The comparison of at least two runs."""
     folders = [subject.folder for subject in subjects]
     figures = overlaid({folder.name: folder.metrics for folder in folders})
@@ -79,7 +79,7 @@ def _settings(folders: Sequence[RunFolder]) -> TableView | None:
     return TableView.of(Table("settings", title, ("key", *recipes), tuple(rows)), most=len(rows))
 
 
-def _disagreement(subjects: Sequence[Subject], budget: Budget, inks: Inks) -> tuple[ReportView | None, str]:
+def _disagreement(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks) -> tuple[ReportView | None, str]:
     """The matrix of all runs and their teachers, teachers first; or why there is none."""
     runs = {subject.folder.run.path.absolute(): subject.main for subject in subjects if subject.main is not None}
     if len(runs) < 2:

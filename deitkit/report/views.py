@@ -14,22 +14,22 @@ TEXTS_SHOWN = 60  # rows of a table before the rest is left to its CSV file
 
 
 @dataclass(frozen=True)
-class Budget:
+class PageBudget:
     """How much of what grows with classes, images and runs fits into a page."""
 
     examples: int = 6  # pictures of each kind
     class_rows: int = 2_000
     embedded_bytes: int = 700_000  # of each figure that is no drawing
 
-    def divided(self, runs: int) -> Budget:
+    def divided(self, runs: int) -> PageBudget:
         """Each run's part; a few runs have all of it."""
-        return Budget(
+        return PageBudget(
             max(1, min(self.examples, 24 // runs)), max(20, min(self.class_rows, 6_000 // runs)),
             max(50_000, min(self.embedded_bytes, 2_000_000 // runs)),
         )  # fmt: skip
 
-    def tighter(self) -> Budget:
-        return Budget(max(1, self.examples // 2), max(10, self.class_rows // 4), self.embedded_bytes // 4)
+    def tighter(self) -> PageBudget:
+        return PageBudget(max(1, self.examples // 2), max(10, self.class_rows // 4), self.embedded_bytes // 4)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _texts(table: Table) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
-class Tile:
+class HeadlineTile:
     """A headline number."""
 
     label: str
@@ -77,7 +77,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """What one classifier says of an image."""
 
     who: str
@@ -93,7 +93,7 @@ class Example:
     image: str
     label: str
     picture: Thumbnail | None
-    answers: tuple[Answer, ...]
+    answers: tuple[ShownAnswer, ...]
 
     @property
     def alt(self) -> str:
@@ -164,7 +164,7 @@ class RunView:
     recipe_name: str
     state: str  # nothing for a finished run
     resume: str
-    tiles: tuple[Tile, ...]
+    tiles: tuple[HeadlineTile, ...]
     missing: tuple[Missing, ...]
     problems: tuple[str, ...]
     curves: tuple[PageDrawing, ...]

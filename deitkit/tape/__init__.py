@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from deitkit.tape.header import Header, header_of
-from deitkit.tape.layout import Layout
-from deitkit.tape.replay import Gap, Part, Tape, open_tape
+from deitkit.tape.header import TapeHeader, header_of
+from deitkit.tape.layout import TapeLayout
+from deitkit.tape.replay import Gap, Tape, TapePart, open_tape
 
-__all__ = ["Gap", "Header", "Layout", "Part", "Tape", "header_of", "open_tape"]
+__all__ = ["Gap", "Tape", "TapeHeader", "TapeLayout", "TapePart", "header_of", "open_tape"]

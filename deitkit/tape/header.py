@@ -31,7 +31,7 @@ from deitkit.recipe.schema import Recipe
 from deitkit.records import MOST_JSON, checked_json, read_bounded
 from deitkit.runs.environment import describe_environment, processor
 from deitkit.runs.folder import Run
-from deitkit.tape.layout import Layout
+from deitkit.tape.layout import TapeLayout
 
 FORMAT = 1
 NAME = "tape.json"
@@ -56,7 +56,7 @@ class _Format:
 
 
 @dataclass(frozen=True)
-class Header:
+class TapeHeader:
     """`views` and `teacher` must be the same, `here` should; `about` is for people.
 
     `weights` are sha256s of the teachers' files, None where a teacher is not a file.
@@ -66,7 +66,7 @@ class Header:
     models: list[str]
     weights: list[str | None]
     teacher: dict[str, Any]
-    layout: Layout
+    layout: TapeLayout
     here: dict[str, Any]
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class Header:
         write_atomic(folder / NAME, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
 
     @classmethod
-    def read(cls, folder: Path) -> Header:
+    def read(cls, folder: Path) -> TapeHeader:
         """The header of the tape in `folder`.
 
         Raises:
@@ -102,13 +102,13 @@ class Header:
 
 
 def header_of(
-    recipe: Recipe, train: Source, shape: StreamShape, *, layout: Layout, device: torch.device, **about: Any
-) -> Header:
+    recipe: Recipe, train: Source, shape: StreamShape, *, layout: TapeLayout, device: torch.device, **about: Any
+) -> TapeHeader:
     """What a tape for this recipe, on this machine, must say of itself."""
     spec = recipe.teacher
     if spec is None:
         raise DeitkitError("the recipe has no [teacher]", remedy="--teacher RUN")
-    return Header(
+    return TapeHeader(
         views=views_of(recipe, train, shape),
         models=list(spec.models),
         weights=[weights_digest(reference) for reference in spec.models],
@@ -196,7 +196,7 @@ def differing(
     ]
 
 
-def refuse_other_views(tape: Header, now: Header, path: Path) -> None:
+def refuse_other_views(tape: TapeHeader, now: TapeHeader, path: Path) -> None:
     """Raise, naming each key, unless the tape is for the very views of this run."""
     found = differing(tape.views, now.views)
     if not found:
@@ -216,7 +216,7 @@ def _toml(value: Any) -> str:
     return "false" if value is None else json.dumps(value, separators=(",", ":"))
 
 
-def refuse_other_teacher(tape: Header, now: Header, path: Path) -> None:
+def refuse_other_teacher(tape: TapeHeader, now: TapeHeader, path: Path) -> None:
     """Raise, naming both, if the tape holds another teacher's answers; a teacher is known by its weights where they
     are at hand, else by its name."""
     if not _same_models(tape, now):
@@ -243,14 +243,14 @@ def refuse_other_teacher(tape: Header, now: Header, path: Path) -> None:
         )
 
 
-def _same_models(tape: Header, now: Header) -> bool:
+def _same_models(tape: TapeHeader, now: TapeHeader) -> bool:
     if len(tape.models) != len(now.models):
         return False
     pairs = zip(tape.models, now.models, tape.weights, now.weights, strict=True)
     return all(named == meant if None in (a, b) else a == b for named, meant, a, b in pairs)
 
 
-def _without_fingerprint(header: Header) -> dict[str, Any]:
+def _without_fingerprint(header: TapeHeader) -> dict[str, Any]:
     """A run that replays does not load its teacher, so it does not know the fingerprint."""
     return {key: value for key, value in header.teacher.items() if key != "teacher.fingerprint"}
 
@@ -259,7 +259,7 @@ def _shortly(digests: Sequence[str | None]) -> str:
     return ", ".join("not at hand" if digest is None else digest[:12] for digest in digests)
 
 
-def differences_here(tape: Header, now: Header, path: Path, *, strict: bool) -> list[str]:
+def differences_here(tape: TapeHeader, now: TapeHeader, path: Path, *, strict: bool) -> list[str]:
     """What differs in versions and device, as a message.
 
     Raises:

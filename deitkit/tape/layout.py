@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.teachers.output import Answers
+from deitkit.teachers.output import TeacherOutput
 
 Columns = dict[str, npt.NDArray[Any]]
 Errors = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ LOWEST = -60_000.0  # near float16's end: exp() of it is 0 in any precision, but
 
 
 @dataclass(frozen=True)
-class Layout:
+class TapeLayout:
     """What is recorded of a view, and how many mix groups an epoch has: the most that any batch size could use.
 
     `top_k` is None for hard labels, and where all K classes are kept.
@@ -103,7 +103,7 @@ class Layout:
         return content[-8 * len(ERRORS) :].view("<f8").astype(np.float64)
 
 
-def encode(logits: Tensor, layout: Layout, *, tau: float) -> tuple[Columns, Errors]:
+def encode(logits: Tensor, layout: TapeLayout, *, tau: float) -> tuple[Columns, Errors]:
     """The teacher's logits [B, K] -> columns [B, width], and sums of what is lost; waits for the device."""
     labels = logits.argmax(dim=-1, keepdim=True)
     kept: dict[str, Tensor] = {"labels": labels}
@@ -123,7 +123,7 @@ def encode(logits: Tensor, layout: Layout, *, tau: float) -> tuple[Columns, Erro
     return {name: _as(kept[name], dtype) for name, (dtype, _) in layout.columns.items()}, errors
 
 
-def decode(columns: Columns, layout: Layout, device: torch.device) -> Answers:
+def decode(columns: Columns, layout: TapeLayout, device: torch.device) -> TeacherOutput:
     """Columns [B, width] -> the answers on the device; decisions only, where there is no column of probabilities."""
 
     def moved(name: str, dtype: type | None = None) -> Tensor:
@@ -134,12 +134,12 @@ def decode(columns: Columns, layout: Layout, device: torch.device) -> Answers:
 
     labels = moved("labels", np.int64).flatten()
     if "log_probabilities" not in columns:
-        return Answers(labels, None)
+        return TeacherOutput(labels, None)
     classes = None if layout.top_k is None else moved("classes", np.int64)
-    return Answers(labels, _log_probabilities(moved("log_probabilities"), classes, layout))
+    return TeacherOutput(labels, _log_probabilities(moved("log_probabilities"), classes, layout))
 
 
-def _log_probabilities(logs: Tensor, classes: Tensor | None, layout: Layout) -> Tensor:
+def _log_probabilities(logs: Tensor, classes: Tensor | None, layout: TapeLayout) -> Tensor:
     """[B, K] float32 of what was kept; what top-k left out shares its mass evenly."""
     logs = logs.float()
     if classes is None or layout.top_k is None:

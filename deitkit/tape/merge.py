@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
-from deitkit.tape.header import Header, differing
+from deitkit.tape.header import TapeHeader, differing
 from deitkit.tape.parts import VALIDATION, gaps_between, list_parts, read_content, recorded_epochs, write_part
 
 
@@ -17,9 +17,9 @@ def merge_tapes(sources: Sequence[Path], path: Path) -> int:
     Raises:
         DeitkitError: they are not of the same views, teacher and answers; or a part is damaged; or the disk is full.
     """
-    headers = [Header.read(source) for source in sources]
+    headers = [TapeHeader.read(source) for source in sources]
     if (path / "tape.json").is_file():
-        headers.insert(0, Header.read(path))
+        headers.insert(0, TapeHeader.read(path))
     elif path.is_dir() and any(path.iterdir()):
         raise DeitkitError(f"{path} is there and no tape", value=str(path), remedy="choose another --output")
     for source, header in zip(sources, headers[-len(sources) :], strict=True):
@@ -30,12 +30,12 @@ def merge_tapes(sources: Sequence[Path], path: Path) -> int:
     return sum(_copy(source, path, headers[0]) for source in sources)
 
 
-def _identity(header: Header) -> dict[str, object]:
+def _identity(header: TapeHeader) -> dict[str, object]:
     layout = {"labels": header.layout.labels, "top_k": header.layout.top_k, "groups": header.layout.groups}
     return {**header.views, **header.teacher, **layout}  # with the teacher's fingerprint, whatever its name
 
 
-def _copy(source: Path, path: Path, header: Header) -> int:
+def _copy(source: Path, path: Path, header: TapeHeader) -> int:
     copied = 0
     for epoch in recorded_epochs(source):
         for part in list_parts(source, epoch, header.layout)[0]:

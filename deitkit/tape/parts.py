@@ -29,7 +29,7 @@ import numpy.typing as npt
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.records import read_json
-from deitkit.tape.layout import Layout
+from deitkit.tape.layout import TapeLayout
 
 EPOCH = re.compile(r"epoch-(\d{5,6})", re.ASCII)  # a million epochs are nobody's
 PART = re.compile(r"groups-(\d{8})-(\d{8})\.([0-9a-f]{8})\.bin", re.ASCII)
@@ -38,7 +38,7 @@ SIGN_OF_LIFE_S = 10.0  # between two touches of a recorder's file
 SILENCE_S = 300.0  # after which a recorder counts as dead
 
 
-class Part(NamedTuple):
+class TapePart(NamedTuple):
     """Answers to the groups start..stop-1 of an epoch."""
 
     start: int
@@ -71,25 +71,25 @@ def recorded_epochs(root: Path) -> list[int]:
     return sorted(int(found[1]) for entry in os.scandir(root) if (found := EPOCH.fullmatch(entry.name)))
 
 
-def list_parts(root: Path, epoch: int, layout: Layout) -> tuple[list[Part], list[Path]]:
+def list_parts(root: Path, epoch: int, layout: TapeLayout) -> tuple[list[TapePart], list[Path]]:
     """An epoch's whole parts by their first group, each reaching further than those before it; and the cut ones."""
     folder = epoch_folder(root, epoch)
-    found: list[Part] = []
-    cut: list[Part] = []
+    found: list[TapePart] = []
+    cut: list[TapePart] = []
     for entry in os.scandir(folder) if folder.is_dir() else ():
         if match := PART.fullmatch(entry.name):
-            part = Part(int(match[1]), int(match[2]), Path(entry.path))
+            part = TapePart(int(match[1]), int(match[2]), Path(entry.path))
             length = part.stop - part.start
             whole = length > 0 and entry.stat().st_size == layout.part_bytes(length)
             (found if whole else cut).append(part)
-    parts: list[Part] = []
+    parts: list[TapePart] = []
     for part in sorted(found, key=lambda part: (part.start, -part.stop)):
         if not parts or part.stop > parts[-1].stop:
             parts.append(part)
     return parts, [part.path for part in cut]
 
 
-def gaps_between(parts: Iterable[Part], epoch: int, groups: range) -> list[Gap]:
+def gaps_between(parts: Iterable[TapePart], epoch: int, groups: range) -> list[Gap]:
     """Which of the groups no part holds."""
     gaps, reached = [], groups.start
     for part in parts:

@@ -17,12 +17,12 @@ from deitkit.data.open import Source
 from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
-from deitkit.tape.header import Header, differences_here, header_of, refuse_other_teacher, refuse_other_views
+from deitkit.tape.header import TapeHeader, differences_here, header_of, refuse_other_teacher, refuse_other_views
 from deitkit.tape.layout import ERRORS, Columns, decode
 from deitkit.tape.parts import (
     Gap,
-    Part,
     Recorder,
+    TapePart,
     describe_gaps,
     find_validation,
     gaps_between,
@@ -32,9 +32,9 @@ from deitkit.tape.parts import (
     recorded_epochs,
     recorders,
 )
-from deitkit.teachers.output import Answers
+from deitkit.teachers.output import TeacherOutput
 
-__all__ = ["Gap", "Part", "Tape", "open_tape", "validation_key"]
+__all__ = ["Gap", "Tape", "TapePart", "open_tape", "validation_key"]
 
 POLL_S = 0.5
 PARTS_OPEN = 2  # a step's answers lie in one part, or in two neighbours
@@ -43,11 +43,11 @@ PARTS_OPEN = 2  # a step's answers lie in one part, or in two neighbours
 class Tape:
     """A tape on disk. `validation_key` says which validation images a run has, `hard` that it wants labels alone."""
 
-    def __init__(self, path: Path, header: Header, *, validation_key: str = "", hard: bool = False) -> None:
+    def __init__(self, path: Path, header: TapeHeader, *, validation_key: str = "", hard: bool = False) -> None:
         self.path, self.header, self.validation_key = path, header, validation_key
         self.layout = header.layout
         self._names = ("labels",) if hard else tuple(self.layout.columns)
-        self._epochs: dict[int, list[Part]] = {}
+        self._epochs: dict[int, list[TapePart]] = {}
         self._open: OrderedDict[Path, Columns] = OrderedDict()
 
     @classmethod
@@ -57,9 +57,9 @@ class Tape:
         Raises:
             DeitkitError: there is none, or its header is damaged.
         """
-        return cls(Path(path), Header.read(Path(path)))
+        return cls(Path(path), TapeHeader.read(Path(path)))
 
-    def answers(self, epoch: int, groups: range, device: torch.device) -> Answers:
+    def answers(self, epoch: int, groups: range, device: torch.device) -> TeacherOutput:
         """The teacher's answers to these mix groups of the epoch, in their order: [len(groups) * G].
 
         Where they are being recorded now it waits for them.
@@ -121,7 +121,7 @@ class Tape:
             raise self._missing(gaps, epochs, groups)
         return []
 
-    def _holding(self, epoch: int, groups: range) -> list[tuple[Part, range]]:
+    def _holding(self, epoch: int, groups: range) -> list[tuple[TapePart, range]]:
         """Parts with the groups to take from each; waits while a recorder may still write them."""
         while gaps_between(self._epochs.get(epoch, []), epoch, groups):
             busy = any(epoch in recorder.epochs for recorder in self.recorders())  # before looking: it may just end
@@ -138,7 +138,7 @@ class Tape:
                 reached = part.stop
         return holding
 
-    def _columns(self, part: Part) -> Columns:
+    def _columns(self, part: TapePart) -> Columns:
         if part.path not in self._open:
             self._open[part.path] = self.layout.unpack(read_content(part.path), part.stop - part.start)
             while len(self._open) > PARTS_OPEN:
@@ -169,7 +169,7 @@ def open_tape(
     if recipe.teacher is None or recipe.teacher.tape is None:
         raise DeitkitError("the recipe has no teacher.tape", remedy="--tape DIR")
     path, hard = Path(recipe.teacher.tape), recipe.teacher.labels == "hard"
-    tape = Tape(path, Header.read(path), validation_key=validation_key(recipe, val), hard=hard)
+    tape = Tape(path, TapeHeader.read(path), validation_key=validation_key(recipe, val), hard=hard)
     now = header_of(recipe, train, shape, layout=tape.layout, device=device)
     refuse_other_teacher(tape.header, now, tape.path)
     refuse_other_views(tape.header, now, tape.path)

@@ -16,7 +16,7 @@ from deitkit.distributed import World, be_deterministic
 from deitkit.errors import DeitkitError
 from deitkit.files import recover_in
 from deitkit.recipe.schema import Recipe
-from deitkit.tape import Gap, Header, Layout, Tape, header_of
+from deitkit.tape import Gap, Tape, TapeHeader, TapeLayout, header_of
 from deitkit.tape.header import NAME, differences_here, differing, refuse_other_teacher, refuse_other_views
 from deitkit.tape.parts import name_epochs
 from deitkit.teachers import Teacher, check_chunk, open_teacher
@@ -54,7 +54,7 @@ def open_session(
     shape = plan_stream(len(train), recipe.stream, mixing=recipe.is_mixing)
     check_chunk(shape, spec)
     groups = shape.size // shape.mix_group // spec.chunk * spec.chunk
-    layout = Layout(len(train.class_names), shape.mix_group, groups, labels or spec.labels, top_k)
+    layout = TapeLayout(len(train.class_names), shape.mix_group, groups, labels or spec.labels, top_k)
     teacher = open_teacher(recipe, train.class_names).to(device)
     header = header_of(recipe, train, shape, layout=layout, device=device, notes=list(teacher.facts.notes))
     header = replace(header, teacher={**header.teacher, "teacher.fingerprint": teacher.facts.fingerprint})
@@ -72,7 +72,7 @@ def open_session(
     return Session(recipe, world, device, train, val, shape, teacher, tape, workers)
 
 
-def _open_folder(path: Path, header: Header, epochs: range) -> None:
+def _open_folder(path: Path, header: TapeHeader, epochs: range) -> None:
     """Begin a tape where there is none; refuse foreign folders, and epochs that somebody is recording."""
     if (path / "tape.json").is_file():
         for busy in Tape.open(path).recorders():
@@ -90,7 +90,7 @@ def _open_folder(path: Path, header: Header, epochs: range) -> None:
     header.write(path)
 
 
-def _refuse_other_layout(tape: Header, now: Header, path: Path) -> None:
+def _refuse_other_layout(tape: TapeHeader, now: TapeHeader, path: Path) -> None:
     found = differing(
         {"--labels": tape.layout.labels, "--top-k": tape.layout.top_k},
         {"--labels": now.layout.labels, "--top-k": now.layout.top_k},

@@ -28,7 +28,7 @@ class Matched:
     notes: tuple[str, ...] = ()
 
 
-def given_names(spec: schema.Teacher) -> tuple[str, ...] | None:
+def given_names(spec: schema.TeacherTable) -> tuple[str, ...] | None:
     """The class names that the recipe gives, in the order of the teacher's outputs; None for none or "data".
 
     Raises:
@@ -69,7 +69,7 @@ def check_names(names: Sequence[str], outputs: int, *, reference: str) -> None:
 
 def match_classes(
     names: tuple[str, ...] | None, class_names: tuple[str, ...], *, outputs: int, reference: str, kind: Kind,
-    spec: schema.Teacher, data: schema.Data,
+    spec: schema.TeacherTable, data: schema.Data,
 ) -> Matched:  # fmt: skip
     """Match a classifier's outputs with the data's classes.
 
@@ -91,7 +91,7 @@ def match_classes(
 
 
 def _assumed(
-    class_names: tuple[str, ...], *, outputs: int, reference: str, spec: schema.Teacher
+    class_names: tuple[str, ...], *, outputs: int, reference: str, spec: schema.TeacherTable
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names for outputs that have none: the data's where the recipe says so, ImageNet's where it can only be that."""
     if spec.classes == AS_DATA and outputs == len(class_names):

@@ -112,7 +112,7 @@ class Answering(nn.Module):
 
 
 def classifier_of(
-    raw: Raw, reference: str, kind: Kind, spec: schema.Teacher, *, size: tuple[int, int] | None
+    raw: Raw, reference: str, kind: Kind, spec: schema.TeacherTable, *, size: tuple[int, int] | None
 ) -> Classifier:
     """What an opener found, settled with the recipe's [teacher]; `size` (height, width) px is that of the views.
 
@@ -181,7 +181,7 @@ def _recognise(trial: Tensor, said: Scores | None, reference: str) -> tuple[Scor
 
 
 def _names(
-    said: Said, spec: schema.Teacher, outputs: int, reference: str
+    said: Said, spec: schema.TeacherTable, outputs: int, reference: str
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """The classifier's own names and the recipe's, and a note where they differ."""
     given = given_names(spec)

@@ -74,7 +74,7 @@ class FactoryNetwork(nn.Module):
             ) from error
 
 
-def open_factory(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Raw:
+def open_factory(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None) -> Raw:
     """Execute the function and take what it returns.
 
     Raises:

@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 ZEROS, ONES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
-class Said(schema.Table):
+class Said(schema.RecipeTable):
     """What a teacher says of itself; None where it does not. Meanings are those of the recipe's [teacher]."""
 
     class_names: Annotated[tuple[str, ...], Field(strict=False)] | None = None
@@ -109,7 +109,7 @@ class TeacherFacts:
 
 
 def settle_input(
-    said: Said, spec: schema.Teacher, *, reference: str, fixed: bool, integer: bool, grey: bool
+    said: Said, spec: schema.TeacherTable, *, reference: str, fixed: bool, integer: bool, grey: bool
 ) -> tuple[Input, tuple[str, ...]]:
     """A classifier's input by what it says and what the recipe says, with notes on what was assumed.
 
@@ -147,17 +147,17 @@ def settle_input(
     return settled, (*notes, *_overruled(said, spec))
 
 
-def settle(own: Value | None, recipe: Value | None, spec: schema.Teacher) -> Value | None:
+def settle(own: Value | None, recipe: Value | None, spec: schema.TeacherTable) -> Value | None:
     """The recipe has the last word on a single teacher; in a mixture it fills gaps."""
     first, second = (recipe, own) if _is_alone(spec) else (own, recipe)
     return second if first is None else first
 
 
-def _is_alone(spec: schema.Teacher) -> bool:
+def _is_alone(spec: schema.TeacherTable) -> bool:
     return len(spec.models) == 1
 
 
-def _overruled(said: Said, spec: schema.Teacher) -> list[str]:
+def _overruled(said: Said, spec: schema.TeacherTable) -> list[str]:
     """Where recipe and teacher say different things."""
     notes = []
     for key in ("mean", "std", "image_size", "channels", "input", "scores"):

@@ -36,7 +36,7 @@ class ModelNetwork(nn.Module):
         return log_probabilities(heads.probabilities(self.fusion)["fused"])
 
 
-def open_model(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Raw:
+def open_model(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None) -> Raw:
     """A model with its weights; an untrained one is refused.
 
     Raises:

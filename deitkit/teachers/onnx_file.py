@@ -92,7 +92,7 @@ class OnnxNetwork(nn.Module):
         return self.sessions[key]
 
 
-def open_onnx(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None) -> Raw:
+def open_onnx(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None) -> Raw:
     """An ONNX file as a classifier.
 
     Raises:

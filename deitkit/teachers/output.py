@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Answers:
+class TeacherOutput:
     """A teacher's answers to a batch, given live or replayed from a tape.
 
     labels [B] int64: its decisions. logits [B, K]: up to a constant an image, so that log-probabilities are logits,
@@ -19,7 +19,7 @@ class Answers:
     logits: Tensor | None
 
     @classmethod
-    def of_logits(cls, logits: Tensor) -> Answers:
+    def of_logits(cls, logits: Tensor) -> TeacherOutput:
         """What a live teacher says."""
         return cls(hard_labels(logits), logits)
 

@@ -97,7 +97,7 @@ def open_teacher(recipe: Recipe, class_names: tuple[str, ...]) -> Teacher:
     return Teacher(members, whole, chunk=spec.chunk, shares=shares)
 
 
-def open_classifier(reference: str, spec: schema.Teacher, *, size: tuple[int, int] | None = None) -> Classifier:
+def open_classifier(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None = None) -> Classifier:
     """A teacher before its classes are matched; `size` (height, width) px is that of the views it will see.
 
     A Python function is executed: ask `refuse_code_from_file` first where a recipe names it.
@@ -134,7 +134,7 @@ def refuse_code_from_file(recipe: Recipe) -> None:
 
 
 def _member(
-    classifier: Classifier, recipe: Recipe, spec: schema.Teacher, class_names: tuple[str, ...]
+    classifier: Classifier, recipe: Recipe, spec: schema.TeacherTable, class_names: tuple[str, ...]
 ) -> tuple[Answering, TeacherFacts]:
     """A classifier that answers in the data's classes, and what it came to be."""
     matched = match_classes(
@@ -155,7 +155,7 @@ def _member(
     return Answering(classifier, mean=mean, std=std, columns=matched.columns), facts
 
 
-def mixture_shares(spec: schema.Teacher) -> tuple[float, ...]:
+def mixture_shares(spec: schema.TeacherTable) -> tuple[float, ...]:
     """Each member's share of the mean, from teacher.mixture; equal by default.
 
     Raises:
@@ -192,7 +192,7 @@ def _mixture_facts(
     )
 
 
-def check_chunk(shape: StreamShape, spec: schema.Teacher) -> None:
+def check_chunk(shape: StreamShape, spec: schema.TeacherTable) -> None:
     """Refuse a part whose groups the teacher's chunks would cut: its answers would depend on ranks and accumulation.
 
     Raises:

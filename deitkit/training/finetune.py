@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
 from deitkit.recipe.choose import FITTED, pick_recipe, recipes_of, trainable_datasets
-from deitkit.recipe.resolve import Options, shorten_warmup, with_values
+from deitkit.recipe.resolve import TrainingOptions, shorten_warmup, with_values
 from deitkit.training.own import fit_values, read, without_choices
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 FROM_START = "as the start weights"
 
 
-def choose_finetuning(options: Options) -> Options:
+def choose_finetuning(options: TrainingOptions) -> TrainingOptions:
     """What `finetune` does with what was not given: recipe, model and values; each said.
 
     Raises:
@@ -43,7 +43,7 @@ def choose_finetuning(options: Options) -> Options:
     return fit_values(options)
 
 
-def _describe_start(options: Options) -> Known | None:
+def _describe_start(options: TrainingOptions) -> Known | None:
     """What is known of --from. A dry run does without it where it is not at hand."""
     if "start.weights" not in options.changes:
         return None
@@ -58,7 +58,7 @@ def _describe_start(options: Options) -> Known | None:
         return None
 
 
-def _own_model(known: Known | None, options: Options) -> Adopted | None:
+def _own_model(known: Known | None, options: TrainingOptions) -> Adopted | None:
     """The model behind --from, at its own size; None where the command line names the architecture of weights that
     do not say theirs."""
     if known is None or (known.architecture is None and "model.name" in options.changes):
@@ -103,7 +103,7 @@ def _nothing_named() -> DeitkitError:
     )
 
 
-def _adopt(options: Options, known: Known, *, keep_size: bool) -> Options:
+def _adopt(options: TrainingOptions, known: Known, *, keep_size: bool) -> TrainingOptions:
     """The start weights' architecture in place of the recipe's, at the recipe's size or at theirs."""
     from deitkit.models.architecture import adopt_known
 
@@ -115,7 +115,7 @@ def _adopt(options: Options, known: Known, *, keep_size: bool) -> Options:
     return with_values(options, adopted.changes, dict.fromkeys(adopted.changes, FROM_START))
 
 
-def _keep_pixels(options: Options, known: Known) -> Options:
+def _keep_pixels(options: TrainingOptions, known: Known) -> TrainingOptions:
     """Mean, std and crop of the start weights, where the recipe leaves them to be chosen; what differs is said."""
     if known.info is None:
         return options

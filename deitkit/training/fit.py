@@ -32,7 +32,7 @@ from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
 from deitkit.training.resume import describe, restore, take_up
 from deitkit.training.signals import Signals, Waiting, held_back
-from deitkit.training.step import Progress, Training, build, train_step
+from deitkit.training.step import Training, TrainingProgress, build, train_step
 from deitkit.training.teacher_check import brief_check
 
 
@@ -386,6 +386,6 @@ def _finish(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> FitR
     return FitResult(run, top1)
 
 
-def _unreadable(progress: Progress) -> dict[str, Any]:
+def _unreadable(progress: TrainingProgress) -> dict[str, Any]:
     """For result.json: images that could not be read, and how often others stood in for them."""
     return {"replaced": progress.replaced, "unreadable": progress.unreadable} if progress.unreadable else {}

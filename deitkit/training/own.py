@@ -18,8 +18,8 @@ from deitkit.recipe.choose import (
     OWN,
     OWN_CONVNET,
     OWN_SCRATCH,
-    Budget,
     Choice,
+    TimeBudget,
     Verb,
     choose_for,
     choose_model,
@@ -27,7 +27,7 @@ from deitkit.recipe.choose import (
     pick_scratch,
 )
 from deitkit.recipe.load import override
-from deitkit.recipe.resolve import Options, dotted, draft_of, resolve, shorten_warmup, with_values
+from deitkit.recipe.resolve import TrainingOptions, dotted, draft_of, resolve, shorten_warmup, with_values
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
@@ -39,7 +39,7 @@ SAMPLED = 32  # images whose sizes are looked at
 TIMED_STEPS = 3
 
 
-def choose_scratch(verb: Verb, options: Options) -> Options:
+def choose_scratch(verb: Verb, options: TrainingOptions) -> TrainingOptions:
     """What `pretrain` and `distill` do with what was not given: recipe, model and values; each said.
 
     Raises:
@@ -53,7 +53,7 @@ def choose_scratch(verb: Verb, options: Options) -> Options:
     return fit_values(options)
 
 
-def read(options: Options) -> Options:
+def read(options: TrainingOptions) -> TrainingOptions:
     """The options with the recipe's files read, under its whole name where it is one of the fitted."""
     draft = draft_of(options)
     return replace(options, draft=draft, recipe=draft.name if draft.name in FITTED else options.recipe)
@@ -85,7 +85,7 @@ def _no_teacher(changes: dict[str, Any]) -> DeitkitError:
 
 
 @dataclass(frozen=True)
-class Images:
+class OwnImages:
     """What the rules go by: training images, their classes, and their short side in the median, in pixels."""
 
     count: int
@@ -93,17 +93,17 @@ class Images:
     side: float | None = None
 
 
-def _open(data: Data) -> Images | None:
+def _open(data: Data) -> OwnImages | None:
     """The images at hand; None where they are not."""
     from deitkit.data.open import is_available, open_source
 
     if not is_available(data):
         return None
     source = open_source(data, "train")
-    return Images(len(source), len(source.class_names), short_side(source))
+    return OwnImages(len(source), len(source.class_names), short_side(source))
 
 
-def count_images(data: Data) -> Images:
+def count_images(data: Data) -> OwnImages:
     """The training images; of a known data set that is not at hand, as published.
 
     Raises:
@@ -114,9 +114,9 @@ def count_images(data: Data) -> Images:
 
     known = DATASETS.get(data.dataset)
     if known is not None and data.path is None and not is_available(data):
-        return Images(known.train_size, known.classes)
+        return OwnImages(known.train_size, known.classes)
     source = open_source(data, "train")
-    return Images(len(source), len(source.class_names))
+    return OwnImages(len(source), len(source.class_names))
 
 
 def short_side(source: Source) -> float:
@@ -137,7 +137,7 @@ def short_side(source: Source) -> float:
 # Model and values
 
 
-def _fit_model(options: Options, images: Images) -> Options:
+def _fit_model(options: TrainingOptions, images: OwnImages) -> TrainingOptions:
     from deitkit.distributed import pick_device
 
     draft = draft_of(options)
@@ -148,7 +148,7 @@ def _fit_model(options: Options, images: Images) -> Options:
     return take(replace(options, changes=dotted(options.changes)), choices, "these images and this machine")
 
 
-def fit_values(options: Options) -> Options:
+def fit_values(options: TrainingOptions) -> TrainingOptions:
     """For the recipes of one's own images, values by the number of images; and epochs by the time, where one is given.
 
     Raises:
@@ -166,19 +166,19 @@ def fit_values(options: Options) -> Options:
     if options.minutes is not None:
         choices = choose_for(images.count, recipe, given=options.changes)
         settled = override(recipe, {choice.key: choice.value for choice in choices} | options.changes)
-        budget = Budget(options.minutes, images_per_s(settled, images.classes, options.device))
+        budget = TimeBudget(options.minutes, images_per_s(settled, images.classes, options.device))
     choices = choose_for(images.count, recipe, given=options.changes, budget=budget)
     return take(options, choices, f"{images.count:,} training images")
 
 
-def _fit_time(options: Options, recipe: Recipe, images: Images) -> Options:
+def _fit_time(options: TrainingOptions, recipe: Recipe, images: OwnImages) -> TrainingOptions:
     """A named recipe keeps its values; only its epochs follow the time."""
-    budget = Budget(options.minutes or 0.0, images_per_s(recipe, images.classes, options.device))
+    budget = TimeBudget(options.minutes or 0.0, images_per_s(recipe, images.classes, options.device))
     choices = fit_time(recipe, images.count, budget, given=options.changes)
     return take(options, choices, f"{options.minutes:g} minutes")
 
 
-def take(options: Options, choices: list[Choice], what: str) -> Options:
+def take(options: TrainingOptions, choices: list[Choice], what: str) -> TrainingOptions:
     """The options with these choices, said with their reasons."""
     if choices:
         logger.info(f"chosen for {what} (--set KEY=VALUE overrides):")
@@ -195,7 +195,7 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def without_choices(options: Options) -> Recipe:
+def without_choices(options: TrainingOptions) -> Recipe:
     """The recipe as far as it is settled: a given batch may contradict the generic recipe's own mix group, which is
     chosen to fit it later."""
     if options.recipe in FITTED:

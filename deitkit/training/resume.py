@@ -13,7 +13,7 @@ from deitkit.runs.checkpoint import load_latest, remove_beyond, set_damaged_asid
 from deitkit.runs.environment import describe_environment
 from deitkit.runs.folder import Run
 from deitkit.training.log import MetricsLog, Sums
-from deitkit.training.step import Progress, Training
+from deitkit.training.step import Training, TrainingProgress
 
 Say = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     training.optimizer.load_state_dict({**whole, "state": checkpoint.state["optimizer"]})
     if training.ema is not None:
         training.ema.student.network.load_state_dict(checkpoint.state["ema"])
-    training.progress = Progress(**checkpoint.state["progress"])
+    training.progress = TrainingProgress(**checkpoint.state["progress"])
     sums = checkpoint.state["sums"]
     if len(sums) == training.world.ranks:
         training.sums = Sums.load(sums[training.world.rank], training.device)

@@ -28,14 +28,14 @@ from deitkit.recipe import schema
 from deitkit.recipe.schema import Recipe
 from deitkit.tape import Tape, open_tape
 from deitkit.teachers import Teacher, check_chunk, open_teacher
-from deitkit.teachers.output import Answers
+from deitkit.teachers.output import TeacherOutput
 from deitkit.training.log import Sums
 from deitkit.training.losses import Terms, combine, hard_distillation, label_loss, soft_distillation
 from deitkit.training.optim import Ema, build_optimizer, learning_rate
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """What a checkpoint carries besides weights: plain numbers and names, so that a resumed run goes on exactly."""
 
     step: int = 0
@@ -67,7 +67,7 @@ class Training:
     info: ModelInfo
     workers: int
     messages: list[str] = field(default_factory=list)
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     sums: Sums = field(default_factory=Sums)
 
     @property
@@ -175,7 +175,7 @@ def train_step(training: Training, parts: list[Batch]) -> None:
         training.ema.update(training.student)
 
 
-def teacher_answers(training: Training, batch: Batch, *, part: int) -> Answers | None:
+def teacher_answers(training: Training, batch: Batch, *, part: int) -> TeacherOutput | None:
     """What the teacher says to this rank's accumulation part of the step: live, or replayed from the tape."""
     if training.tape is not None:
         shape, world = training.shape, training.world
@@ -184,10 +184,10 @@ def teacher_answers(training: Training, batch: Batch, *, part: int) -> Answers |
         return training.tape.answers(epoch, range(cut[0].groups[0], cut[-1].groups[-1] + 1), training.device)
     if training.teacher is None:
         return None
-    return Answers.of_logits(training.teacher(batch.images, group=batch.group))
+    return TeacherOutput.of_logits(training.teacher(batch.images, group=batch.group))
 
 
-def loss_terms(heads: Heads, batch: Batch, answers: Answers | None, recipe: Recipe) -> Terms:
+def loss_terms(heads: Heads, batch: Batch, answers: TeacherOutput | None, recipe: Recipe) -> Terms:
     """The label term on the class head and, where there is one, the distillation term.
 
     The distillation term falls on the distillation head, or on the class head of a plain student ("usual"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
 from deitkit.recipe.choose import OWN_CONVNET, Verb
-from deitkit.recipe.resolve import FLAGS, Options, draft_of
+from deitkit.recipe.resolve import FLAGS, TrainingOptions, draft_of
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Data
 
 
-def choose(verb: Verb, options: Options) -> Options:
+def choose(verb: Verb, options: TrainingOptions) -> TrainingOptions:
     """The options of `pretrain`, `distill` or `finetune` with what was not given chosen by the rule book, and said.
 
     `resolve` makes a recipe of them, and `train_run` trains it:
@@ -31,7 +31,7 @@ def choose(verb: Verb, options: Options) -> Options:
     return choose_finetuning(options) if verb == "finetune" else choose_scratch(verb, options)
 
 
-def _name_data(options: Options) -> Options:
+def _name_data(options: TrainingOptions) -> TrainingOptions:
     """The catalog's name of the data set that is called by another; said."""
     import logging
 
@@ -64,14 +64,14 @@ def suggest(
     changes["data.dataset"] = data.dataset
     if earlier:
         changes["start.weights" if verb == "finetune" else "teacher.model"] = earlier
-    options = Options(
+    options = TrainingOptions(
         recipe=OWN_CONVNET if convnet else "", changes=changes, minutes=minutes, device=device,
         origins=dict.fromkeys(changes, "asked for"),
     )  # fmt: skip
     return recipe_text(choose(verb, options))
 
 
-def recipe_text(options: Options) -> str:
+def recipe_text(options: TrainingOptions) -> str:
     """The options as a recipe file: what it extends, and every value beside it with its origin."""
     import tomlkit
 

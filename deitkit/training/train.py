@@ -8,7 +8,7 @@ from typing import Any
 
 from deitkit.recipe.choose import Verb
 from deitkit.recipe.load import override
-from deitkit.recipe.resolve import Options, draft_of, given, resolve
+from deitkit.recipe.resolve import TrainingOptions, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
 from deitkit.training.fit import FitResult, train_run
 from deitkit.training.observer import Observer
@@ -50,7 +50,7 @@ def train(
     if isinstance(recipe, Recipe):
         resolved = override(recipe, values, origin=ORIGIN) if values else recipe
     else:
-        options = Options(
+        options = TrainingOptions(
             recipe=str(recipe), changes=values, output=str(output), resume=resume, overwrite=overwrite,
             workers=workers, device=device, strict=strict, origins=dict.fromkeys(values, ORIGIN),
         )  # fmt: skip
@@ -61,7 +61,7 @@ def train(
     )  # fmt: skip
 
 
-def verb_of(options: Options) -> Verb:
+def verb_of(options: TrainingOptions) -> Verb:
     """What the recipe and the values given amount to."""
     named = draft_of(options).values if options.recipe else {}
     if "start.weights" in options.changes or named.get("start"):

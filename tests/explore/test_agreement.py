@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deitkit.explore.agreement import derive, described
-from deitkit.explore.record import Classifier, Record
+from deitkit.explore.record import Record, RecordedClassifier
 from deitkit.measures.agreement import count_pairs, count_right, kinds_of_all, named_pair_kinds
 
 NOTHING = -1
@@ -56,7 +56,7 @@ def test_a_pair_with_one_answer_missing_has_no_kind_and_who_is_missing_is_not_ri
 @pytest.fixture
 def record() -> Record:
     heads = tuple((head, f"s_{head}") for head in ("class", "distillation", "fused"))
-    classifiers = (Classifier("s", "", heads), Classifier("t", "", (("class", "t"),)))
+    classifiers = (RecordedClassifier("s", "", heads), RecordedClassifier("t", "", (("class", "t"),)))
     own = Record("pets/val", "f00d", subject="s", teacher="t", classifiers=classifiers)
     own.compare()
     return own

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deitkit.explore.record import Classifier, Record
+from deitkit.explore.record import Record, RecordedClassifier
 from deitkit.explore.views import most_disputed, views_of
 from tests.explore.conftest import Build, predictions, student, teacher, twin
 
@@ -75,7 +75,7 @@ def test_a_lone_plain_classifier_has_only_its_mistakes_to_show(build: Build) -> 
 
 
 def record(subject: str, *others: str, teacher: str = "") -> Record:
-    classifiers = tuple(Classifier(name, "", (("class", name),)) for name in (subject, *others))
+    classifiers = tuple(RecordedClassifier(name, "", (("class", name),)) for name in (subject, *others))
     own = Record("pets/val", "f00d", subject=subject, teacher=teacher, classifiers=classifiers)
     own.compare()
     return own

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from deitkit.cli.app import run as deitkit
-from deitkit.data.download.hosts import HostedFile, Plan
+from deitkit.data.download.hosts import DownloadPlan, HostedFile
 from deitkit.data.download.receive import RECEIPTS, missing_files
 from deitkit.data.formats.shards import PACK
 from deitkit.data.open import open_source
 from deitkit.data.pack.pack import pack
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Data
-from deitkit.tape import Header, Layout, Tape
+from deitkit.tape import Tape, TapeHeader, TapeLayout
 from deitkit.tape.layout import ERRORS
 from deitkit.tape.parts import recorders, write_part
 from tests.fuzz.mutations import changed_bytes, changed_json, fuzz, refuse_crashes
@@ -29,8 +29,8 @@ COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
 
 @pytest.fixture
 def tape(tmp_path: Path) -> Path:
-    layout = Layout(10, 4, 6, "soft", 2)
-    header = Header(
+    layout = TapeLayout(10, 4, 6, "soft", 2)
+    header = TapeHeader(
         {"data.images": 24, "model.image_size": [16, 16], "train.seed": 0}, ["runs/teacher"], ["00", None][:1],
         {"teacher.tau": 3.0}, layout, {"version of torch": "2.8"}, {"recipe": "r", "class_names": ["a", "b"]},
     )  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_pack(images: Path, tmp_path: Path, count: int) -> None:
 def test_receipts_of_downloads(tmp_path: Path, count: int) -> None:
     (tmp_path / "a.txt").write_text("a")
     file = HostedFile("https://example.org/a.txt", "sha256:00", 1)
-    plan = Plan((file,))
+    plan = DownloadPlan((file,))
     receipt = {"url": file.url, "checksum": file.checksum, "downloaded": True, "entries": ["a.txt"]}
 
     def read(content: bytes) -> object:

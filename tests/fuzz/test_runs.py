@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deitkit.analysis.report import Bars, Cloud, Curves, Matrix, Points, Reference, Report, Series, Table
+from deitkit.analysis.report import Bars, Cloud, Curves, Matrix, Points, PublishedValue, Report, Series, Table
 from deitkit.cli.app import run as deitkit
 from deitkit.errors import DeitkitError
 from deitkit.predictions.align import align
@@ -172,7 +172,7 @@ def saved_report() -> Report:
         (
             Matrix("m", "M", ("a", "b"), ((1.0, 2.0), (3.0, 4.0)), "%", ((1.0, None), (None, 2.0))),
             Curves("c", "C", "x", "y", ("1", "2"), (Series("s", (1.0, None), (0.1, None)),),
-                   (Reference("r", 1.0, 0, 1),)),
+                   (PublishedValue("r", 1.0, 0, 1),)),
             Points("p", "P", "x", "y", (Cloud("k", (1.0, 2.0), (3.0, 4.0), ("a", "b"), ((1.0, 2.0), (2.0, 3.0))),)),
             Bars("b", "B", "x", "y", ("1",), (Series("s", (1.0,)),)),
         ),

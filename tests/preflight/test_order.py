@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from deitkit.measures.arrays import Labels
-from deitkit.measures.scores import Answers, answers_of
+from deitkit.measures.scores import TeacherAnswers, answers_of
 from deitkit.preflight.order import best_matching, find_order, usual_orders
 
 TEN = ("plane", "car", "Bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MANY = tuple(f"class {index}" for index in range(200))
 
 
-def teacher(labels: Labels, outputs: Labels, *, accuracy: float, seed: int) -> Answers:
+def teacher(labels: Labels, outputs: Labels, *, accuracy: float, seed: int) -> TeacherAnswers:
     """Answers of a classifier that is right so often, and whose outputs [K] stand for the classes."""
     generator = np.random.default_rng(seed)
     count = len(outputs)

@@ -14,7 +14,7 @@ from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.recipe.choose import (
     OWN,
-    Budget,
+    TimeBudget,
     choose_for,
     choose_model,
     pick_recipe,
@@ -148,8 +148,8 @@ def test_from_random_weights_the_stream_takes_every_choice(name: str) -> None:
 
 
 def test_a_time_shortens_a_run_and_makes_its_views_gentle() -> None:
-    short = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=Budget(1.0, 100.0))}
-    ample = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=Budget(600.0, 1_000.0))}
+    short = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=TimeBudget(1.0, 100.0))}
+    ample = {choice.key: choice.value for choice in choose_for(1_000, OWN_RECIPE, budget=TimeBudget(600.0, 1_000.0))}
     assert short["train.epochs"] == int(60 * 0.75 * 100 / 1_000)
     assert (short["mix.prob"], short["augment.policy"]) == (0.0, False)
     assert short["optim.lr"] == pytest.approx(4 * values(1_000)["optim.lr"], rel=0.03)

@@ -18,7 +18,7 @@ from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Model
 from deitkit.report.folder import RunFolder, count_parameters, short_names, teacher_folders
 from deitkit.report.one_run import spell_seconds
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.runs.folder import Run
 from tests.report.conftest import MakeRun
 
@@ -115,7 +115,7 @@ def taught_by_a_function(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_python_teachers_answers_are_shown_under_its_functions_name(taught_by_a_function: RunFolder) -> None:
-    subject = Subject(taught_by_a_function)
+    subject = ReportedRun(taught_by_a_function)
     assert subject.teacher is not None
     assert subject.teacher.classifier == "make"
 
@@ -124,5 +124,5 @@ def test_answers_of_a_teacher_that_has_changed_since_are_not_shown(
     taught_by_a_function: RunFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text("def make(): ...  # another")
-    assert Subject(taught_by_a_function).teacher is None
+    assert ReportedRun(taught_by_a_function).teacher is None
     assert "--teacher" in taught_by_a_function.missing[-1].command

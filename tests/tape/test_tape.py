@@ -26,12 +26,12 @@ from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.recipe.load import parse_override
 from deitkit.recipe.schema import Recipe
-from deitkit.tape import Header, Layout, Tape, header_of, open_tape
+from deitkit.tape import Tape, TapeHeader, TapeLayout, header_of, open_tape
 from deitkit.tape.header import VIEW_KEYS, files_of, views_of, weights_digest
 from deitkit.tape.layout import ERRORS, decode, encode
 from deitkit.tape.parts import epoch_folder, gaps_between, list_parts, recorders, write_part
 from deitkit.tape.replay import validation_key
-from deitkit.teachers.output import Answers
+from deitkit.teachers.output import TeacherOutput
 from deitkit.training.losses import hard_distillation, soft_distillation
 from tests.tape.test_record import quick_digits
 from tests.training.test_fit import tiny
@@ -42,8 +42,8 @@ B, K, G, TAU = 24, 10, 4, 3.0
 CPU = torch.device("cpu")
 
 
-def layout(labels: Any = "hard", top_k: int | None = None, *, classes: int = K, groups: int = 6) -> Layout:
-    return Layout(classes, G, groups, labels, top_k)
+def layout(labels: Any = "hard", top_k: int | None = None, *, classes: int = K, groups: int = 6) -> TapeLayout:
+    return TapeLayout(classes, G, groups, labels, top_k)
 
 
 def logits(classes: int = K, *, spread: float = 4.0) -> torch.Tensor:
@@ -134,7 +134,7 @@ def test_impossible_classes_give_finite_answers_and_a_finite_loss() -> None:
 
 def test_a_tapes_answers_enter_the_same_losses_as_a_live_teachers() -> None:
     z, student = logits(), torch.randn(B, K)
-    live = Answers.of_logits(z)
+    live = TeacherOutput.of_logits(z)
     tape = decode(encode(z, layout("soft"), tau=TAU)[0], layout("soft"), CPU)
     assert torch.equal(hard_distillation(student, live.labels), hard_distillation(student, tape.labels))
     assert live.logits is not None and tape.logits is not None
@@ -158,7 +158,7 @@ def tape(tmp_path: Path) -> Tape:
     """Epoch 0 whole in three parts, epoch 1 to group 4 of 6; a view's label is its number in the epoch, modulo K."""
     own, path = layout(), tmp_path / "tape"
     path.mkdir()
-    Header({}, ["runs/t"], [None], {}, own, {}, {"recipe": "tiny"}).write(path)
+    TapeHeader({}, ["runs/t"], [None], {}, own, {}, {"recipe": "tiny"}).write(path)
     for epoch, start, stop in ((0, 0, 2), (0, 2, 5), (0, 5, 6), (1, 0, 4)):
         write(path, epoch, start, stop)
     return Tape.open(path)
@@ -222,9 +222,9 @@ def test_changed_bytes_are_found(tape: Tape) -> None:
     [([], [(0, 9)]), ([(0, 9)], []), ([(2, 4)], [(0, 2), (4, 9)]), ([(0, 2), (1, 5), (7, 12)], [(5, 7)])],
 )
 def test_gaps_are_what_the_parts_leave(held: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
-    from deitkit.tape import Part
+    from deitkit.tape import TapePart
 
-    parts = [Part(a, b, Path()) for a, b in held]
+    parts = [TapePart(a, b, Path()) for a, b in held]
     assert [(gap.start, gap.stop) for gap in gaps_between(parts, 0, range(9))] == expected
 
 
@@ -295,7 +295,7 @@ def test_a_recorder_is_alive_while_it_is_heard_of_or_on_this_machine_runs(tmp_pa
 # What must be the same
 
 
-def header(**changes: Mapping[str, Any]) -> Header:
+def header(**changes: Mapping[str, Any]) -> TapeHeader:
     recipe = taught(**changes)
     train = open_source(recipe.data, "train")
     shape = plan_stream(len(train), recipe.stream, mixing=recipe.is_mixing)
@@ -404,7 +404,7 @@ def test_other_bytes_under_the_same_names_are_other_data(tmp_path: Path) -> None
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """A tape of 30 epochs of which nobody knows the teacher's weights."""
-    own = replace(header(), layout=Layout(10, 32, 44, "hard"))
+    own = replace(header(), layout=TapeLayout(10, 32, 44, "hard"))
     (tmp_path / "tape").mkdir()
     own.write(tmp_path / "tape")
     for epoch in range(3):
@@ -478,7 +478,7 @@ def test_a_file_of_a_teacher_is_known_by_its_bytes_not_by_its_name(tmp_path: Pat
     teachers = {name: tmp_path / f"{name}.onnx" for name in ("a", "copy", "other")}
     for name, path in teachers.items():
         path.write_bytes(b"weights" if name != "other" else b"others")
-    own = replace(header(teacher={"model": str(teachers["a"])}), layout=Layout(10, 32, 44, "hard"))
+    own = replace(header(teacher={"model": str(teachers["a"])}), layout=TapeLayout(10, 32, 44, "hard"))
     folder = tmp_path / "tape"
     folder.mkdir()
     own.write(folder)

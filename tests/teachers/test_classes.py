@@ -11,7 +11,7 @@ import torch
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import imagenet_names
 from deitkit.models.student import Student
-from deitkit.recipe.schema import Data, Teacher
+from deitkit.recipe.schema import Data, TeacherTable
 from deitkit.teachers import open_teacher
 from deitkit.teachers.classes import Matched, finetune_command, match_classes
 from tests.teachers.conftest import NAMES, WriteFactory, recipe
@@ -22,7 +22,7 @@ UNNAMED = "def make():\n    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Fla
 def match(names: tuple[str, ...] | None, data: tuple[str, ...], classes: str | None = None) -> Matched:
     return match_classes(
         names, data, outputs=len(names or data), reference="t", kind="factory",
-        spec=Teacher(model="t", classes=classes), data=Data(dataset="digits"),
+        spec=TeacherTable(model="t", classes=classes), data=Data(dataset="digits"),
     )  # fmt: skip
 
 

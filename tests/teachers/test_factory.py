@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deitkit.errors import DeitkitError
-from deitkit.recipe.schema import Teacher
+from deitkit.recipe.schema import TeacherTable
 from deitkit.teachers import Classifier, open_classifier, open_teacher
 from deitkit.teachers.factory import parse
 from tests.teachers.conftest import WriteFactory, recipe, seen
@@ -27,7 +27,7 @@ def make():
 
 
 def opened(reference: str) -> Classifier:
-    return open_classifier(reference, Teacher(model=reference), size=(8, 8))
+    return open_classifier(reference, TeacherTable(model=reference), size=(8, 8))
 
 
 def test_what_the_module_says_of_itself_is_heeded(write_factory: WriteFactory) -> None:
@@ -48,9 +48,7 @@ def test_a_callable_may_answer_with_numpy(write_factory: WriteFactory) -> None:
 
 
 def test_a_module_can_be_named_without_a_file() -> None:
-    classifier = open_classifier(
-        "torchvision.models:squeezenet1_1?num_classes=7", Teacher(model="m"), size=(64, 64)
-    ) if False else open_classifier("torchvision.models:squeezenet1_1", Teacher(model="m"), size=(64, 64))  # fmt: skip
+    classifier = open_classifier("torchvision.models:squeezenet1_1", TeacherTable(model="m"), size=(64, 64))
     assert classifier.outputs == 1000 and classifier.class_names is None
 
 

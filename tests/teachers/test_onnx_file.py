@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deitkit.errors import DeitkitError
-from deitkit.recipe.schema import Teacher
+from deitkit.recipe.schema import TeacherTable
 from deitkit.teachers import Classifier, open_classifier, open_teacher
 from tests.teachers.conftest import recipe, seen
 
@@ -61,7 +61,7 @@ def save(path: Path, graph: Any, metadata: dict[str, object]) -> str:
 
 
 def opened(reference: str, **keys: Any) -> Classifier:
-    return open_classifier(reference, Teacher(model=reference, **keys), size=(SIDE, SIDE))
+    return open_classifier(reference, TeacherTable(model=reference, **keys), size=(SIDE, SIDE))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

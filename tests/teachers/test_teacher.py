@@ -15,7 +15,7 @@ from deitkit.data.views.stream import StreamShape
 from deitkit.errors import DeitkitError
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import Student, build_student
-from deitkit.recipe.schema import Data, Model, Teacher
+from deitkit.recipe.schema import Data, Model, TeacherTable
 from deitkit.teachers import check_chunk, kind_of, open_classifier, open_teacher
 from tests.teachers.conftest import NAMES, OWN, recipe, seen
 
@@ -98,7 +98,7 @@ def test_a_teacher_never_trains(folder: Path) -> None:
 def test_chunks_must_fit_into_every_part(ranks: int, accumulation: int) -> None:
     shape = StreamShape(1000, 256, 1, 32, ranks=ranks, accumulation=accumulation)  # 8 groups a batch
     for chunk in range(1, 9):
-        spec = Teacher(model="runs/t", chunk=chunk)
+        spec = TeacherTable(model="runs/t", chunk=chunk)
         if shape.groups_per_part % chunk == 0:
             check_chunk(shape, spec)
         else:
@@ -139,7 +139,7 @@ def test_a_named_teacher_without_weights_is_refused_with_what_helps_there_and_he
 
 
 def test_a_classifier_can_be_looked_at_whose_classes_do_not_fit(folder: Path, convnet: Student) -> None:
-    classifier = open_classifier(str(folder), Teacher(model=str(folder)))
+    classifier = open_classifier(str(folder), TeacherTable(model=str(folder)))
     assert classifier.class_names == NAMES and classifier.outputs == 10 and classifier.kind == "model"
     assert (classifier.input.mean, classifier.input.size) == (OWN.mean, None)
     pixels = torch.rand(2, 3, 32, 32)

@@ -12,7 +12,7 @@ from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
 from deitkit.errors import DeitkitError
 from deitkit.models.student import Heads
-from deitkit.teachers.output import Answers
+from deitkit.teachers.output import TeacherOutput
 from deitkit.training.losses import hard_distillation, label_loss, soft_distillation
 from deitkit.training.step import build, loss_terms, noise_seed, train_step
 from tests.training.test_fit import tiny
@@ -39,7 +39,7 @@ def test_hard_token_distillation_weighs_both_heads_alike_and_smooths_only_true_l
     expected = 0.5 * label_loss(answer.classes, views.targets(K, 0.1))
     assert answer.distillation is not None
     expected = expected + 0.5 * hard_distillation(answer.distillation, logits.argmax(1))
-    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, TeacherOutput.of_logits(logits), spec).total, expected)
 
 
 def test_soft_token_distillation_is_equation_2() -> None:
@@ -48,7 +48,7 @@ def test_soft_token_distillation_is_equation_2() -> None:
     assert answer.distillation is not None
     expected = 0.9 * label_loss(answer.classes, views.targets(K, 0.1))
     expected = expected + 0.1 * soft_distillation(answer.distillation, logits, tau=3.0)
-    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, TeacherOutput.of_logits(logits), spec).total, expected)
 
 
 def test_usual_distillation_puts_both_terms_on_the_class_head() -> None:
@@ -56,7 +56,7 @@ def test_usual_distillation_puts_both_terms_on_the_class_head() -> None:
     answer, views, logits = heads(distilled=False), batch(), torch.randn(B, K)
     expected = 0.5 * label_loss(answer.classes, views.targets(K, 0.1))
     expected = expected + 0.5 * hard_distillation(answer.classes, logits.argmax(1))
-    torch.testing.assert_close(loss_terms(answer, views, Answers.of_logits(logits), spec).total, expected)
+    torch.testing.assert_close(loss_terms(answer, views, TeacherOutput.of_logits(logits), spec).total, expected)
 
 
 def test_the_control_gives_both_tokens_the_same_target() -> None:
@@ -70,7 +70,7 @@ def test_the_control_gives_both_tokens_the_same_target() -> None:
 def test_the_class_heads_weight_is_exposed() -> None:
     spec = tiny(teacher={"model": "runs/t"}, loss={"second_token": "teacher", "class_weight": 0.2})
     answer, views, logits = heads(), batch(), torch.randn(B, K)
-    terms = loss_terms(answer, views, Answers.of_logits(logits), spec)
+    terms = loss_terms(answer, views, TeacherOutput.of_logits(logits), spec)
     assert terms.distillation is not None
     torch.testing.assert_close(terms.total, 0.2 * terms.label + 0.5 * terms.distillation)
 
@@ -118,7 +118,7 @@ def test_accumulation_gives_the_same_gradients_as_one_batch(accumulation: int) -
 
 def test_decisions_without_logits_are_enough_for_hard_distillation() -> None:
     spec, answer, views, logits = tiny(**taught()), heads(), batch(), torch.randn(B, K)
-    known = [Answers.of_logits(logits), Answers(logits.argmax(1), None)]
+    known = [TeacherOutput.of_logits(logits), TeacherOutput(logits.argmax(1), None)]
     whole, alone = (loss_terms(answer, views, answers, spec).total for answers in known)
     assert torch.equal(whole, alone)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deitkit.analysis.disagreement.pairs import SHARE, Classifier
+from deitkit.analysis.disagreement.pairs import SHARE, ComparedClassifier
 from deitkit.analysis.report import Bars, Matrix, Series, Table
 from deitkit.measures.agreement import CONFIDENCE, paired_interval
 from deitkit.measures.arrays import Decisions
@@ -53,7 +53,11 @@ class Gain:
 
 
 def class_table(
-    classifiers: Sequence[Classifier], reference: Classifier, labels: Decisions, *, class_names: Sequence[str]
+    classifiers: Sequence[ComparedClassifier],
+    reference: ComparedClassifier,
+    labels: Decisions,
+    *,
+    class_names: Sequence[str],
 ) -> Table:
     """Every class that has images: each classifier's accuracy, and how often it decides otherwise than the reference.
 
@@ -96,7 +100,7 @@ def confusion(a: Decisions, b: Decisions, labels: Decisions) -> Confusion:
     return Confusion(*(column[first] for column in (a_says, b_says, images, *right)))
 
 
-def between_table(a: Classifier, b: Classifier, found: Confusion, class_names: Sequence[str]) -> Table:
+def between_table(a: ComparedClassifier, b: ComparedClassifier, found: Confusion, class_names: Sequence[str]) -> Table:
     """The whole confusion of two classifiers, the commonest differences first."""
     columns = ("images", f"{a.name} right", f"{b.name} right")
     return Table(
@@ -118,7 +122,9 @@ def between_table(a: Classifier, b: Classifier, found: Confusion, class_names: S
     )
 
 
-def between_figure(a: Classifier, b: Classifier, found: Confusion, class_names: Sequence[str]) -> Matrix:
+def between_figure(
+    a: ComparedClassifier, b: ComparedClassifier, found: Confusion, class_names: Sequence[str]
+) -> Matrix:
     """The commonest differences: between the first classes that occur in them."""
     differ = found.a_says != found.b_says
     # Behind them come the first classes, so that there is a figure where nothing differs, too.
@@ -153,7 +159,12 @@ def gains(
 
 
 def moved(
-    student: Classifier, baseline: Classifier, teacher: Classifier, labels: Decisions, *, class_names: Sequence[str]
+    student: ComparedClassifier,
+    baseline: ComparedClassifier,
+    teacher: ComparedClassifier,
+    labels: Decisions,
+    *,
+    class_names: Sequence[str],
 ) -> tuple[Table, Bars, dict[str, float]]:
     """Which classes moved toward the teacher from the baseline to the student: table, figure, and the overall gain."""
     overall, each = gains(student.top1, baseline.top1, teacher.top1, labels, classes=len(class_names))
@@ -174,7 +185,7 @@ def moved(
     return table, _moved_figure(table, teacher), {"gain": gain, "low": low, "high": high}
 
 
-def _moved_figure(table: Table, teacher: Classifier) -> Bars:
+def _moved_figure(table: Table, teacher: ComparedClassifier) -> Bars:
     most = sorted(sorted(table.rows, key=lambda row: -abs(row[4]))[:DRAWN], key=lambda row: -row[4])
     return Bars(
         name="moved",

@@ -52,7 +52,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier:
+class ComparedClassifier:
     """A name and its decisions [N], the most probable classes.
 
     `table4` is what the paper's Table 4 calls such a classifier, if it has one.
@@ -67,8 +67,8 @@ class Classifier:
 class Pair:
     """Two of the classifiers, their places in the matrix, and how their decisions stand to each other."""
 
-    a: Classifier
-    b: Classifier
+    a: ComparedClassifier
+    b: ComparedClassifier
     places: tuple[int, int]
     kinds: PairCounts
 
@@ -78,7 +78,7 @@ class Pair:
 
 
 def pair_tables(
-    everyone: Sequence[Classifier],
+    everyone: Sequence[ComparedClassifier],
     published: Sequence[Sequence[float | None]],
     *,
     resamples: int,
@@ -101,7 +101,9 @@ def pair_tables(
     )
 
 
-def kinds_figure(others: Sequence[Classifier], reference: Classifier, labels: Decisions, *, images: str) -> Bars:
+def kinds_figure(
+    others: Sequence[ComparedClassifier], reference: ComparedClassifier, labels: Decisions, *, images: str
+) -> Bars:
     """Each classifier beside one: the kinds of images that not both have right, in % of all."""
     counted = [count_pairs(reference.top1, each.top1, labels) for each in others]
     series = {

@@ -21,7 +21,7 @@ from deitkit.analysis.disagreement.pairs import (
     DEFINITIONS,
     GROUND_TRUTH,
     SOURCES,
-    Classifier,
+    ComparedClassifier,
     kinds_figure,
     pair_tables,
 )
@@ -90,8 +90,8 @@ def compare(
 
 
 def _who_moved(
-    everyone: Sequence[Classifier], aligned: Sequence[Predictions], *, teacher: str, baseline: str
-) -> tuple[Classifier, Classifier] | None:
+    everyone: Sequence[ComparedClassifier], aligned: Sequence[Predictions], *, teacher: str, baseline: str
+) -> tuple[ComparedClassifier, ComparedClassifier] | None:
     """(student, where it is seen from), or None where nobody has a teacher."""
     if not teacher:
         if baseline:
@@ -111,14 +111,14 @@ def _who_moved(
     return None
 
 
-def classifiers(aligned: Sequence[Predictions]) -> list[Classifier]:
+def classifiers(aligned: Sequence[Predictions]) -> list[ComparedClassifier]:
     """Every head of aligned predictions as a classifier of its own."""
     found = []
     for predictions in aligned:
         for name, head in _named_heads(predictions):
             family = str(predictions.settings.get("family", ""))
             table4 = TABLE4_HEADS.get(head, "") if _is_distilled(predictions) else family
-            found.append(Classifier(name, predictions.top1(head), table4))
+            found.append(ComparedClassifier(name, predictions.top1(head), table4))
     return found
 
 
@@ -132,7 +132,7 @@ def _is_distilled(predictions: Predictions) -> bool:
     return "distillation" in predictions.settings.get("heads", predictions.heads)
 
 
-def find(everyone: Sequence[Classifier], name: str) -> Classifier:
+def find(everyone: Sequence[ComparedClassifier], name: str) -> ComparedClassifier:
     """The classifier of that name; a model's name alone stands for its fused decision.
 
     Raises:
@@ -148,7 +148,7 @@ def find(everyone: Sequence[Classifier], name: str) -> Classifier:
 
 
 def disagreement_report(
-    classifiers: Sequence[Classifier],
+    classifiers: Sequence[ComparedClassifier],
     labels: Decisions,
     *,
     images: str = "images",
@@ -158,7 +158,7 @@ def disagreement_report(
     """The matrix of Table 4 for these classifiers and the labels [N], and every pair's measures with intervals."""
     refuse_unequal_lengths({"labels": labels} | {each.name: each.top1 for each in classifiers})
     _refuse_too_few(classifiers)
-    everyone = [Classifier(GROUND_TRUTH, labels, "groundtruth"), *classifiers]
+    everyone = [ComparedClassifier(GROUND_TRUTH, labels, "groundtruth"), *classifiers]
     names = tuple(each.name for each in everyone)
     rates = tuple(tuple(disagreement(a.top1, b.top1) for b in everyone) for a in everyone)
     published = published_rates([each.table4 for each in everyone])
@@ -189,7 +189,7 @@ def _definitions(*, resamples: int, seed: int) -> dict[str, str]:
     }
 
 
-def _refuse_too_few(classifiers: Sequence[Classifier]) -> None:
+def _refuse_too_few(classifiers: Sequence[ComparedClassifier]) -> None:
     if len(classifiers) < 2:
         raise DeitkitError(
             f"{classifiers[0].name} alone has nobody to disagree with"

@@ -31,7 +31,7 @@ def analyze(
     Raises:
         DeitkitError: a classifier does not exist or cannot answer for these images, or kept predictions are of others.
     """
-    from deitkit.analysis.errors.report import Options, find_errors
+    from deitkit.analysis.errors.report import ErrorOptions, find_errors
     from deitkit.predictions.align import align
 
     parsed = [Reference.parse(str(model)) for model in models]
@@ -48,7 +48,7 @@ def analyze(
         heads={name: own for name, own in heads.items() if all(own)},
         trained_on=[name for model, name in names.items() if learned_from(model, tables[0])],
         picture=pictures,
-        options=Options(top=top, bins=bins),
+        options=ErrorOptions(top=top, bins=bins),
     )
     return report if pictures is None else _with_lost(report, pictures)
 

@@ -28,7 +28,7 @@ CONTRADICTION = 0.01  # a confidence may differ by so much from that of its logi
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class HeadAnswers:
     """What one head says: decisions [N], their probabilities [N], and logits [N, K] where they were kept."""
 
     name: str
@@ -77,7 +77,7 @@ class HeadErrors:
 
 
 def measure_head(
-    answers: Answers, images: LabelledImages, *, bins: int = BINS, resamples: int = RESAMPLES, seed: int = 0
+    answers: HeadAnswers, images: LabelledImages, *, bins: int = BINS, resamples: int = RESAMPLES, seed: int = 0
 ) -> HeadErrors:
     """All that is measured of one head; its logits are let go.
 
@@ -105,7 +105,7 @@ def measure_head(
     )
 
 
-def _refuse_contradiction(answers: Answers, logits: Logits, scores: ImageScores) -> None:
+def _refuse_contradiction(answers: HeadAnswers, logits: Logits, scores: ImageScores) -> None:
     """Another fusion, or other weights, than those that decided would give losses of another classifier."""
     said = logits[np.arange(len(answers.decisions)), answers.decisions]
     confidence = np.exp(said - scores.normaliser)
@@ -118,7 +118,7 @@ def _refuse_contradiction(answers: Answers, logits: Logits, scores: ImageScores)
         )
 
 
-def answers_of(predictions: Predictions, heads: Iterable[str] = ()) -> Iterator[Answers]:
+def answers_of(predictions: Predictions, heads: Iterable[str] = ()) -> Iterator[HeadAnswers]:
     """The heads named, or all, one at a time: a fused head's logits are as large as a table."""
     chosen = list(heads) or list(predictions.heads)
     for head in chosen:
@@ -127,4 +127,4 @@ def answers_of(predictions: Predictions, heads: Iterable[str] = ()) -> Iterator[
         if head in chosen:
             said = predictions.heads[head]
             logits = said.logits if said.logits is not None or head != "fused" else fused_logits(predictions)
-            yield Answers(each.name, said.top[:, 0], said.confidence[:, 0], logits)
+            yield HeadAnswers(each.name, said.top[:, 0], said.confidence[:, 0], logits)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deitkit.analysis.errors.figures import confusions, curves
-from deitkit.analysis.errors.heads import Answers, HeadErrors, LabelledImages, answers_of, measure_head
+from deitkit.analysis.errors.heads import HeadAnswers, HeadErrors, LabelledImages, answers_of, measure_head
 from deitkit.analysis.errors.lists import TOP, ImageList, Picture, image_lists, list_panels, list_table, reassessed
 from deitkit.analysis.errors.tables import (
     bins_table,
@@ -32,7 +32,7 @@ from deitkit.predictions.table import Predictions
 
 
 @dataclass(frozen=True)
-class Options:
+class ErrorOptions:
     """Images of each list, bins of confidence, resamples of bootstrap and simulation, and their seed."""
 
     top: int = TOP
@@ -52,7 +52,7 @@ def find_errors(
     heads: Mapping[str, Sequence[str]] | None = None,
     trained_on: Sequence[str] = (),
     picture: Picture | None = None,
-    options: Options | None = None,
+    options: ErrorOptions | None = None,
 ) -> Report:
     """Every head of every classifier, or the `heads` named of it, on the images that all of them have.
 
@@ -100,20 +100,20 @@ def _fitted_here(aligned: Sequence[Predictions]) -> Iterator[str]:
 
 
 def errors_report(
-    answers: Iterable[Answers],
+    answers: Iterable[HeadAnswers],
     images: LabelledImages,
     *,
     listed: int = 0,
     notes: Sequence[str] = (),
     picture: Picture | None = None,
-    options: Options | None = None,
+    options: ErrorOptions | None = None,
 ) -> Report:
     """Answers of any number of heads on the same images -> the report.
 
     `listed` is the place of the head whose images, clusters and labels are shown. Answers may be made one at a time:
     each head's logits are let go when it is measured.
     """
-    options = options or Options()
+    options = options or ErrorOptions()
     heads = [
         measure_head(each, images, bins=options.bins, resamples=options.resamples, seed=options.seed)
         for each in answers
@@ -200,7 +200,7 @@ def _numbers(
     } | ({"ReaL": dataclasses.asdict(found)} if (found := reassessed(own, images)) else {})
 
 
-def _definitions(notes: Sequence[str], own: HeadErrors, options: Options) -> dict[str, str]:
+def _definitions(notes: Sequence[str], own: HeadErrors, options: ErrorOptions) -> dict[str, str]:
     chance = {"bins": options.bins, "draws": f"{options.resamples:,}", "seed": options.seed}
     return {
         **{f"note {number}": note for number, note in enumerate(notes, 1)},

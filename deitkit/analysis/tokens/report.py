@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from deitkit.analysis.report import Curves, Reference, Report, Series, Table
+from deitkit.analysis.report import Curves, PublishedValue, Report, Series, Table
 from deitkit.analysis.tokens.measure import FIXED, TokenMeasures
 from deitkit.catalog import TOKENS_COSINE_AFTER, TOKENS_COSINE_BEFORE
 from deitkit.errors import DeitkitError
@@ -176,11 +176,11 @@ def _cosine_figure(models: Sequence[TokenMeasures], ticks: tuple[str, ...], name
     references = []
     if not all(model.control for model in models):
         references += [
-            Reference(f"paper, before the first layer: {before}", before, 0, FIXED - 1),
-            Reference(f"paper, after the last layer: {after}", after, last - 1, last),
+            PublishedValue(f"paper, before the first layer: {before}", before, 0, FIXED - 1),
+            PublishedValue(f"paper, after the last layer: {after}", after, last - 1, last),
         ]
     if any(model.control for model in models):
-        references.append(Reference(f"paper, two class tokens: {control}", control, last - 1, last))
+        references.append(PublishedValue(f"paper, two class tokens: {control}", control, last - 1, last))
     return Curves(
         name=name,
         title="Class and distillation token, mean and standard deviation",

@@ -15,7 +15,7 @@ from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
-    from deitkit.data.download.hosts import Plan
+    from deitkit.data.download.hosts import DownloadPlan
     from deitkit.recipe.schema import Data
 
 CHECK = "`deitkit data info {name} --data {root}` then says what was found"
@@ -74,7 +74,7 @@ def download(
     show(report, as_json=as_json)
 
 
-def fetch_all(plan: Plan, root: Path, *, name: str, data: str, mirror: str, keep_archives: bool) -> None:
+def fetch_all(plan: DownloadPlan, root: Path, *, name: str, data: str, mirror: str, keep_archives: bool) -> None:
     """Carry the plan out with progress on stderr; an interruption says how to go on."""
     from deitkit.data.download.receive import receive
 

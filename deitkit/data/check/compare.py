@@ -20,7 +20,7 @@ TRAINED_ON = "training_images.npy"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SplitComparison:
     """`seen` are the ids of a source that were trained on."""
 
     seen: tuple[str, ...]
@@ -41,14 +41,14 @@ def remember(train: Source, folder: Path) -> None:
     write_atomic(folder / TRAINED_ON, buffer.getvalue())
 
 
-def compare(folder: Path, source: Source) -> Comparison:
+def compare(folder: Path, source: Source) -> SplitComparison:
     """Which of the source's images a run trained on, by their names; none where the run is older than this."""
     path = folder / TRAINED_ON
     try:
         keys = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError):
-        return Comparison((), len(source))
+        return SplitComparison((), len(source))
     if keys.dtype != np.uint64 or keys.ndim != 1:
-        return Comparison((), len(source))
+        return SplitComparison((), len(source))
     ids = list(source.ids)
-    return Comparison(tuple(ids[row] for row in np.flatnonzero(np.isin(name_keys(ids), keys)).tolist()), len(ids))
+    return SplitComparison(tuple(ids[row] for row in np.flatnonzero(np.isin(name_keys(ids), keys)).tolist()), len(ids))

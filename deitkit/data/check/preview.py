@@ -32,19 +32,19 @@ PAPER, INK, MISSING = (255, 255, 255), (20, 20, 20), (200, 60, 60)
 
 
 @dataclass(frozen=True)
-class Tile:
+class PreviewTile:
     """pixels [H, W, 3] and the lines below them; `pixels` is None where an image cannot be read."""
 
     pixels: Pixels | None
     caption: tuple[str, ...]
 
 
-def image_tiles(source: Source, recipe: Recipe, *, count: int, epoch: int = 0) -> list[Tile]:
+def image_tiles(source: Source, recipe: Recipe, *, count: int, epoch: int = 0) -> list[PreviewTile]:
     """The first images of the epoch's order, whole, with their class names."""
     return [_whole(source, index, recipe) for index in _first_images(source, recipe, count=count, epoch=epoch)]
 
 
-def view_tiles(source: Source, recipe: Recipe, *, count: int, views: int, epoch: int = 0) -> list[list[Tile]]:
+def view_tiles(source: Source, recipe: Recipe, *, count: int, views: int, epoch: int = 0) -> list[list[PreviewTile]]:
     """A block an image: itself and its views, repeats of the epoch first, then those of the next epochs.
 
     Raises:
@@ -57,7 +57,7 @@ def view_tiles(source: Source, recipe: Recipe, *, count: int, views: int, epoch:
             later, repeat = divmod(number, repeats)
             pixels = augmented_view(source, recipe, index, epoch=epoch + later, repeat=repeat)
             of_repeats = f", view {repeat + 1} of {repeats}" if repeats > 1 else ""
-            block.append(Tile(pixels, (f"epoch {epoch + later}{of_repeats}",)))
+            block.append(PreviewTile(pixels, (f"epoch {epoch + later}{of_repeats}",)))
         blocks.append(block)
     return blocks
 
@@ -80,7 +80,7 @@ def augmented_view(source: Source, recipe: Recipe, index: int, *, epoch: int, re
     return view_pixels
 
 
-def mix_tiles(source: Source, recipe: Recipe, *, groups: int, epoch: int = 0) -> list[list[Tile]]:
+def mix_tiles(source: Source, recipe: Recipe, *, groups: int, epoch: int = 0) -> list[list[PreviewTile]]:
     """The first mix groups of the epoch, whole, made by the training loader itself.
 
     Raises:
@@ -88,7 +88,7 @@ def mix_tiles(source: Source, recipe: Recipe, *, groups: int, epoch: int = 0) ->
     """
     return [
         [
-            Tile(pixels, mix_caption(source, batch, place))
+            PreviewTile(pixels, mix_caption(source, batch, place))
             for place, pixels in enumerate(to_pixels(batch.images, recipe))
         ]
         for batch in group_batches(source, recipe, groups=groups, epoch=epoch)
@@ -123,7 +123,7 @@ def to_pixels(images: torch.Tensor, recipe: Recipe) -> Pixels:
     return values.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def contact_sheet(blocks: Sequence[Sequence[Tile]], *, columns: int, title: str) -> Image.Image:
+def contact_sheet(blocks: Sequence[Sequence[PreviewTile]], *, columns: int, title: str) -> Image.Image:
     """Blocks of tiles, each from a new row on, every tile with its caption, below a title.
 
     Pixels are enlarged by whole numbers and never shrunk.
@@ -150,7 +150,7 @@ def contact_sheet(blocks: Sequence[Sequence[Tile]], *, columns: int, title: str)
     return sheet
 
 
-def _placed(rows: Sequence[Sequence[Tile]]) -> Iterator[tuple[tuple[int, int], Tile]]:
+def _placed(rows: Sequence[Sequence[PreviewTile]]) -> Iterator[tuple[tuple[int, int], PreviewTile]]:
     for row, tiles in enumerate(rows):
         for column, tile in enumerate(tiles):
             yield (row, column), tile
@@ -188,15 +188,15 @@ def _first_images(source: Source, recipe: Recipe, *, count: int, epoch: int) -> 
     return indices
 
 
-def _whole(source: Source, index: int, recipe: Recipe) -> Tile:
+def _whole(source: Source, index: int, recipe: Recipe) -> PreviewTile:
     """The image with its class, shrunk to a thumbnail where it is larger."""
     class_name, name = source.class_names[source.labels[index]], image_name(source, index)
     try:
         image = decode(source.read(index), name, Reading.of(recipe.data))
     except UnreadableImage:
-        return Tile(None, (f"{class_name}: cannot be read",))
+        return PreviewTile(None, (f"{class_name}: cannot be read",))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return Tile(np.asarray(image), (class_name,))
+    return PreviewTile(np.asarray(image), (class_name,))
 
 
 def _moments(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:

@@ -104,7 +104,7 @@ class Verification:
         return not broken and not (strict and (self.odd or self.duplicates))
 
 
-class Chunk(NamedTuple):
+class ImageChunk(NamedTuple):
     """Some images of a split, one after the other; `row` is the place of the first among the images of all splits."""
 
     split: str
@@ -128,7 +128,7 @@ class Inspector:
     splits: Mapping[str, Source]
     reading: Reading
 
-    def __call__(self, chunk: Chunk) -> Inspected:
+    def __call__(self, chunk: ImageChunk) -> Inspected:
         source = self.splits[chunk.split]
         seen = [inspect(source, index, self.reading) for index in range(chunk.start, chunk.stop)]
         return Inspected(
@@ -202,12 +202,12 @@ def equal_rows(digests: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.int64]]:
     return [np.sort(rows) for rows in np.split(order[repeated], starts[1:])] if len(repeated) else []
 
 
-def _chunks(splits: Mapping[str, Source]) -> Iterator[Chunk]:
+def _chunks(splits: Mapping[str, Source]) -> Iterator[ImageChunk]:
     first = 0
     for split, source in splits.items():
         for start in range(0, len(source), CHUNK):
             stop = min(start + CHUNK, len(source))
-            yield Chunk(split, start, stop, first + start)
+            yield ImageChunk(split, start, stop, first + start)
         first += len(source)
 
 

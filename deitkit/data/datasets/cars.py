@@ -13,7 +13,7 @@ import numpy as np
 
 from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.formats.annotated import AGAIN, checked, image_files, read_mat
-from deitkit.data.formats.canonical import Classes, canonical_folder
+from deitkit.data.formats.canonical import KnownClasses, canonical_folder
 from deitkit.data.formats.image_parquet import canonical_parquet
 from deitkit.data.formats.split import hold_out, refuse_fraction
 from deitkit.data.source import Files, Form, Source
@@ -27,7 +27,7 @@ FOLDERS = (".", "devkit", "car_devkit/devkit")
 DEVKIT = f"ROOT/devkit/{TRAIN_FILE}, ROOT/{TEST_FILE}, ROOT/cars_train/00001.jpg ..., ROOT/cars_test/00001.jpg ..."
 ARCHIVE = f"ROOT/{ARCHIVE_FILE} and ROOT/car_ims/000001.jpg ..."
 
-CLASSES = Classes(partial(class_list, "cars"))
+CLASSES = KnownClasses(partial(class_list, "cars"))
 
 
 def open_devkit(root: Path, data: schema.Data, split: str) -> Source:

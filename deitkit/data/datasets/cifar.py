@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.formats.annotated import AGAIN
-from deitkit.data.formats.canonical import Classes, canonical_folder, canonical_names
+from deitkit.data.formats.canonical import KnownClasses, canonical_folder, canonical_names
 from deitkit.data.formats.image_parquet import canonical_parquet
 from deitkit.data.formats.split import refuse_fraction
 from deitkit.data.source import Form, Images, Indices, PackedNames, Source, counted
@@ -44,7 +44,7 @@ class PixelImages(Images):
 
 
 @dataclass(frozen=True)
-class Layout:
+class CifarLayout:
     """The published files of one of the two; a binary record is `label_bytes`, the last one fine, then its pixels."""
 
     dataset: str
@@ -62,7 +62,7 @@ class Layout:
         return self.train if split == "train" else (self.test,)
 
 
-CIFAR10 = Layout(
+CIFAR10 = CifarLayout(
     dataset="cifar10",
     folder="cifar-10-batches-py",
     train=tuple(f"data_batch_{number}" for number in range(1, 6)),
@@ -74,7 +74,7 @@ CIFAR10 = Layout(
     binary_names="batches.meta.txt",
     label_bytes=1,
 )
-CIFAR100 = Layout(
+CIFAR100 = CifarLayout(
     dataset="cifar100",
     folder="cifar-100-python",
     train=("train",),
@@ -88,7 +88,7 @@ CIFAR100 = Layout(
 )
 
 
-def published_md5s(layout: Layout) -> dict[str, str]:
+def published_md5s(layout: CifarLayout) -> dict[str, str]:
     """File name -> md5, as torchvision keeps them."""
     from torchvision import datasets
 
@@ -96,7 +96,7 @@ def published_md5s(layout: Layout) -> dict[str, str]:
     return {**dict(known.train_list), **dict(known.test_list), known.meta["filename"]: known.meta["md5"]}
 
 
-def open_python(root: Path, data: schema.Data, split: str, *, layout: Layout) -> Source:
+def open_python(root: Path, data: schema.Data, split: str, *, layout: CifarLayout) -> Source:
     """One split of the python batches, in their order.
 
     Raises:
@@ -115,7 +115,7 @@ def open_python(root: Path, data: schema.Data, split: str, *, layout: Layout) ->
     return _images(folder, data, split, names=names or (), labels=labels, pixels=pixels)
 
 
-def open_binary(root: Path, data: schema.Data, split: str, *, layout: Layout) -> Source:
+def open_binary(root: Path, data: schema.Data, split: str, *, layout: CifarLayout) -> Source:
     """One split of the binary batches, in their order.
 
     Raises:
@@ -209,7 +209,7 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it wants {module}.{name}, which is no part of an array")
 
 
-def _require(folder: Path, names: Sequence[str], layout: Layout) -> None:
+def _require(folder: Path, names: Sequence[str], layout: CifarLayout) -> None:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DeitkitError(
@@ -227,8 +227,8 @@ def _folder(root: Path, name: str, *files: str) -> Path | None:
     return root if all((root / file).is_file() for file in files) else None
 
 
-def _forms(layout: Layout) -> tuple[Form, ...]:
-    classes = Classes(partial(class_list, layout.dataset), numbered_from=0, also=ALSO)
+def _forms(layout: CifarLayout) -> tuple[Form, ...]:
+    classes = KnownClasses(partial(class_list, layout.dataset), numbered_from=0, also=ALSO)
     batches = (*layout.train, layout.test)
     binary = (*(f"{name}.bin" for name in batches), layout.binary_names)
     first = classes.names()[0]

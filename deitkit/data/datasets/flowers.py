@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deitkit.data.formats.annotated import AGAIN, checked, image_files, read_numbers
-from deitkit.data.formats.canonical import Classes, canonical_folder
+from deitkit.data.formats.canonical import KnownClasses, canonical_folder
 from deitkit.data.formats.image_parquet import canonical_parquet
 from deitkit.data.formats.split import refuse_fraction
 from deitkit.data.source import Form, Indices, Source, counted
@@ -83,7 +83,7 @@ def _has_any(base: Path) -> bool:
     return named or next((base / "jpg").glob("image_*.jpg"), None) is not None
 
 
-CLASSES = Classes(class_names)
+CLASSES = KnownClasses(class_names)
 FLOWERS_FORMS = (
     Form("published files", TREE, lambda root: _base(root) is not None, open_flowers),
     canonical_folder(

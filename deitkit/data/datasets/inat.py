@@ -36,7 +36,7 @@ Levels = Mapping[int, Mapping[str, str]]  # of each category id, the names of it
 
 
 @dataclass(frozen=True)
-class Annotations:
+class InatAnnotations:
     """One annotation file: (path in the archive, category id) of each image, sorted, and all categories."""
 
     file: Path
@@ -46,17 +46,17 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Kind:
+class InatKind:
     """One way to write annotations down: the file's name, of {year}, {yy} and {split}, and its reader."""
 
     file_name: str
-    read: Callable[[Path], Annotations]
+    read: Callable[[Path], InatAnnotations]
 
     def find(self, root: Path, year: str, split: str) -> Path | None:
         return _find(root, self.file_name.format(year=year, yy=year[2:], split=split))
 
 
-def _open(kind: Kind, root: Path, data: schema.Data, split: str) -> Source:
+def _open(kind: InatKind, root: Path, data: schema.Data, split: str) -> Source:
     year = YEARS[data.dataset]
     found = {part: file for part in ("train", "val") if (file := kind.find(root, year, part))}
     if "val" in found:
@@ -69,7 +69,7 @@ def _open(kind: Kind, root: Path, data: schema.Data, split: str) -> Source:
     return hold_out(images, data, split, root=root) if holds_out else images
 
 
-def _images(root: Path, data: schema.Data, known: Mapping[str, Annotations], split: str) -> Files:
+def _images(root: Path, data: schema.Data, known: Mapping[str, InatAnnotations], split: str) -> Files:
     """The images of one split that are there. Splits share folders: only both annotations tell what is of neither."""
     wanted = known[split]
     trained = known.get("train", wanted)
@@ -100,7 +100,7 @@ def _images(root: Path, data: schema.Data, known: Mapping[str, Annotations], spl
     )
 
 
-def _classes(root: Path, category: str, annotations: Annotations) -> tuple[tuple[str, ...], dict[int, int]]:
+def _classes(root: Path, category: str, annotations: InatAnnotations) -> tuple[tuple[str, ...], dict[int, int]]:
     """Class names, and the label of each category id: the categories themselves, or one level's names, sorted."""
     ids = sorted(annotations.levels)
     if category == "name":
@@ -131,7 +131,7 @@ def _published_levels(file: Path, ids: Sequence[int]) -> Levels:
     return {number: levels[number] for number in ids}
 
 
-def _layout(root: Path, annotations: Annotations) -> str:
+def _layout(root: Path, annotations: InatAnnotations) -> str:
     """The first layout that any of the images' folders has."""
     samples = {name.rpartition("/")[0]: name for name, _ in annotations.pairs}
     for layout in LAYOUTS:
@@ -158,7 +158,7 @@ def _on_disk(root: Path, names: Iterable[str]) -> set[str]:
     return found
 
 
-def _read_json(file: Path) -> Annotations:
+def _read_json(file: Path) -> InatAnnotations:
     """A competition's JSON; only what is needed of it is kept."""
     content = _load(file)
     if not isinstance(content, dict) or not content.get("annotations"):
@@ -183,10 +183,10 @@ def _read_json(file: Path) -> Annotations:
     pairs = sorted((name_of[image], number) for image, number in zip(annotated, categories, strict=True))
     unlabelled = sorted(name for image, name in name_of.items() if image not in labelled)
     note = counted(f"images of {file.name} have no annotation and are left out", unlabelled)
-    return Annotations(file, pairs, levels, (note,) if unlabelled else ())
+    return InatAnnotations(file, pairs, levels, (note,) if unlabelled else ())
 
 
-def _read_list(file: Path) -> Annotations:
+def _read_list(file: Path) -> InatAnnotations:
     """Lines such as `train_val2018/Plantae/7291/9f8e.jpg 7291`; the path tells the super-category."""
     try:
         lines = file.read_text().splitlines()
@@ -209,7 +209,7 @@ def _read_list(file: Path) -> Annotations:
     levels: dict[int, dict[str, str]] = {label: {} for _, label in pairs}
     for label, name in supers:
         levels[label]["supercategory"] = name
-    return Annotations(file, pairs, levels)
+    return InatAnnotations(file, pairs, levels)
 
 
 def _load(file: Path) -> Any:
@@ -259,7 +259,7 @@ def _bad(file: Path, problems: Sequence[str], *, remedy: str) -> DeitkitError:
     return DeitkitError(f"the annotations in {file} are wrong", value=file, problems=problems, remedy=remedy)
 
 
-def _no_annotations(kind: Kind, root: Path, dataset: str, split: str) -> DeitkitError:
+def _no_annotations(kind: InatKind, root: Path, dataset: str, split: str) -> DeitkitError:
     year = YEARS[dataset]
     name = kind.file_name.format(year=year, yy=year[2:], split=split)
     problems = [f"looked for {root / place / name}" for place in PLACES]
@@ -276,7 +276,7 @@ def _no_annotations(kind: Kind, root: Path, dataset: str, split: str) -> Deitkit
     return DeitkitError(f"{root} has no annotations of {dataset} {split}", value=root, problems=problems, remedy=remedy)
 
 
-def _no_images(root: Path, annotations: Annotations, dataset: str) -> DeitkitError:
+def _no_images(root: Path, annotations: InatAnnotations, dataset: str) -> DeitkitError:
     first = annotations.pairs[0][0]
     return DeitkitError(
         f"none of the {len(annotations.pairs):,} images of {annotations.file} is there",
@@ -286,12 +286,12 @@ def _no_images(root: Path, annotations: Annotations, dataset: str) -> DeitkitErr
     )
 
 
-def _matches(kind: Kind, root: Path) -> bool:
+def _matches(kind: InatKind, root: Path) -> bool:
     return any(kind.find(root, year, split) for year in YEARS.values() for split in ("train", "val", "test"))
 
 
-JSON = Kind("{split}{year}.json", _read_json)
-LIST = Kind("iNaturalist{yy}_{split}.txt", _read_list)
+JSON = InatKind("{split}{year}.json", _read_json)
+LIST = InatKind("iNaturalist{yy}_{split}.txt", _read_list)
 ANNOTATIONS = {
     "competition JSON": (JSON, "ROOT/train2018.json and ROOT/val2018.json"),
     "lists of images": (LIST, "ROOT/iNaturalist18_train.txt and ROOT/iNaturalist18_val.txt"),

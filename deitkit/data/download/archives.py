@@ -29,7 +29,7 @@ COMPRESSED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lz
 DAMAGE = (EOFError, OSError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
-class Progress(Protocol):
+class ExtractionProgress(Protocol):
     """Whoever watches a long transfer; counts are bytes."""
 
     def begin(self, title: str, *, total: int | None, done: int = 0) -> None: ...
@@ -52,7 +52,7 @@ class Quiet:
 QUIET = Quiet()
 
 
-def unpack_aside(archive: Path, folder: Path, *, progress: Progress = QUIET) -> tuple[str, ...]:
+def unpack_aside(archive: Path, folder: Path, *, progress: ExtractionProgress = QUIET) -> tuple[str, ...]:
     """Unpack into a hidden folder below `folder`, which exists only when it is complete; gives its entries' names.
 
     Raises:
@@ -89,7 +89,7 @@ def unpacked_folder(archive: Path, folder: Path) -> Path:
     return folder / f".{archive.name}.unpacked"
 
 
-def _fill(archive: Path, whole: Path, progress: Progress) -> None:
+def _fill(archive: Path, whole: Path, progress: ExtractionProgress) -> None:
     """Write all members below a folder that has the name `whole` only once they are complete and on the disk."""
     filling = whole.with_suffix(".unpacking")
     shutil.rmtree(filling, ignore_errors=True)  # an interrupted attempt
@@ -105,7 +105,7 @@ def _fill(archive: Path, whole: Path, progress: Progress) -> None:
         raise
 
 
-def _extract(archive: Path, folder: Path, progress: Progress) -> int:
+def _extract(archive: Path, folder: Path, progress: ExtractionProgress) -> int:
     """Every member below `folder`; how many there are. Compression is told by content: ImageNet-V2's .tar.gz has none.
 
     Raises:

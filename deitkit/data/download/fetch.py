@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from deitkit import __version__
-from deitkit.data.download.archives import QUIET, SPARE, Progress
+from deitkit.data.download.archives import QUIET, SPARE, ExtractionProgress
 from deitkit.data.download.hosts import HostedFile
-from deitkit.data.download.part import CHUNK, Part, digest_of, new_sum, read_into, writing
+from deitkit.data.download.part import CHUNK, PartialFile, digest_of, new_sum, read_into, writing
 from deitkit.errors import DeitkitError
 
 ATTEMPTS = 4  # in a row without a new byte
@@ -32,7 +32,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP codes that a host may get 
 GONE = (404, 410)
 
 
-class _Cut(Exception):
+class _CutShort(Exception):
     """A transfer that may go better next time; `offline` if the host was not even reached."""
 
     def __init__(self, what: str, *, offline: bool = False) -> None:
@@ -41,7 +41,7 @@ class _Cut(Exception):
 
 
 def fetch(
-    file: HostedFile, folder: Path, *, mirror: str = "", progress: Progress = QUIET,
+    file: HostedFile, folder: Path, *, mirror: str = "", progress: ExtractionProgress = QUIET,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:  # fmt: skip
     """The file in `folder`, downloaded unless it is there already; an interrupted download goes on where it was.
@@ -57,12 +57,12 @@ def fetch(
         raise DeitkitError(
             f"the mirror {mirror!r} is no http(s) address", value=mirror, remedy=f"copy the files to {folder} by hand"
         )
-    part = Part(place, file, progress)
+    part = PartialFile(place, file, progress)
     fruitless, farthest, anew = 0, part.size, False
     while not part.is_right():
         try:
             _transfer(url, part, progress)
-        except _Cut as cut:
+        except _CutShort as cut:
             fruitless = 0 if part.size > farthest else fruitless + 1
             farthest = max(farthest, part.size)
             if fruitless >= ATTEMPTS:
@@ -81,7 +81,7 @@ def fetch(
     return place
 
 
-def _transfer(url: str, part: Part, progress: Progress) -> None:
+def _transfer(url: str, part: PartialFile, progress: ExtractionProgress) -> None:
     """Add one answer of the host; returns where the answer properly ends.
 
     Raises:
@@ -106,12 +106,12 @@ def _transfer(url: str, part: Part, progress: Progress) -> None:
         raise _unreached(error, url) from error
     expected = total or part.file.size
     if expected is None and not part.is_right():
-        raise _Cut("the answer ended without a length and with another checksum")
+        raise _CutShort("the answer ended without a length and with another checksum")
     if expected is not None and part.size < expected:
-        raise _Cut(f"the answer was cut after {part.size:,} of {expected:,} bytes")
+        raise _CutShort(f"the answer was cut after {part.size:,} of {expected:,} bytes")
 
 
-def _begin(response: Any, url: str, part: Part) -> int | None:
+def _begin(response: Any, url: str, part: PartialFile) -> int | None:
     """Judge an answer's head; gives the whole file's bytes, if they are told. Forgets the part if it is of no use."""
     file, host = part.file, urlsplit(url).hostname
     if response.headers.get_content_type() == "text/html":
@@ -125,7 +125,7 @@ def _begin(response: Any, url: str, part: Part) -> int | None:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != part.size:
             part.reset()
-            raise _Cut("the host sent another part than was asked for")
+            raise _CutShort("the host sent another part than was asked for")
         total = int(found[2]) if found[2] != "*" else None
     if total is not None and file.size is not None and total != file.size:
         raise DeitkitError(
@@ -142,13 +142,13 @@ def _begin(response: Any, url: str, part: Part) -> int | None:
     return total
 
 
-def _body(response: Any, url: str, part: Part) -> Iterator[bytes]:
+def _body(response: Any, url: str, part: PartialFile) -> Iterator[bytes]:
     """The answer's bytes as they come: whatever the network raises is a cut."""
     while True:
         try:
             chunk = response.read1(CHUNK)
         except (OSError, HTTPException) as error:
-            raise _Cut(f"the connection broke ({_reason(error)})") from error
+            raise _CutShort(f"the connection broke ({_reason(error)})") from error
         if not chunk:
             return
         yield chunk
@@ -156,7 +156,7 @@ def _body(response: Any, url: str, part: Part) -> Iterator[bytes]:
             raise _wrong(url, part)
 
 
-def refuse_full(part: Part, total: int | None) -> None:
+def refuse_full(part: PartialFile, total: int | None) -> None:
     """Raise before the transfer if the disk cannot hold what is still to come, and what an archive unpacks to."""
     if total is None:
         return
@@ -171,7 +171,7 @@ def refuse_full(part: Part, total: int | None) -> None:
         )
 
 
-def _judge(error: HTTPError, url: str, part: Part) -> None:
+def _judge(error: HTTPError, url: str, part: PartialFile) -> None:
     """Raise what an HTTP error means; 416 after the last byte means that all is there."""
     with error:
         host, name = urlsplit(url).hostname, part.file.name
@@ -180,9 +180,9 @@ def _judge(error: HTTPError, url: str, part: Part) -> None:
             if total in ("", "*", str(part.size)):
                 return
             part.reset()
-            raise _Cut(f"the host has {total} bytes, fewer than have arrived; beginning anew")
+            raise _CutShort(f"the host has {total} bytes, fewer than have arrived; beginning anew")
         if error.code in PASSING:
-            raise _Cut(f"{host} answered {error.code} {error.reason}")
+            raise _CutShort(f"{host} answered {error.code} {error.reason}")
         what = f"{host} has no {name} any more" if error.code in GONE else f"{host} refuses {name}"
         raise DeitkitError(f"{what} (HTTP {error.code} {error.reason})", value=url, remedy=_remedy(url, part))
 
@@ -195,15 +195,17 @@ def _unreached(error: Exception, url: str) -> Exception:
             value=url,
             remedy="mend the system's certificates (behind a proxy: SSL_CERT_FILE=FILE), or the clock",
         )
-    return _Cut(f"{urlsplit(url).hostname} cannot be reached ({_reason(error)})", offline=isinstance(error, URLError))
+    return _CutShort(
+        f"{urlsplit(url).hostname} cannot be reached ({_reason(error)})", offline=isinstance(error, URLError)
+    )
 
 
-def _given_up(url: str, part: Part, cut: _Cut) -> DeitkitError:
+def _given_up(url: str, part: PartialFile, cut: _CutShort) -> DeitkitError:
     what = f"no network: {cut}" if cut.offline else f"{part.file.name} does not arrive: {cut}, {ATTEMPTS} times"
     return DeitkitError(what, value=url, remedy=_remedy(url, part))
 
 
-def _wrong(url: str, part: Part) -> DeitkitError:
+def _wrong(url: str, part: PartialFile) -> DeitkitError:
     """The contents differ: they are kept to be looked at, under a name that nothing reads."""
     with writing(part.bad):
         os.replace(part.path, part.bad)
@@ -220,12 +222,12 @@ def _wrong(url: str, part: Part) -> DeitkitError:
     )
 
 
-def _remedy(url: str, part: Part) -> str:
+def _remedy(url: str, part: PartialFile) -> str:
     kept = f" ({part.size:,} bytes are kept, it goes on from there)" if part.size else ""
     return f"repeat the command later{kept}; or {_by_hand(url, part)}"
 
 
-def _by_hand(url: str, part: Part) -> str:
+def _by_hand(url: str, part: PartialFile) -> str:
     return f"fetch {url} elsewhere, copy it to {part.target} and repeat the command; --mirror URL names another host"
 
 
@@ -234,7 +236,7 @@ def _reason(error: Exception) -> str:
     return str(getattr(reason, "strerror", None) or reason or type(error).__name__)
 
 
-def _accept(place: Path, file: HostedFile, progress: Progress) -> Path:
+def _accept(place: Path, file: HostedFile, progress: ExtractionProgress) -> Path:
     """A file that is there already, if it is the published one."""
     found = new_sum(file)
     read_into(found, place, progress)

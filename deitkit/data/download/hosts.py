@@ -30,7 +30,7 @@ class HostedFile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """How a data set is had: files of a public host, and steps for a person where there is more to do.
 
     `why` says what no host serves; ROOT in a step is the data set's folder.
@@ -52,8 +52,8 @@ INAT = "https://ml-inat-competition-datasets.s3.amazonaws.com"
 IMAGENET_V2 = "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/d626240be2538720e83103a0e1178d24aca8b12c"
 REAL = "https://raw.githubusercontent.com/google-research/reassessed-imagenet/bcd006fe12e929f055e0ec7fe39dbf4d64a6881a"
 
-HOSTS: dict[str, Plan] = {
-    "imagenet": Plan(
+HOSTS: dict[str, DownloadPlan] = {
+    "imagenet": DownloadPlan(
         why="ImageNet-1k is served to registered people only",
         steps=(
             "register at https://image-net.org/download-images (free for non-commercial research) and fetch "
@@ -69,7 +69,7 @@ HOSTS: dict[str, Plan] = {
             "archive (ILSVRC/ and LOC_val_solution.csv) into ROOT as it is",
         ),
     ),
-    "imagenet_v2": Plan(
+    "imagenet_v2": DownloadPlan(
         files=(
             HostedFile(
                 f"{IMAGENET_V2}/imagenetv2-matched-frequency.tar.gz",
@@ -79,7 +79,7 @@ HOSTS: dict[str, Plan] = {
             ),
         ),
     ),
-    "imagenet_real": Plan(
+    "imagenet_real": DownloadPlan(
         files=(
             HostedFile(
                 f"{REAL}/real.json",
@@ -90,7 +90,7 @@ HOSTS: dict[str, Plan] = {
         why="ReaL is new labels for ImageNet's validation images, which are served to registered people only",
         steps=("`deitkit data download imagenet` says how to get the images; real.json lies beside their folder val",),
     ),
-    "inat18": Plan(
+    "inat18": DownloadPlan(
         files=(
             HostedFile(
                 f"{INAT}/2018/val2018.json.tar.gz", "md5:f2ed8bfe3e9901cdefceb4e53cd3775d", makes=("val2018.json",)
@@ -103,7 +103,7 @@ HOSTS: dict[str, Plan] = {
             ),
         ),
     ),
-    "inat19": Plan(
+    "inat19": DownloadPlan(
         files=(
             HostedFile(
                 f"{INAT}/2019/val2019.json.tar.gz", "md5:5cc5509b0fe495f1c8c1362612448497", makes=("val2019.json",)
@@ -116,14 +116,14 @@ HOSTS: dict[str, Plan] = {
             ),
         ),
     ),
-    "flowers102": Plan(
+    "flowers102": DownloadPlan(
         files=(
             HostedFile(f"{FLOWERS}/setid.mat", "md5:a5357ecc9cb78c4bef273ce3793fc85c", 14_989),
             HostedFile(f"{FLOWERS}/imagelabels.mat", "md5:e0620be6f572b9609742df49c70aed4d", 502),
             HostedFile(f"{FLOWERS}/102flowers.tgz", "md5:52808999861908f626f3c1f4e79d11fa", 344_862_509, ("jpg",)),
         ),
     ),
-    "cars": Plan(
+    "cars": DownloadPlan(
         why="no public host serves Stanford Cars any more: the original one is gone, mirrors want an account or a tool",
         steps=(
             "easiest, as Parquet: pip install huggingface_hub, then "
@@ -137,7 +137,7 @@ HOSTS: dict[str, Plan] = {
             "an image folder is read, too: ROOT/train/<class name>/*.jpg and ROOT/test/<class name>/*.jpg",
         ),
     ),
-    "cifar100": Plan(
+    "cifar100": DownloadPlan(
         files=(
             HostedFile(
                 f"{CIFAR}/cifar-100-python.tar.gz",
@@ -147,7 +147,7 @@ HOSTS: dict[str, Plan] = {
             ),
         ),
     ),
-    "cifar10": Plan(
+    "cifar10": DownloadPlan(
         files=(
             HostedFile(
                 f"{CIFAR}/cifar-10-python.tar.gz",
@@ -157,5 +157,5 @@ HOSTS: dict[str, Plan] = {
             ),
         ),
     ),
-    "digits": Plan(),
+    "digits": DownloadPlan(),
 }

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from deitkit.data.download.archives import Progress
+from deitkit.data.download.archives import ExtractionProgress
 from deitkit.data.download.hosts import HostedFile
 from deitkit.errors import DeitkitError
 from deitkit.files import saving, write_atomic
@@ -19,13 +19,13 @@ from deitkit.records import read_json
 CHUNK = 1 << 20  # bytes
 
 
-class Part:
+class PartialFile:
     """The bytes of a file that have arrived, on disk, with their running checksum.
 
     `mixed` if they came in several answers, or earlier.
     """
 
-    def __init__(self, target: Path, file: HostedFile, progress: Progress) -> None:
+    def __init__(self, target: Path, file: HostedFile, progress: ExtractionProgress) -> None:
         self.target, self.file, self.progress = target, file, progress
         self.path = target.with_name(f"{target.name}.part")
         self.note = target.with_name(f"{target.name}.part.json")
@@ -92,7 +92,7 @@ def new_sum(file: HostedFile) -> Any:
     return hashlib.new(file.checksum.partition(":")[0], usedforsecurity=False)
 
 
-def read_into(running: Any, path: Path, progress: Progress) -> None:
+def read_into(running: Any, path: Path, progress: ExtractionProgress) -> None:
     """Feed a file to a running checksum."""
     with writing(path, verb="read"):
         progress.begin(f"checking {path.name}", total=path.stat().st_size)

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deitkit.data.download.archives import QUIET, Progress, move_into_place, unpack_aside, unpacked_folder
+from deitkit.data.download.archives import QUIET, ExtractionProgress, move_into_place, unpack_aside, unpacked_folder
 from deitkit.data.download.fetch import fetch
-from deitkit.data.download.hosts import HostedFile, Plan
+from deitkit.data.download.hosts import DownloadPlan, HostedFile
 from deitkit.data.download.part import writing
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
@@ -28,8 +28,8 @@ RECEIPTS = ".deitkit-download.json"
 
 
 def receive(
-    plan: Plan, root: Path, *, mirror: str = "", keep_archives: bool = False, progress: Progress = QUIET,
-    sleep: Callable[[float], None] = time.sleep,
+    plan: DownloadPlan, root: Path, *, mirror: str = "", keep_archives: bool = False,
+    progress: ExtractionProgress = QUIET, sleep: Callable[[float], None] = time.sleep,
 ) -> list[HostedFile]:  # fmt: skip
     """Fetch and unpack what is missing of a plan below `root`; gives the files that were. Repeating it goes on.
 
@@ -50,7 +50,7 @@ def receive(
     return missing
 
 
-def missing_files(plan: Plan, root: Path) -> list[HostedFile]:
+def missing_files(plan: DownloadPlan, root: Path) -> list[HostedFile]:
     """The files whose contents are not known to be there: no receipt, another checksum, or something was removed."""
     receipts = _receipts(root)
     return [file for file in plan.files if not _is_there(file, root, receipts.get(file.name, Receipt()))]
@@ -81,7 +81,7 @@ def refuse_taken(files: list[HostedFile], root: Path) -> None:
 
 
 def _receive_one(
-    file: HostedFile, root: Path, *, mirror: str, keep_archives: bool, progress: Progress,
+    file: HostedFile, root: Path, *, mirror: str, keep_archives: bool, progress: ExtractionProgress,
     sleep: Callable[[float], None],
 ) -> None:  # fmt: skip
     path, receipt = root / file.name, _receipts(root).get(file.name, Receipt())

@@ -16,7 +16,7 @@ from deitkit.recipe import schema
 
 
 @dataclass(frozen=True)
-class Classes:
+class KnownClasses:
     """What is known of a data set's classes: `names` in label order, other names in use, and where numbers start."""
 
     names: Callable[[], Sequence[str]]
@@ -69,7 +69,7 @@ def plain_names(found: Sequence[str]) -> Naming:
     return Naming(tuple(found), np.arange(len(found)))
 
 
-def name_classes(found: Sequence[str], classes: Classes) -> Naming:
+def name_classes(found: Sequence[str], classes: KnownClasses) -> Naming:
     """The classes that were found under their canonical names; their own names, and a note, where they do not match."""
     canonical = classes.names()
     names = canonical_names(found, canonical, numbered_from=classes.numbered_from, also=classes.also)
@@ -95,7 +95,7 @@ def renamed(source: Source, naming: Naming) -> Source:
     return replace(source, class_names=naming.class_names, labels=labels, notes=source.notes + naming.notes)
 
 
-def canonical_folder(classes: Classes, *, tree: str, below: Sequence[str] = (".",)) -> Form:
+def canonical_folder(classes: KnownClasses, *, tree: str, below: Sequence[str] = (".",)) -> Form:
     """An image folder of a known data set: its classes have the same names and numbers as in every other form.
 
     It matches where one of the folders `below` the root has train/CLASS/ or a validation split of that layout, or where

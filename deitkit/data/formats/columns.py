@@ -31,7 +31,7 @@ _LISTED = re.compile(r"(\S.*?)[ \t,]+(\S+)")
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """How a table is written: `delimiter` is "" for Parquet and for lines of JSON; a list has a blank."""
 
     path: Path
@@ -73,7 +73,7 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def layout_of(table: Path) -> Layout:
+def layout_of(table: Path) -> TableLayout:
     """Names of the columns and, in a text, the delimiter that cuts its first row into the most.
 
     Raises:
@@ -85,9 +85,9 @@ def layout_of(table: Path) -> Layout:
     ending = table.suffix.lower()
     try:
         if ending == ".parquet":
-            return Layout(table, tuple(pq.read_schema(table).names), "", "")
+            return TableLayout(table, tuple(pq.read_schema(table).names), "", "")
         if ending == ".jsonl":
-            return Layout(table, tuple(_read_json(table).column_names), "", "")
+            return TableLayout(table, tuple(_read_json(table).column_names), "", "")
         with open(table, "rb") as file:
             head = file.read(1 << 24)
     except (pa.ArrowException, OSError) as error:
@@ -97,7 +97,7 @@ def layout_of(table: Path) -> Layout:
     if not text:
         raise DeitkitError(f"{table} is empty", value=table, remedy="its first line names the columns: image,label")
     if ending == ".txt":
-        return Layout(table, LIST_NAMES, " ", encoding)
+        return TableLayout(table, LIST_NAMES, " ", encoding)
     try:
         rows = {delimiter: next(csv.reader(io.StringIO(text), delimiter=delimiter)) for delimiter in DELIMITERS}
     except csv.Error as error:
@@ -109,7 +109,7 @@ def layout_of(table: Path) -> Layout:
             value=table,
             remedy="put a line with their names above it: image,label",
         )
-    return Layout(table, tuple(rows[delimiter]), delimiter, encoding)
+    return TableLayout(table, tuple(rows[delimiter]), delimiter, encoding)
 
 
 def _encoding(head: bytes) -> str:
@@ -123,14 +123,14 @@ def _encoding(head: bytes) -> str:
         return "cp1252"
 
 
-def encoding_notes(layout: Layout) -> list[str]:
+def encoding_notes(layout: TableLayout) -> list[str]:
     """Says where a text is read in an encoding that it does not declare."""
     if layout.encoding != "cp1252":
         return []
     return [f"{layout.path.name} is no UTF-8 and is read as Windows-1252: save it as UTF-8 where names look wrong"]
 
 
-def read_texts(layout: Layout, names: Sequence[str]) -> list[Any]:
+def read_texts(layout: TableLayout, names: Sequence[str]) -> list[Any]:
     """These columns as arrow arrays of text, without blanks around it; what is missing is "".
 
     Raises:
@@ -152,7 +152,7 @@ def read_texts(layout: Layout, names: Sequence[str]) -> list[Any]:
     return columns
 
 
-def refuse_empty(layout: Layout, name: str, column: Any) -> None:
+def refuse_empty(layout: TableLayout, name: str, column: Any) -> None:
     """Every row says something.
 
     Raises:
@@ -171,7 +171,7 @@ def refuse_empty(layout: Layout, name: str, column: Any) -> None:
         )
 
 
-def _read(layout: Layout, names: Sequence[str]) -> Any:
+def _read(layout: TableLayout, names: Sequence[str]) -> Any:
     """An arrow table; everything in a text stays text, so that 007 does not become 7."""
     import pyarrow as pa
     import pyarrow.csv
@@ -201,7 +201,7 @@ def _read_json(table: Path) -> Any:
     return pyarrow.json.read_json(table)
 
 
-def _read_list(layout: Layout) -> Any:
+def _read_list(layout: TableLayout) -> Any:
     """Lines of a path and a label, as those of mmpretrain and of ImageNet's lists.
 
     Raises:
@@ -240,7 +240,7 @@ def as_text(column: Any) -> Any:
     return pc.utf8_trim_whitespace(column.cast(pa.large_string()).fill_null(""))
 
 
-def _lines(layout: Layout, rows: Sequence[int]) -> Iterator[int]:
+def _lines(layout: TableLayout, rows: Sequence[int]) -> Iterator[int]:
     """The lines of a text on which rows end, quoted line breaks counted; in Parquet, rows counted from 1."""
     if not layout.delimiter:
         yield from (row + 1 for row in rows)

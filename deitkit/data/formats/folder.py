@@ -11,7 +11,7 @@ import numpy as np
 
 from deitkit.data.formats.listing import (
     ARCHIVES,
-    Seen,
+    SeenFiles,
     entries_of,
     folders_in,
     images_below,
@@ -156,7 +156,7 @@ def _scan(
         else LAYOUT,
     )  # fmt: skip
     prefix = "" if folder == root else f"{folder.name}/"
-    seen = Seen()
+    seen = SeenFiles()
     tables = pass_by({root, folder}, seen)
     above = place_of(root) | place_of(folder)
     files = [images_below(str(folder / name), f"{prefix}{name}/", above, seen) for name in folders]
@@ -182,7 +182,7 @@ def _scan(
     )
 
 
-def _refuse_empty(folder: Path, empty: Sequence[str], seen: Seen, *, are_classes_known: bool) -> None:
+def _refuse_empty(folder: Path, empty: Sequence[str], seen: SeenFiles, *, are_classes_known: bool) -> None:
     """Every class has images, unless others say which classes there are."""
     if empty and not are_classes_known:
         raise DeitkitError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deitkit.data.formats.canonical import Classes, name_classes, plain_names
+from deitkit.data.formats.canonical import KnownClasses, name_classes, plain_names
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import SPLIT_WORDS, SPLITS
 from deitkit.data.source import Form, Images, Indices, PackedNames, Source, counted
@@ -80,7 +80,7 @@ def open_parquet(root: Path, data: schema.Data, split: str) -> Source:
     return _open(root, data, split, files=_parts(root))
 
 
-def canonical_parquet(classes: Classes) -> Form:
+def canonical_parquet(classes: KnownClasses) -> Form:
     """The form of a known data set: canonical names and numbers; val is test, and validation images are trained on."""
     from_zero = replace(classes, numbered_from=0)  # labels of this form are numbers of classes, whatever the folders'
 
@@ -123,7 +123,7 @@ def _parts(root: Path) -> dict[str, list[Path]]:
 
 
 def _open(
-    root: Path, data: schema.Data, split: str, *, files: dict[str, list[Path]], classes: Classes | None = None
+    root: Path, data: schema.Data, split: str, *, files: dict[str, list[Path]], classes: KnownClasses | None = None
 ) -> Source:
     first = files.get("train") or next(iter(files.values()))  # a split that came alone is enough to evaluate on
     image, label, names = _columns(first[0], data)
@@ -154,7 +154,7 @@ def _open(
     return open_split(tuple(files), part, data, split, root=root)
 
 
-def _ids(files: Sequence[str], rows: _Rows) -> PackedNames:
+def _ids(files: Sequence[str], rows: _ParquetRows) -> PackedNames:
     """FILE/ROW of each image."""
     sizes = np.diff(rows.ends, prepend=0)
     images = np.bincount([file for file, _ in rows.groups], weights=sizes, minlength=len(files)).astype(int)
@@ -162,7 +162,7 @@ def _ids(files: Sequence[str], rows: _Rows) -> PackedNames:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _ParquetRows:
     """What is known of some files without reading their images; `values` are labels as they stand there."""
 
     files: list[Path]
@@ -171,7 +171,7 @@ class _Rows:
     ends: Indices
 
 
-def _read_rows(files: list[Path], label: str) -> _Rows:
+def _read_rows(files: list[Path], label: str) -> _ParquetRows:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -187,10 +187,10 @@ def _read_rows(files: list[Path], label: str) -> _Rows:
             raise _unreadable(path, error) from error
         groups += [(number, group) for group in range(len(counts))]
         sizes += counts
-    return _Rows(files, values, tuple(groups), np.cumsum(sizes, dtype=np.int64))
+    return _ParquetRows(files, values, tuple(groups), np.cumsum(sizes, dtype=np.int64))
 
 
-def _labels(rows: _Rows, number: dict[Any, int], *, root: Path, column: str) -> Indices:
+def _labels(rows: _ParquetRows, number: dict[Any, int], *, root: Path, column: str) -> Indices:
     strange = [f"row {row} ({value!r})" for row, value in enumerate(rows.values) if value not in number]
     if strange or not rows.values:
         raise DeitkitError(

@@ -32,7 +32,7 @@ Places = frozenset[tuple[int, int]]
 
 
 @dataclass
-class Seen:
+class SeenFiles:
     """What a walk passes by: links that lead nowhere, litter, and how many files of other endings."""
 
     dangling: list[str] = field(default_factory=list)
@@ -46,16 +46,16 @@ def image_paths(folder: Path) -> list[Path]:
     Raises:
         DeitkitError: a folder cannot be listed.
     """
-    return [folder / name for name in images_below(str(folder), "", Places(), Seen())]
+    return [folder / name for name in images_below(str(folder), "", Places(), SeenFiles())]
 
 
-def pass_by(folders: Iterable[Path], seen: Seen) -> list[str]:
+def pass_by(folders: Iterable[Path], seen: SeenFiles) -> list[str]:
     """The tables in these folders, whose litter is counted."""
     entries = [entry.name for folder in folders for entry in entries_of(folder, seen)]
     return sorted(name for name in entries if name.lower().endswith(TABLES))
 
 
-def passed(seen: Seen) -> Iterator[str]:
+def passed(seen: SeenFiles) -> Iterator[str]:
     """What lay among the images and is none: said by its number, since its names tell nothing."""
     if seen.litter:
         yield f"{seen.litter:,} hidden or system files and folders are skipped"
@@ -77,14 +77,14 @@ def unpack_command(archive: Path) -> str:
     return f"mkdir -p {folder} && tar -xf {file} -C {folder}"
 
 
-def images_below(folder: str, prefix: str, above: Places, seen: Seen) -> list[str]:
+def images_below(folder: str, prefix: str, above: Places, seen: SeenFiles) -> list[str]:
     """Image files in the folder and its subfolders as ids, sorted by the parts of their paths."""
     found = list(_walk(folder, prefix, above, seen))
     found.sort(key=lambda image: image.replace("/", "\0"))
     return found
 
 
-def _walk(folder: str, prefix: str, above: Places, seen: Seen) -> Iterator[str]:
+def _walk(folder: str, prefix: str, above: Places, seen: SeenFiles) -> Iterator[str]:
     here = place_of(folder)
     if here and here <= above and os.path.islink(folder):  # noqa: PTH114 - a link to a folder that holds it
         return
@@ -118,7 +118,7 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def entries_of(folder: Path | str, seen: Seen | None = None) -> list[os.DirEntry[str]]:
+def entries_of(folder: Path | str, seen: SeenFiles | None = None) -> list[os.DirEntry[str]]:
     """What is in the folder, without litter, which is counted in `seen`."""
     try:
         with os.scandir(folder) as entries:

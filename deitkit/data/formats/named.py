@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deitkit.data.formats.folder import as_known, check_classes, class_order, split_folders
-from deitkit.data.formats.listing import Seen, folders_in, images_below, passed, place_of
+from deitkit.data.formats.listing import SeenFiles, folders_in, images_below, passed, place_of
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import by_split
 from deitkit.data.source import Files, Form, PackedNames, Source, counted
@@ -64,13 +64,15 @@ def _label(pattern: re.Pattern[str], image: str) -> str:
 
 
 def _is_labelled(root: Path, folder: str, pattern: re.Pattern[str]) -> bool:
-    return any(_label(pattern, image) for image in images_below(str(root / folder), "", place_of(root), Seen())[:20])
+    return any(
+        _label(pattern, image) for image in images_below(str(root / folder), "", place_of(root), SeenFiles())[:20]
+    )
 
 
 def _scan(
     root: Path, folder: str, data: schema.Data, pattern: re.Pattern[str], split: str, *, known: tuple[str, ...] = ()
 ) -> Files:
-    seen = Seen()
+    seen = SeenFiles()
     ids = images_below(str(root / folder), f"{folder}/" if folder else "", place_of(root), seen)
     labels = [_label(pattern, image) for image in ids]
     strange = [image for image, label in zip(ids, labels, strict=True) if not label]

@@ -31,18 +31,18 @@ class NoValidation(MissingSplit):
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Indices that stay for training and indices held out, each ascending."""
 
     train: Indices
     val: Indices
 
     @classmethod
-    def of(cls, is_out: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Held:
+    def of(cls, is_out: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> HeldOut:
         return cls(train=np.flatnonzero(~is_out), val=np.flatnonzero(is_out))
 
 
-def stratified_split(labels: Indices, fraction: float, *, seed: int = 0) -> Held:
+def stratified_split(labels: Indices, fraction: float, *, seed: int = 0) -> HeldOut:
     """Hold out ceil(fraction * N) images by their place, every class by its share (largest remainders take the rest).
 
     Every class keeps at least one image for training, so a tiny class may hold out none. `data.split_rule = "place"`:
@@ -55,10 +55,10 @@ def stratified_split(labels: Indices, fraction: float, *, seed: int = 0) -> Held
     held[np.argsort(held - shares, kind="stable")[:missing]] += 1
     held = np.minimum(held, np.maximum(counts - 1, 0))
     draws = words(seed, Domain.SPLIT, 0, [0], lanes=len(labels))[0]
-    return Held.of(_ranks(draws, labels) < held[labels])
+    return HeldOut.of(_ranks(draws, labels) < held[labels])
 
 
-def split_by_name(ids: Sequence[str], labels: Indices, fraction: float, *, seed: int = 0) -> Held:
+def split_by_name(ids: Sequence[str], labels: Indices, fraction: float, *, seed: int = 0) -> HeldOut:
     """Hold out of every class its share, rounded: the images whose names have the smallest hashes.
 
     A class holds out one where its share is a quarter of an image, and keeps at least one. Where that holds out none
@@ -75,20 +75,20 @@ def split_by_name(ids: Sequence[str], labels: Indices, fraction: float, *, seed:
         number = min(int(np.ceil(len(labels) * fraction)), int((ranks < counts[labels] - 1).sum()))
         is_out = np.zeros(len(labels), dtype=np.bool_)
         is_out[np.argsort(may_go, kind="stable")[:number]] = True
-        return Held.of(is_out)
-    return Held.of(ranks < held[labels])
+        return HeldOut.of(is_out)
+    return HeldOut.of(ranks < held[labels])
 
 
-def fold_by_name(ids: Sequence[str], labels: Indices, folds: int, fold: int, *, seed: int = 0) -> Held:
+def fold_by_name(ids: Sequence[str], labels: Indices, folds: int, fold: int, *, seed: int = 0) -> HeldOut:
     """Hold out fold `fold` of 1..`folds`: every image is in one of them, and every class spread over all."""
     ranks = _ranks(name_keys(ids, seed=seed), labels)
     first = np.cumsum(np.bincount(labels)) - np.bincount(labels)  # so that small classes do not all end in fold 1
-    return Held.of((ranks + first[labels]) % folds == fold - 1)
+    return HeldOut.of((ranks + first[labels]) % folds == fold - 1)
 
 
 def split_by_group(
     groups: Sequence[str], labels: Indices, fraction: float, *, seed: int = 0, folds: int = 0, fold: int = 1
-) -> Held:
+) -> HeldOut:
     """Hold out whole groups (patients, animals, plots), so that none is on both sides: about each class's share.
 
     Groups come in the order of their names' hashes; each goes where it brings the classes nearer to their shares. With
@@ -106,7 +106,7 @@ def split_by_group(
         part_of[index] = int(np.argmin(np.round(gains, 9)[::-1]))
         part_of[index] = parts - 1 - part_of[index]  # where both are equal, the held-out part is filled first
         filled[part_of[index]] += counts[index]
-    return Held.of(part_of[group] == (fold - 1 if folds else 1))
+    return HeldOut.of(part_of[group] == (fold - 1 if folds else 1))
 
 
 def name_keys(names: Sequence[str], *, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
@@ -220,7 +220,7 @@ def hold_out(
     return noted(subset(images, held.val if split == "val" else held.train, split), said)
 
 
-def _drawn(images: Source, data: schema.Data, fraction: float, groups: Sequence[str] | None) -> Held:
+def _drawn(images: Source, data: schema.Data, fraction: float, groups: Sequence[str] | None) -> HeldOut:
     folds, fold, seed = data.folds or 0, data.fold or 1, data.split_seed
     if groups is not None:
         return split_by_group(groups, images.labels, fraction, seed=seed, folds=folds, fold=fold)

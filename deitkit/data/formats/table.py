@@ -18,7 +18,7 @@ from deitkit.data.formats.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,
     SPLIT_NAMES,
-    Layout,
+    TableLayout,
     encoding_notes,
     find_column,
     is_usual,
@@ -104,11 +104,11 @@ def _rows(root: Path, base: Path, data: schema.Data) -> tuple[dict[str, Rows], l
     return found, notes
 
 
-def _has_labels(layout: Layout, data: schema.Data) -> bool:
+def _has_labels(layout: TableLayout, data: schema.Data) -> bool:
     return any(name == data.label_column or is_usual(name, LABEL_NAMES) for name in layout.names)
 
 
-def _read(layout: Layout, split: str, data: schema.Data, notes: list[str]) -> tuple[Rows, Any]:
+def _read(layout: TableLayout, split: str, data: schema.Data, notes: list[str]) -> tuple[Rows, Any]:
     """A table's rows, and its column of splits, or None."""
     where = layout.path
     image = find_column(layout.names, data.image_column, IMAGE_NAMES, key="image_column", where=where)

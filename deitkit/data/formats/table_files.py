@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from deitkit.data.formats.columns import IMAGE_NAMES, LABEL_NAMES, Layout, find_column, is_usual, layout_of, read_texts
+from deitkit.data.formats.columns import (
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    TableLayout,
+    find_column,
+    is_usual,
+    layout_of,
+    read_texts,
+)
 from deitkit.data.formats.folder import split_folders
 from deitkit.data.formats.image_parquet import has_images
 from deitkit.data.formats.listing import ENDINGS as IMAGES
@@ -109,7 +117,7 @@ def _is_labelled(table: Path) -> bool:
     )
 
 
-def _layout(table: Path) -> Layout | None:
+def _layout(table: Path) -> TableLayout | None:
     try:
         return layout_of(table)
     except DeitkitError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deitkit.data.formats.columns import (
     LABEL_NAMES,
-    Layout,
+    TableLayout,
     find_column,
     is_usual,
     plain_name,
@@ -24,7 +24,7 @@ _SINGLE = "deitkit trains on one label an image; take the other labels out, or n
 _SINGLE += "data.label_column=NAME"
 
 
-def label_column(layout: Layout, given: str | None, taken: Sequence[str]) -> tuple[str, ...]:
+def label_column(layout: TableLayout, given: str | None, taken: Sequence[str]) -> tuple[str, ...]:
     """The column of labels, or the columns of a table that has one a class.
 
     Raises:
@@ -37,7 +37,7 @@ def label_column(layout: Layout, given: str | None, taken: Sequence[str]) -> tup
     return (find_column(layout.names, given, LABEL_NAMES, key="label_column", where=layout.path),)
 
 
-def labels_of(layout: Layout, columns: Sequence[str], texts: Sequence[Any], notes: list[str]) -> Any:
+def labels_of(layout: TableLayout, columns: Sequence[str], texts: Sequence[Any], notes: list[str]) -> Any:
     """One label a row, as an arrow array of text.
 
     Raises:
@@ -53,7 +53,7 @@ def labels_of(layout: Layout, columns: Sequence[str], texts: Sequence[Any], note
     return column
 
 
-def _one_a_class(layout: Layout, names: Sequence[str]) -> tuple[str, ...]:
+def _one_a_class(layout: TableLayout, names: Sequence[str]) -> tuple[str, ...]:
     """Columns of nothing but 0 and 1, where there are two or more."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,7 +68,7 @@ def _one_a_class(layout: Layout, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found) if len(found) > 1 else ()
 
 
-def _chosen(layout: Layout, columns: Sequence[str], texts: Sequence[Any]) -> Any:
+def _chosen(layout: TableLayout, columns: Sequence[str], texts: Sequence[Any]) -> Any:
     """The one column of each row that is 1."""
     import numpy as np
     import pyarrow as pa
@@ -106,7 +106,7 @@ def _whole_numbers(column: Any) -> Any:
     return column
 
 
-def _refuse_several(layout: Layout, name: str, column: Any, notes: list[str]) -> None:
+def _refuse_several(layout: TableLayout, name: str, column: Any, notes: list[str]) -> None:
     """Whether labels are made of other labels: `scab rust` where scab and rust are labels, too."""
     import pyarrow.compute as pc
 

@@ -177,14 +177,14 @@ def _rows(table: pa.Table, shards: Sequence[Shard], names: Sequence[str]) -> pa.
 
 
 @dataclass(frozen=True)
-class Classes:
+class ShardClasses:
     """Class names, and the class that each text of a label means."""
 
     names: tuple[str, ...]
     numbers: dict[str, int]
 
 
-def classes_of(root: Path, labels: Iterable[str | None]) -> Classes:
+def classes_of(root: Path, labels: Iterable[str | None]) -> ShardClasses:
     """As listed in classes.json, classnames.txt or _info.json, else the labels themselves; numbers sorted as such."""
     for name in ("classes.json", "classnames.txt", "_info.json"):
         if not (root / name).is_file():
@@ -201,10 +201,10 @@ def classes_of(root: Path, labels: Iterable[str | None]) -> Classes:
     return _classes(sorted(found, key=int if all(label.isdecimal() for label in found) else str), listed=False)
 
 
-def _classes(names: Sequence[str], *, listed: bool) -> Classes:
+def _classes(names: Sequence[str], *, listed: bool) -> ShardClasses:
     """Of a list a label may also be the place in it."""
     places = {str(number): number for number in range(len(names))} if listed else {}
-    return Classes(tuple(names), places | {name: number for number, name in enumerate(names)})
+    return ShardClasses(tuple(names), places | {name: number for number, name in enumerate(names)})
 
 
 def _listed_classes(found: Any, name: str) -> list[Any] | None:
@@ -218,7 +218,7 @@ def _listed_classes(found: Any, name: str) -> list[Any] | None:
 
 
 def _labelled(
-    table: pa.Table, classes: Classes, shards: tuple[Shard, ...], *, root: Path, dataset: str, split: str,
+    table: pa.Table, classes: ShardClasses, shards: tuple[Shard, ...], *, root: Path, dataset: str, split: str,
     notes: Sequence[str],
 ) -> Shards:  # fmt: skip
     """The samples that have an image and a label; others are left out and counted."""
@@ -254,7 +254,7 @@ def _labelled(
     )
 
 
-def _numbers(texts: Sequence[str], classes: Classes, ids: Sequence[str], *, what: str) -> Indices:
+def _numbers(texts: Sequence[str], classes: ShardClasses, ids: Sequence[str], *, what: str) -> Indices:
     """Labels [N] of the texts."""
     unknown = [f"{name} ({text})" for name, text in zip(ids, texts, strict=True) if text not in classes.numbers]
     if unknown:

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from deitkit.analysis.disagreement.by_class import between_figure, between_table, class_table, confusion, gains, moved
-from deitkit.analysis.disagreement.pairs import Classifier
+from deitkit.analysis.disagreement.pairs import ComparedClassifier
 from deitkit.measures.agreement import paired_interval
 
 NAMES = ("cat", "dog", "owl", "newt")
 
 
 @pytest.fixture
-def made_up() -> tuple[Classifier, Classifier, Classifier, np.ndarray]:
+def made_up() -> tuple[ComparedClassifier, ComparedClassifier, ComparedClassifier, np.ndarray]:
     """A teacher, a student, a baseline, and labels that hold no newt."""
     rng = np.random.default_rng(5)
     labels = rng.integers(3, size=200)
     guesses = [np.where(rng.random(200) < 0.4, rng.integers(4, size=200), labels) for _ in range(3)]
-    teacher, student, baseline = map(Classifier, ("teacher", "student", "twin"), guesses)
+    teacher, student, baseline = map(ComparedClassifier, ("teacher", "student", "twin"), guesses)
     return teacher, student, baseline, labels
 
 
@@ -57,7 +57,7 @@ def test_the_confusion_counts_every_image_once_with_who_is_right(made_up) -> Non
 def test_the_confusions_figure_shows_the_commonest_differences() -> None:
     rng = np.random.default_rng(0)
     names = tuple(f"class {index:02d}" for index in range(30))
-    a, b = Classifier("a", rng.integers(30, size=3_000)), Classifier("b", rng.integers(30, size=3_000))
+    a, b = ComparedClassifier("a", rng.integers(30, size=3_000)), ComparedClassifier("b", rng.integers(30, size=3_000))
     b.top1[:900] = 7
     figure = between_figure(a, b, confusion(a.top1, b.top1, a.top1), names)
     assert len(figure.labels) == 10
@@ -69,7 +69,7 @@ def test_the_confusions_figure_shows_the_commonest_differences() -> None:
 
 
 def test_two_who_never_differ_have_a_figure_of_zeros() -> None:
-    a, b = Classifier("a", np.array([0, 1, 2])), Classifier("b", np.array([0, 1, 2]))
+    a, b = ComparedClassifier("a", np.array([0, 1, 2])), ComparedClassifier("b", np.array([0, 1, 2]))
     figure = between_figure(a, b, confusion(a.top1, b.top1, a.top1), NAMES)
     assert figure.labels == NAMES and not np.any(figure.values)
 
@@ -102,7 +102,7 @@ def test_classes_are_sorted_by_how_far_they_moved_toward_the_teacher(made_up) ->
 
 def test_a_class_named_twice_as_often_does_not_move_more() -> None:
     labels = np.array([0] * 10 + [1] * 100)
-    teacher, student = Classifier("t", labels), Classifier("s", labels)
-    baseline = Classifier("b", np.where(np.arange(110) % 2 == 0, labels, 2))
+    teacher, student = ComparedClassifier("t", labels), ComparedClassifier("s", labels)
+    baseline = ComparedClassifier("b", np.where(np.arange(110) % 2 == 0, labels, 2))
     table, _, _ = moved(student, baseline, teacher, labels, class_names=("rare", "common", "other"))
     assert [(row[0], row[4]) for row in table.rows] == [("rare", 0.5), ("common", 0.5)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deitkit.analysis.disagreement.pairs import Classifier
+from deitkit.analysis.disagreement.pairs import ComparedClassifier
 from deitkit.analysis.disagreement.report import compare, disagreement, disagreement_report, find, published_rates
 from deitkit.analysis.report import Report, Table
 from deitkit.catalog import TABLE4_CLASSIFIERS, TABLE4_MATRIX
@@ -43,7 +43,7 @@ def test_disagreement_is_the_share_of_different_decisions() -> None:
 
 def test_the_matrix_counts_every_pair_and_the_ground_truth() -> None:
     a, b = np.array([0, 1, 2, 1, 1]), np.array([0, 0, 2, 2, 1])
-    report = disagreement_report([Classifier("a", a), Classifier("b", b)], LABELS)
+    report = disagreement_report([ComparedClassifier("a", a), ComparedClassifier("b", b)], LABELS)
     matrix, pairs = table_of(report, "matrix"), table_of(report, "pairs")
     assert matrix.columns == ("classifier", "ground truth", "a", "b")
     assert matrix.rows == (("ground truth", 0.0, 0.2, 0.4), ("a", 0.2, 0.0, 0.4), ("b", 0.4, 0.4, 0.0))
@@ -59,7 +59,7 @@ def test_the_matrix_counts_every_pair_and_the_ground_truth() -> None:
 
 def test_pairs_tell_who_is_right_and_how_both_are_wrong() -> None:
     a, b = np.array([0, 1, 1, 1, 2]), np.array([0, 0, 1, 2, 1])
-    report = disagreement_report([Classifier("a", a), Classifier("b", b)], LABELS)
+    report = disagreement_report([ComparedClassifier("a", a), ComparedClassifier("b", b)], LABELS)
     # image by image: both right; only a; both wrong, the same; both wrong, differently; only b
     assert table_of(report, "kinds").rows == (("a", "b", 1, 1, 1, 1, 1),)
     (test,) = table_of(report, "mcnemar").rows
@@ -72,7 +72,9 @@ def test_pairs_tell_who_is_right_and_how_both_are_wrong() -> None:
 def test_intervals_hold_the_rate_and_say_how_they_were_drawn() -> None:
     rng = np.random.default_rng(0)
     labels, a, b = rng.integers(4, size=(3, 300))
-    report = disagreement_report([Classifier("a", a), Classifier("b", b)], labels, resamples=200, seed=7)
+    report = disagreement_report(
+        [ComparedClassifier("a", a), ComparedClassifier("b", b)], labels, resamples=200, seed=7
+    )
     for _, _, _, _, rate, low, high, bootstrap_low, bootstrap_high, paper in table_of(report, "pairs").rows:
         assert low < rate < high and bootstrap_low < rate < bootstrap_high and paper is None
         assert bootstrap_high - bootstrap_low == pytest.approx(high - low, rel=0.25)
@@ -138,7 +140,7 @@ def test_two_classifiers_are_compared_class_by_class_on_request(family: list[Pre
 
 
 def test_a_models_name_stands_for_its_fused_decision(family: list[Predictions]) -> None:
-    everyone = [Classifier(name, LABELS) for name in ("student class", "student fused", "twin")]
+    everyone = [ComparedClassifier(name, LABELS) for name in ("student class", "student fused", "twin")]
     assert find(everyone, "student").name == "student fused"
     assert find(everyone, "student class").name == "student class"
     assert find(everyone, "twin").name == "twin"
@@ -157,7 +159,7 @@ def test_one_classifier_or_none_or_no_image_is_refused(decided: MakePredictions)
     with pytest.raises(DeitkitError, match="no classifier"):
         disagreement_report([], LABELS)
     with pytest.raises(DeitkitError, match="no image"):
-        disagreement_report([Classifier("a", LABELS[:0]), Classifier("b", LABELS[:0])], LABELS[:0])
+        disagreement_report([ComparedClassifier("a", LABELS[:0]), ComparedClassifier("b", LABELS[:0])], LABELS[:0])
 
 
 def test_one_distilled_model_is_compared_with_itself(family: list[Predictions]) -> None:
@@ -166,16 +168,16 @@ def test_one_distilled_model_is_compared_with_itself(family: list[Predictions]) 
 
 def test_arrays_of_other_lengths_and_equal_names_are_refused() -> None:
     with pytest.raises(DeitkitError, match="different numbers of images") as caught:
-        disagreement_report([Classifier("a", LABELS), Classifier("b", LABELS[:4])], LABELS)
+        disagreement_report([ComparedClassifier("a", LABELS), ComparedClassifier("b", LABELS[:4])], LABELS)
     assert caught.value.problems == ("labels: 5", "a: 5", "b: 4")
     with pytest.raises(DeitkitError, match="names of their own"):
-        disagreement_report([Classifier("a", LABELS), Classifier("a", LABELS)], LABELS)
+        disagreement_report([ComparedClassifier("a", LABELS), ComparedClassifier("a", LABELS)], LABELS)
     with pytest.raises(DeitkitError, match="names of their own"):
-        disagreement_report([Classifier("a", LABELS), Classifier("ground truth", LABELS)], LABELS)
+        disagreement_report([ComparedClassifier("a", LABELS), ComparedClassifier("ground truth", LABELS)], LABELS)
 
 
 def test_a_report_without_published_values_speaks_of_none() -> None:
-    report = disagreement_report([Classifier("mine", LABELS), Classifier("yours", LABELS)], LABELS)
+    report = disagreement_report([ComparedClassifier("mine", LABELS), ComparedClassifier("yours", LABELS)], LABELS)
     assert report.figures[0].references_title == ""
 
 

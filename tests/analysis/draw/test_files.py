@@ -20,7 +20,7 @@ from deitkit.analysis.report import (
     Panel,
     Panels,
     Points,
-    Reference,
+    PublishedValue,
     Series,
 )
 
@@ -49,7 +49,8 @@ FIGURES: dict[str, AnyFigure] = {
     "curve of a deep model": Curves(
         "c", TITLE, "depth", "cosine", ("embedding", "input", *names(25, "block")),
         (Series("mean and standard deviation", (0.5,) * 27, (None, None, *(0.6,) * 25)),),
-        (Reference("paper, before the first layer", 0.06, 0, 1), Reference("after", 0.93, 25, 26)), (-1.0, 1.0),
+        (PublishedValue("paper, before the first layer", 0.06, 0, 1), PublishedValue("after", 0.93, 25, 26)),
+        (-1.0, 1.0),
     ),
     "curves of 300 epochs": Curves("c", "", "epoch", "%", names(300, ""), (Series("class", (1.0,) * 300),)),
     "curves with gaps": Curves("c", "", "epoch", "%", names(3), (Series("a", (None, 1.0, 2.0)),)),

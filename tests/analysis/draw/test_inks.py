@@ -11,7 +11,7 @@ from deitkit.analysis.draw.sheet import COLOURS
 from deitkit.analysis.report import Curves, Series
 from deitkit.report.folder import RunFolder
 from deitkit.report.inks import page_inks, run_inks
-from deitkit.report.run_tables import Subject
+from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import training_figures
 from deitkit.runs.folder import Run
 
@@ -41,9 +41,9 @@ def test_the_page_and_the_files_draw_a_name_in_the_colour_of_its_number() -> Non
     assert COLOURS[0] not in svg
 
 
-def subjects(folder: Path, *names: str) -> list[Subject]:
+def subjects(folder: Path, *names: str) -> list[ReportedRun]:
     (folder / "predictions").mkdir()
-    return [Subject(RunFolder(Run(folder), name)) for name in names]
+    return [ReportedRun(RunFolder(Run(folder), name)) for name in names]
 
 
 def test_runs_and_heads_have_numbers_of_their_own_on_a_page(tmp_path: Path) -> None:

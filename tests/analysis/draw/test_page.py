@@ -12,7 +12,7 @@ import pytest
 
 from deitkit.analysis.draw.page import VARIABLES, page_drawing
 from deitkit.analysis.draw.sheet import COLOURS
-from deitkit.analysis.report import AnyFigure, Bars, Cloud, Curves, Matrix, Panels, Points, Reference, Series
+from deitkit.analysis.report import AnyFigure, Bars, Cloud, Curves, Matrix, Panels, Points, PublishedValue, Series
 from deitkit.report.training import MOST, overlaid, training_figures
 
 BAD = "<b>\"a\" & 'b'</b>"
@@ -20,7 +20,7 @@ FIGURES: dict[str, AnyFigure] = {
     "matrix": Matrix("m", BAD, (BAD, "b"), ((0.0, 12.5), (-3.0, math.nan)), BAD, references=((None, 9.0), (None, None)),
                      x_label=BAD, y_label=BAD, diverging=True),
     "curves": Curves("c", BAD, BAD, BAD, (BAD, "b", "c"), (Series(BAD, (0.5, None, 0.9), (None, None, 0.2)),),
-                     (Reference(BAD, 0.06, 0, 1),), (-1.0, 1.0)),
+                     (PublishedValue(BAD, 0.06, 0, 1),), (-1.0, 1.0)),
     "points": Points("p", BAD, BAD, BAD, (Cloud(BAD, (1.0, 2.0), (3.0, math.nan), (BAD, "b")),), diagonal=True),
     "log": Points("p", "", "x", "y", (Cloud("a", (0.0, 10.0, 1000.0), (1.0, 2.0, 3.0)),), log_x=True, joined=True),
     "bars": Bars("b", BAD, BAD, BAD, (BAD, "b"), (Series(BAD, (1.0, None)), Series("c", (-2.0, 3.0), (0.5, 0.5)))),

@@ -16,10 +16,10 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from deitkit.analysis.errors.heads import Answers, LabelledImages, answers_of, measure_head
+from deitkit.analysis.errors.heads import HeadAnswers, LabelledImages, answers_of, measure_head
 from deitkit.analysis.errors.lists import Pixels
 from deitkit.analysis.errors.pictures import PictureReader
-from deitkit.analysis.errors.report import Options, errors_report, find_errors
+from deitkit.analysis.errors.report import ErrorOptions, errors_report, find_errors
 from deitkit.analysis.report import Matrix, Panels, Points, Report
 from deitkit.data.open import LabelSets, open_source
 from deitkit.errors import DeitkitError
@@ -71,7 +71,7 @@ def tables_of(report: Report) -> list[str]:
     return [table.name for table in report.tables]
 
 
-FAST = Options(resamples=20)
+FAST = ErrorOptions(resamples=20)
 
 
 # Scores
@@ -243,7 +243,7 @@ def test_a_model_without_errors_is_still_calibrated_and_said_to_have_none() -> N
     labels = np.arange(40) % 4
     logits = (3 * np.eye(4)[labels]).astype(np.float32)
     report = errors_report(
-        [Answers("perfect", labels, softmax(logits, axis=1).max(axis=1), logits)],
+        [HeadAnswers("perfect", labels, softmax(logits, axis=1).max(axis=1), logits)],
         LabelledImages(labels, CLASSES, tuple(map(str, range(40)))), options=FAST,
     )  # fmt: skip
     assert "perfect has every image right" in report.numbers["notes"][0]
@@ -259,7 +259,7 @@ def test_a_single_image_and_a_single_class_are_no_trouble(images: int, classes: 
     logits = np.random.default_rng(0).normal(size=(images, classes))
     p = softmax(logits, axis=1)
     report = errors_report(
-        [Answers("tiny", p.argmax(axis=1), p.max(axis=1), logits)],
+        [HeadAnswers("tiny", p.argmax(axis=1), p.max(axis=1), logits)],
         LabelledImages(labels, CLASSES[:classes], tuple(map(str, range(images)))), options=FAST,
     )  # fmt: skip
     assert json.dumps(report.as_dict(), allow_nan=False)
@@ -270,7 +270,7 @@ def test_clusters_of_a_few_errors_are_said_to_mean_nothing() -> None:
     decisions = labels.copy()
     decisions[0], decisions[1] = 1, 2
     report = errors_report(
-        [Answers("few", decisions, np.full(40, 0.9))],
+        [HeadAnswers("few", decisions, np.full(40, 0.9))],
         LabelledImages(labels, CLASSES, tuple(map(str, range(40)))), options=FAST,
     )  # fmt: skip
     assert any("the clusters of few say nothing" in note for note in report.numbers["notes"])
@@ -292,7 +292,7 @@ def test_of_many_classes_the_matrix_shows_the_largest_clusters() -> None:
     labels = rng.integers(90, size=6_000)
     decisions = np.where(rng.random(6_000) < 0.3, labels // 3 * 3 + rng.integers(3, size=6_000), labels)
     report = errors_report(
-        [Answers("many", decisions, np.full(6_000, 0.7))],
+        [HeadAnswers("many", decisions, np.full(6_000, 0.7))],
         LabelledImages(labels, tuple(f"class {index}" for index in range(90)), tuple(map(str, range(6_000)))),
         options=FAST,
     )
@@ -358,7 +358,7 @@ def test_pictures_come_from_the_file_that_was_noted_or_from_the_source(tmp_path:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DeitkitError, match="top is 0"):
-        Options(top=0)
+        ErrorOptions(top=0)
     with pytest.raises(DeitkitError, match="no head 'fused'"):
         find_errors([predicted(distilled=False)], heads={"student": ["fused"]}, options=FAST)
     with pytest.raises(DeitkitError, match="no classifier was given"):

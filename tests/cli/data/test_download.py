@@ -22,7 +22,7 @@ from PIL import Image
 from deitkit.catalog import DATASETS
 from deitkit.cli.app import run
 from deitkit.data.download import part
-from deitkit.data.download.hosts import HOSTS, Plan
+from deitkit.data.download.hosts import HOSTS, DownloadPlan
 from tests.data.web import Host
 
 Deitkit = Callable[..., tuple[int, str, str]]
@@ -63,7 +63,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     places = ("train/{}/0.png", "train/{}/1.png", "test/{}/0.png")
     names = [place.format(name) for place in places for name in CLASSES]
     with Host({"cifar10.tar.gz": archive_of(dict.fromkeys(names, buffer.getvalue()))}) as serving:
-        monkeypatch.setitem(HOSTS, "cifar10", Plan((serving.file("cifar10.tar.gz", makes=("train", "test")),)))
+        monkeypatch.setitem(HOSTS, "cifar10", DownloadPlan((serving.file("cifar10.tar.gz", makes=("train", "test")),)))
         yield serving
 
 
@@ -111,7 +111,7 @@ def test_a_mirror_takes_the_host_s_place(
 ) -> None:
     (row,) = HOSTS["cifar10"].files
     gone = replace(row, url="https://gone.invalid/cifar10.tar.gz")
-    monkeypatch.setitem(HOSTS, "cifar10", Plan((gone,)))
+    monkeypatch.setitem(HOSTS, "cifar10", DownloadPlan((gone,)))
     if how == "environment":
         monkeypatch.setenv("DEITKIT_MIRROR", host.address)
     assert deitkit("cifar10", *(["--mirror", host.address] if how == "option" else []))[0] == 0
@@ -140,7 +140,7 @@ def test_the_real_flowers_are_opened_after_the_download(
     files = {name: (folder / name).read_bytes() for name in ("setid.mat", "imagelabels.mat")}
     with Host({**files, "102flowers.tgz": archive_of(images, level=0)}) as host:
         real = {file.name: file for file in HOSTS["flowers102"].files}
-        plan = Plan((real["setid.mat"], real["imagelabels.mat"], host.file("102flowers.tgz", makes=("jpg",))))
+        plan = DownloadPlan((real["setid.mat"], real["imagelabels.mat"], host.file("102flowers.tgz", makes=("jpg",))))
         monkeypatch.setitem(HOSTS, "flowers102", plan)
         code, out, _ = deitkit("flowers102", "--mirror", host.address, "--json")
     report = json.loads(out)
@@ -198,11 +198,11 @@ def test_offline_it_says_what_to_do(deitkit: Deitkit, monkeypatch: pytest.Monkey
 
 
 def test_an_interruption_says_how_to_go_on(deitkit: Deitkit, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: part.Part) -> None:
+    def interrupted(self: part.PartialFile) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(part.Part, "place", interrupted)
+        patch.setattr(part.PartialFile, "place", interrupted)
         code, _, err = deitkit("cifar10", "--data", "my images")
     assert code == 130
     assert Path("my images/cifar10.tar.gz.part").is_file()

@@ -11,7 +11,7 @@ from deitkit.data.check.preview import (
     GAP,
     LEAST_CELL,
     LINE,
-    Tile,
+    PreviewTile,
     augmented_view,
     contact_sheet,
     group_batches,
@@ -125,8 +125,8 @@ def test_an_unreadable_image_is_crossed_out_and_large_ones_are_shrunk(image_fold
 
 
 def test_tiles_are_drawn_in_whole_multiples_and_blocks_begin_new_rows():
-    def tile(value: int, side: int) -> Tile:
-        return Tile(np.full((side, side, 3), value, dtype=np.uint8), (f"value {value}",))
+    def tile(value: int, side: int) -> PreviewTile:
+        return PreviewTile(np.full((side, side, 3), value, dtype=np.uint8), (f"value {value}",))
 
     sheet = contact_sheet([[tile(10, 32), tile(40, 50), tile(90, 32)], [tile(160, 8)]], columns=2, title="t")
     step = (LEAST_CELL + GAP, LEAST_CELL + GAP + LINE)
@@ -142,8 +142,8 @@ def test_tiles_are_drawn_in_whole_multiples_and_blocks_begin_new_rows():
 
 def test_long_captions_and_titles_stay_in_their_place():
     black = np.zeros((20, 20, 3), dtype=np.uint8)
-    long = contact_sheet([[Tile(black, ("w" * 500,)), Tile(black, ("",))]], columns=2, title="w" * 500)
-    short = contact_sheet([[Tile(black, ("",)), Tile(black, ("",))]], columns=2, title="")
+    long = contact_sheet([[PreviewTile(black, ("w" * 500,)), PreviewTile(black, ("",))]], columns=2, title="w" * 500)
+    short = contact_sheet([[PreviewTile(black, ("",)), PreviewTile(black, ("",))]], columns=2, title="")
     assert long.size == short.size
     changed = np.argwhere((np.asarray(long) != np.asarray(short)).any(axis=2))
     captions = changed[changed[:, 0] > 2 * GAP + LINE]
@@ -153,5 +153,5 @@ def test_long_captions_and_titles_stay_in_their_place():
 
 def test_class_names_of_any_script_can_be_drawn():
     contact_sheet(
-        [[Tile(np.zeros((8, 8, 3), dtype=np.uint8), ("Gänseblümchen 雛菊 \udcff",))]], columns=1, title="é 犬"
+        [[PreviewTile(np.zeros((8, 8, 3), dtype=np.uint8), ("Gänseblümchen 雛菊 \udcff",))]], columns=1, title="é 犬"
     )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from deitkit.catalog import DATASETS
 from deitkit.data.datasets import cifar
-from deitkit.data.datasets.cifar import CIFAR10, CIFAR10_FORMS, CIFAR100, CIFAR100_FORMS, Layout, published_md5s
+from deitkit.data.datasets.cifar import CIFAR10, CIFAR10_FORMS, CIFAR100, CIFAR100_FORMS, CifarLayout, published_md5s
 from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.source import Source
 from deitkit.data.views.augment import decode
@@ -57,7 +57,7 @@ def pickled(content: Any) -> bytes:
     return file.getvalue().replace(b"numpy._core.", b"numpy.core.")
 
 
-def names_of(layout: Layout) -> list[str]:
+def names_of(layout: CifarLayout) -> list[str]:
     return list(class_list(layout.dataset))
 
 
@@ -65,7 +65,7 @@ def names_of(layout: Layout) -> list[str]:
 def python_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Batches of four images with the true keys; their sums take the place of the published ones."""
 
-    def build(layout: Layout, **changes: Any) -> tuple[Path, dict[str, tuple[np.ndarray, list[int]]]]:
+    def build(layout: CifarLayout, **changes: Any) -> tuple[Path, dict[str, tuple[np.ndarray, list[int]]]]:
         folder = tmp_path / layout.folder
         folder.mkdir()
         generator = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def trust(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 @pytest.fixture
 def binary_batches(tmp_path: Path):
-    def build(layout: Layout) -> tuple[Path, dict[str, tuple[np.ndarray, list[int]]]]:
+    def build(layout: CifarLayout) -> tuple[Path, dict[str, tuple[np.ndarray, list[int]]]]:
         folder = tmp_path / layout.binary_folder
         folder.mkdir()
         generator = np.random.default_rng(1)
@@ -110,7 +110,7 @@ def binary_batches(tmp_path: Path):
     return build
 
 
-def check_batches(layout: Layout, root: Path, written: dict[str, tuple[np.ndarray, list[int]]]) -> None:
+def check_batches(layout: CifarLayout, root: Path, written: dict[str, tuple[np.ndarray, list[int]]]) -> None:
     """Every pixel and label in the order of the files."""
     for split, files in (("train", layout.train), ("val", (layout.test,))):
         source = opened(root, layout.dataset, split)

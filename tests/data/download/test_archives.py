@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from deitkit.data.download import archives
-from deitkit.data.download.archives import QUIET, Progress, move_into_place, unpack_aside, unpacked_folder
+from deitkit.data.download.archives import QUIET, ExtractionProgress, move_into_place, unpack_aside, unpacked_folder
 from deitkit.errors import DeitkitError
 
 TREE = {f"jpg/image_{index:05d}.jpg": os.urandom(700 * index) for index in range(40)} | {
@@ -42,7 +42,7 @@ def tar_of(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(archive: Path, folder: Path, *, progress: Progress = QUIET) -> tuple[str, ...]:
+def unpack(archive: Path, folder: Path, *, progress: ExtractionProgress = QUIET) -> tuple[str, ...]:
     entries = unpack_aside(archive, folder, progress=progress)
     move_into_place(archive, folder)
     return entries

@@ -18,7 +18,7 @@ import pytest
 from deitkit.catalog import DATASETS
 from deitkit.data.download import receive as receiving
 from deitkit.data.download.archives import Quiet
-from deitkit.data.download.hosts import HOSTS, HostedFile, Plan
+from deitkit.data.download.hosts import HOSTS, DownloadPlan, HostedFile
 from deitkit.data.download.receive import missing_files, receive
 from deitkit.errors import DeitkitError
 from tests.data.web import Host
@@ -44,11 +44,13 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def plan(host: Host) -> Plan:
-    return Plan((host.file("setid.mat"), host.file("imagelabels.mat"), host.file("102flowers.tgz", makes=("jpg",))))
+def plan(host: Host) -> DownloadPlan:
+    return DownloadPlan(
+        (host.file("setid.mat"), host.file("imagelabels.mat"), host.file("102flowers.tgz", makes=("jpg",)))
+    )
 
 
-def take(plan: Plan, root: Path, **options) -> list[str]:
+def take(plan: DownloadPlan, root: Path, **options) -> list[str]:
     return [file.name for file in receive(plan, root, sleep=lambda _: None, **options)]
 
 
@@ -65,21 +67,21 @@ def is_whole(root: Path) -> bool:
 # Plans
 
 
-def test_a_plan_leaves_what_was_published_and_no_archive(plan: Plan, tmp_path: Path) -> None:
+def test_a_plan_leaves_what_was_published_and_no_archive(plan: DownloadPlan, tmp_path: Path) -> None:
     root = tmp_path / "data" / "flowers102"
     assert take(plan, root) == ["setid.mat", "imagelabels.mat", "102flowers.tgz"]
     assert names(root) == ["imagelabels.mat", "jpg", "setid.mat"]
     assert is_whole(root)
 
 
-def test_what_is_there_is_not_fetched_again(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_what_is_there_is_not_fetched_again(host: Host, plan: DownloadPlan, tmp_path: Path) -> None:
     take(plan, tmp_path)
     host.asked.clear()
     assert take(plan, tmp_path) == []
     assert host.asked == []
 
 
-def test_what_was_removed_is_fetched_again(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_what_was_removed_is_fetched_again(host: Host, plan: DownloadPlan, tmp_path: Path) -> None:
     take(plan, tmp_path)
     (tmp_path / "jpg").rename(tmp_path / "elsewhere")
     (tmp_path / "setid.mat").unlink()
@@ -87,13 +89,13 @@ def test_what_was_removed_is_fetched_again(host: Host, plan: Plan, tmp_path: Pat
     assert is_whole(tmp_path)
 
 
-def test_archives_can_be_kept(plan: Plan, tmp_path: Path) -> None:
+def test_archives_can_be_kept(plan: DownloadPlan, tmp_path: Path) -> None:
     take(plan, tmp_path, keep_archives=True)
     assert names(tmp_path) == ["102flowers.tgz", "imagelabels.mat", "jpg", "setid.mat"]
     assert take(plan, tmp_path) == []
 
 
-def test_an_archive_that_a_person_put_there_is_used_and_kept(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_an_archive_that_a_person_put_there_is_used_and_kept(host: Host, plan: DownloadPlan, tmp_path: Path) -> None:
     (tmp_path / "102flowers.tgz").write_bytes(host.files["102flowers.tgz"])
     take(plan, tmp_path)
     assert is_whole(tmp_path)
@@ -101,10 +103,10 @@ def test_an_archive_that_a_person_put_there_is_used_and_kept(host: Host, plan: P
     assert (tmp_path / "102flowers.tgz").exists()
 
 
-def test_another_publication_is_another_file(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_another_publication_is_another_file(host: Host, plan: DownloadPlan, tmp_path: Path) -> None:
     take(plan, tmp_path)
     host.files["102flowers.tgz"] = packed({**IMAGES, "jpg/new.jpg": b"new"})
-    changed = Plan((host.file("102flowers.tgz", makes=("jpg",)),))
+    changed = DownloadPlan((host.file("102flowers.tgz", makes=("jpg",)),))
     assert [file.name for file in missing_files(changed, tmp_path)] == ["102flowers.tgz"]
     with pytest.raises(DeitkitError, match="already has jpg"):
         take(changed, tmp_path)
@@ -114,7 +116,9 @@ def test_another_publication_is_another_file(host: Host, plan: Plan, tmp_path: P
 # Interruptions
 
 
-def test_an_interruption_at_any_moment_is_made_good_by_the_same_command(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_an_interruption_at_any_moment_is_made_good_by_the_same_command(
+    host: Host, plan: DownloadPlan, tmp_path: Path
+) -> None:
     class Stops(Quiet):
         """Raises at the n-th sign of progress."""
 
@@ -144,7 +148,7 @@ def test_an_interruption_at_any_moment_is_made_good_by_the_same_command(host: Ho
 
 @pytest.mark.parametrize("call", range(1, 20))
 def test_a_kill_between_any_two_renames_is_made_good(
-    call: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: int, plan: DownloadPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, count = os.replace, [0]
 
@@ -167,7 +171,7 @@ def test_a_kill_between_any_two_renames_is_made_good(
     assert [path.name for path in tmp_path.glob(".*")] == [".deitkit-download.json"]
 
 
-def test_a_truncated_download_is_resumed_and_only_then_unpacked(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_a_truncated_download_is_resumed_and_only_then_unpacked(host: Host, plan: DownloadPlan, tmp_path: Path) -> None:
     size = len(host.files["102flowers.tgz"])
     host.cuts = [7, 6, size // 2, 0, 0, 0, 0]  # both small files, then half of the archive
     with pytest.raises(DeitkitError, match="does not arrive"):
@@ -183,7 +187,7 @@ def test_a_truncated_download_is_resumed_and_only_then_unpacked(host: Host, plan
 
 def test_a_bad_archive_with_the_right_checksum_is_kept_and_nothing_of_it_taken(host: Host, tmp_path: Path) -> None:
     host.files["bad.tgz"] = packed({**IMAGES, "../escape.txt": b"out"})
-    plan = Plan((host.file("bad.tgz", makes=("jpg",)),))
+    plan = DownloadPlan((host.file("bad.tgz", makes=("jpg",)),))
     for _ in range(2):
         with pytest.raises(DeitkitError, match=r"'\.\./escape.txt' leads out"):
             take(plan, tmp_path / "root")
@@ -192,7 +196,9 @@ def test_a_bad_archive_with_the_right_checksum_is_kept_and_nothing_of_it_taken(h
     assert len(host.asked) == 1
 
 
-def test_a_place_that_is_taken_is_found_before_anything_is_fetched(host: Host, plan: Plan, tmp_path: Path) -> None:
+def test_a_place_that_is_taken_is_found_before_anything_is_fetched(
+    host: Host, plan: DownloadPlan, tmp_path: Path
+) -> None:
     (tmp_path / "jpg").mkdir()
     with pytest.raises(DeitkitError, match="already has jpg") as caught:
         take(plan, tmp_path)
@@ -200,7 +206,7 @@ def test_a_place_that_is_taken_is_found_before_anything_is_fetched(host: Host, p
     assert host.asked == []
 
 
-def test_two_downloads_into_one_folder_do_not_meet(plan: Plan, tmp_path: Path) -> None:
+def test_two_downloads_into_one_folder_do_not_meet(plan: DownloadPlan, tmp_path: Path) -> None:
     with open(tmp_path / ".deitkit-download.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DeitkitError, match="another process"):
@@ -213,11 +219,11 @@ def test_a_failure_before_the_first_byte_leaves_no_empty_folder_to_be_taken_for_
     host: Host, tmp_path: Path
 ) -> None:
     with pytest.raises(DeitkitError, match="has no gone"):
-        take(Plan((HostedFile(f"{host.address}/gone", f"md5:{'0' * 32}"),)), tmp_path / "new")
+        take(DownloadPlan((HostedFile(f"{host.address}/gone", f"md5:{'0' * 32}"),)), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(plan: Plan, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(plan: DownloadPlan, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DeitkitError, match="cannot write"):
         take(plan, tmp_path / "file" / "flowers102")
@@ -226,7 +232,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(plan: Plan, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "receipts", [b"", b"[]", b"{", b"\xff", b'{"102flowers.tgz": 3}', b'{"102flowers.tgz": {"entries": 7}}']
 )
-def test_unreadable_receipts_are_none(receipts: bytes, plan: Plan, tmp_path: Path) -> None:
+def test_unreadable_receipts_are_none(receipts: bytes, plan: DownloadPlan, tmp_path: Path) -> None:
     (tmp_path / receiving.RECEIPTS).write_bytes(receipts)
     assert missing_files(plan, tmp_path) == list(plan.files)
     take(plan, tmp_path)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from deitkit.data.datasets.class_lists import class_list
-from deitkit.data.formats.canonical import Classes, canonical_folder, canonical_names
+from deitkit.data.formats.canonical import KnownClasses, canonical_folder, canonical_names
 from deitkit.data.source import Form, Source
 from deitkit.recipe.schema import Data
 
 PETS = ("cat", "Great Dane", "colt's foot", "ant/bee")
-FORM = canonical_folder(Classes(lambda: PETS), tree="", below=(".", "inner"))
+FORM = canonical_folder(KnownClasses(lambda: PETS), tree="", below=(".", "inner"))
 
 
 def opened(form: Form, root: Path, split: str = "train", **settings) -> Source:
