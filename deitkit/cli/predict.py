@@ -60,12 +60,12 @@ def predict(
     from deitkit.predictions.classify import classified, image_files
     from deitkit.predictions.write import format_of, refuse_filled
 
-    paths = image_files(_names(images or [], list_file))
     target = output_file(answers.output, overwrite=answers.overwrite) if answers.output else None
     if target:
         format_of(target)
     if answers.sort_into:
         refuse_filled(Path(answers.sort_into))
+    paths = image_files(_names(images or [], list_file))
     from deitkit.models.load import load_model
 
     loaded = load_model(model)

@@ -85,4 +85,4 @@ def test_a_convnets_file_does_not_say_what_it_is(tmp_path: Path) -> None:
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(DeitkitError, match="does not say which architecture") as caught:
         adopt_model(str(tmp_path / "w.safetensors"), Model(name="deit_nano"))
-    assert "model.name" in caught.value.remedy
+    assert "--model timm:ARCHITECTURE" in caught.value.remedy

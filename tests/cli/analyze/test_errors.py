@@ -174,7 +174,7 @@ def test_long_tables_are_left_to_files(twin: Path, errors: Analyze) -> None:
     ("words", "message"),
     [
         (["nowhere"], "does not exist"),
-        (["{twin}", "--split", "test"], "unknown split 'test'"),
+        (["{twin}", "--split", "tset"], "unknown split 'tset'"),
         (["{twin}:distillation"], "no head 'distillation'"),
         (["{twin}@123"], "keeps no checkpoint"),
         (["{twin}", "--top", "0"], "--top"),

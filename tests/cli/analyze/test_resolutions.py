@@ -286,7 +286,7 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(
 @pytest.mark.parametrize("word", ["gone.onnx", "teacher.py:make", "student/predictions/digits-val.parquet"])
 def test_what_has_one_size_is_refused(word: str, call: Call) -> None:
     error = call("analyze", "resolutions", word, fails=True)
-    assert "is no run, model folder or published model" in error["error"] and "tradeoff" in error["remedy"]
+    assert "this needs a model" in error["error"] and error["remedy"]
 
 
 def test_a_checkpoint_is_measured_as_the_run_is(runs: Path, call: Call) -> None:

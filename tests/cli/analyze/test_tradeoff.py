@@ -223,7 +223,7 @@ def test_a_grey_file_of_uint8_pixels_is_given_what_it_takes(runs: Path, tradeoff
         (["student", "--batch-size", "0"], "--batch-size"), (["nearest.py:male"], "has no function male"),
         (["nearest.py:make"], "none of these says on which images"), (["student@77"], "keeps no checkpoint '77'"),
         (["student:fuzed"], "Did you mean fused?"), (["student", "--amp", "int8"], "unknown --amp"),
-        (["student", "--split", "test"], "unknown split 'test'"),
+        (["student", "--split", "tset"], "unknown split 'tset'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_with_a_remedy(
