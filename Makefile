@@ -48,7 +48,7 @@ test: $(TESTABLE)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-slow: $(TESTABLE)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
