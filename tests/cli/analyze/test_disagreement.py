@@ -53,7 +53,7 @@ def analyze(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     def call(*words: object, fails: bool = False, drawn: bool = False) -> dict[str, Any]:
         with monkeypatch.context() as patch:
             if not drawn:
-                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix: b"")
+                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix, inks=None: b"")
             code = run(["analyze", "disagreement", *map(str, words), "--json", "--device", "cpu"])
         captured = capsys.readouterr()
         assert code == (2 if fails else 0), captured.err + captured.out

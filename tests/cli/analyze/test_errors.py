@@ -58,7 +58,7 @@ def errors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     def call(*words: object, drawn: bool = False) -> tuple[int, Any, str]:
         with monkeypatch.context() as patch:
             if not drawn:
-                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix: b"")
+                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix, inks=None: b"")
             code = run(["analyze", "errors", *map(str, words), "--device", "cpu"])
         out, err = capsys.readouterr()
         return code, json.loads(out) if "--json" in words else out, err

@@ -59,7 +59,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     def run_it(*words: object, fails: bool = False, drawn: bool = False) -> Any:
         with monkeypatch.context() as patch:
             if not drawn:
-                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix: b"")
+                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix, inks=None: b"")
             device = () if words[0] == "upscale" else ("--device", "cpu")
             code = run([*map(str, words), "--json", *device])
         captured = capsys.readouterr()

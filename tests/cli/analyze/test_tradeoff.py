@@ -88,7 +88,7 @@ def tradeoff(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     def call(*words: object, fails: bool = False, drawn: bool = False, seconds: float = 0.1) -> dict[str, Any]:
         with monkeypatch.context() as patch:
             if not drawn:
-                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix: b"")
+                patch.setattr("deitkit.analysis.save.draw", lambda figure, suffix, inks=None: b"")
             code = run(
                 ["analyze", "tradeoff", *map(str, words), "--seconds", str(seconds), "--json", "--device", "cpu"]
             )
