@@ -132,7 +132,7 @@ def test_models_of_every_kind_stand_beside_each_other(runs: Path, tradeoff: Trad
     assert "the code of nearest.py was executed" in found["said"] and "timing 3 in turn" in found["said"]
     assert run(["report", "teacher", "-o", "page.html"]) == 0
     page = Path("page.html").read_text()
-    assert "transformer, distilled</li>" in page and "(published, V100): not this machine" in page
+    assert "transformer, distilled" in page and "(published, V100): not this machine" in page
 
 
 def test_a_functions_accuracy_is_that_of_its_rule_on_the_same_images(runs: Path, tradeoff: Tradeoff) -> None:
