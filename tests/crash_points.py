@@ -1,6 +1,6 @@
 """A process that kills commands before each of their changes of the file system, and has each one repeated.
 
-    python -m tests.crash_points JOB FOLDER
+    python -m tests.crash_points JOB FOLDER [STRIDE]
 
 deitkit is imported once; every command runs in a fork of this process. Python's audit events come before each open for
 writing, rename, new folder, removal and truncation; the n-th one below FOLDER is where SIGKILL strikes. Prints a line
@@ -214,15 +214,15 @@ def _become(words: list[str], folder: Path, log: Path, count: Path, kill_at: int
         os._exit(code)
 
 
-def try_all(job: Job, root: Path) -> tuple[int, list[str]]:
-    """How many points were tried, and what failed."""
+def try_all(job: Job, root: Path, *, stride: int = 1) -> tuple[int, list[str]]:
+    """How many points there are, and what failed at every `stride`-th of them."""
     before, folder = root / "before", root / "here"
     folder.mkdir(parents=True)
     job.prepare(folder)
     shutil.copytree(folder, before)
     points = inside(job.command(folder), folder)
     wanted, failures = job.result(folder), []
-    for point in range(1, points + 1):
+    for point in range(1 + points % stride, points + 1, stride):
         shutil.rmtree(folder)
         shutil.copytree(before, folder)
         try:
@@ -244,7 +244,8 @@ def main() -> None:
     import deitkit.training.fit  # noqa: F401  (imported before the forks)
 
     torch.set_num_threads(1)
-    points, failures = try_all(JOBS[sys.argv[1]], Path(sys.argv[2]).resolve() / sys.argv[1])
+    stride = int(sys.argv[3]) if sys.argv[3:] else 1
+    points, failures = try_all(JOBS[sys.argv[1]], Path(sys.argv[2]).resolve() / sys.argv[1], stride=stride)
     print(json.dumps({"points": points, "failures": failures}))  # noqa: T201
 
 

@@ -23,7 +23,7 @@ from deitkit.tape.layout import ERRORS
 from deitkit.tape.parts import recorders, write_part
 from tests.fuzz.mutations import changed_bytes, changed_json, fuzz, refuse_crashes
 
-FEW, MANY = 60, 3000
+FEW, MANY = 60, 1500
 COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
 
 

@@ -23,7 +23,7 @@ from deitkit.models.weights import describe
 from deitkit.recipe.schema import Data, Model
 from tests.fuzz.mutations import changed_bytes, changed_json, fuzz, refuse_crashes
 
-FEW, MANY = 100, 3000
+FEW, MANY = 100, 1500
 COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
 ROOM = 16 * 2**30  # bytes of address space: what a changed number claims must not be taken
 

@@ -27,7 +27,7 @@ from tests.fuzz.mutations import changed_bytes, changed_json, fuzz, refuse_crash
 from tests.report.conftest import build_run, pictures
 
 __all__ = ["pictures"]
-FEW, MANY = 60, 2000
+FEW, MANY = 60, 1000
 COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
 
 
