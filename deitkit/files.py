@@ -122,13 +122,21 @@ def _write_through(path: Path, data: bytes) -> None:
         stream.write(data)
 
 
+def expanded(name: str | Path) -> Path:
+    """The path with ~ and ~USER replaced by their homes; one of a user that is not here is left as it is written."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def output_file(name: str | Path, *, overwrite: bool) -> Path:
     """Where a result is to go, asked before the work begins; `-` is standard output.
 
     Raises:
         DeitkitError: something is there and `overwrite` is not asked for, or it cannot be written there.
     """
-    path = Path("/dev/stdout" if str(name) == "-" else name).expanduser()
+    path = Path("/dev/stdout" if str(name) == "-" else expanded(name))
     if is_stream(path):
         if path.is_block_device():
             raise DeitkitError(f"{path} is a disk", value=str(path), remedy="name a file")
@@ -146,7 +154,7 @@ def output_folder(name: str | Path, *, stem: str, overwrite: bool) -> Path:
     Raises:
         DeitkitError: such a file is there and `overwrite` is not asked for, or it cannot be written there.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     there = [path for path in inside if path.name.startswith((f"{stem}.", f"{stem}_"))]
     _refuse_existing(there, overwrite=overwrite or _is_own(folder))

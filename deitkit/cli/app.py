@@ -7,6 +7,7 @@ the reader of a pipe went away.
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import io
 import os
@@ -288,6 +289,12 @@ def run(argv: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except DeitkitError as error:
         _report(error, as_json=as_json)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = str(error.filename or "")
+        _report(DeitkitError(f"no file can have a name of {len(name):,} characters", value=name[:100]), as_json=as_json)
         return 2
     except typer.TyperException as error:
         _say_usage(error, as_json=as_json)

@@ -74,6 +74,6 @@ def default_folder(model: str, to: str) -> Path:
 def parse_size(text: str) -> tuple[int, int]:
     """`384` or `384x256` (height x width) -> pixels."""
     parts = text.lower().split("x")
-    if not 1 <= len(parts) <= 2 or not all(part.isdigit() and int(part) for part in parts):
+    if not 1 <= len(parts) <= 2 or not all(part.isdecimal() and len(part) < 7 and int(part) for part in parts):
         raise DeitkitError(f"--to {text!r}: expected pixels", value=text, remedy="for example --to 384 or --to 384x256")
     return int(parts[0]), int(parts[-1])

@@ -39,6 +39,7 @@ from deitkit.data.source import (
     subset,
 )
 from deitkit.errors import DeitkitError
+from deitkit.files import expanded
 from deitkit.recipe import schema
 
 __all__ = [
@@ -67,14 +68,14 @@ GENERIC: tuple[Form, ...] = (SHARDS, SAVED, IMAGE_PARQUET, TABLE, FOLDER)
 def places(data: schema.Data) -> list[Path]:
     """Where the images are looked for: data.path alone, or $DEITKIT_DATA/<dataset> and ./data/<dataset>."""
     if data.path is not None:
-        return [Path(data.path).expanduser()]
+        return [expanded(data.path)]
     if data.dataset not in DATASETS:
         raise DeitkitError(
             f"data.dataset is {data.dataset!r}, but data.path is not set: which folder?",
             value=data.dataset,
             remedy="--data FOLDER names the folder of images",
         )
-    shelves = [Path(shelf).expanduser() for shelf in (os.environ.get("DEITKIT_DATA"), "data") if shelf]
+    shelves = [expanded(shelf) for shelf in (os.environ.get("DEITKIT_DATA"), "data") if shelf]
     return [shelf / DATASETS[data.dataset].folder_name(data.dataset) for shelf in shelves]
 
 

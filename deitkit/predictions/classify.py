@@ -17,6 +17,7 @@ from deitkit.data.source import SUFFIXES, Files
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
+from deitkit.files import expanded
 from deitkit.models.forms import decisive_head
 from deitkit.models.load import LoadedModel, load_model
 from deitkit.predictions.predict import evaluation_loader
@@ -164,7 +165,7 @@ def image_files(names: Iterable[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             inside = image_paths(path)
             if not inside:

@@ -190,7 +190,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise DeitkitError(f"--set {text!r}: expected key=value", value=text, remedy="for example --set optim.lr=1e-4")
     try:
         return key.strip(), tomllib.loads(f"v = {value.strip()}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, integers of thousands of digits, brackets a thousand deep
         return key.strip(), value.strip()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError, one_of
+from deitkit.files import expanded
 
 if TYPE_CHECKING:
     from deitkit.recipe.load import Draft
@@ -121,7 +121,7 @@ def plain_path(text: str) -> str:
         text = text[1:-1]
     if text.startswith("~"):
         try:
-            text = str(Path(text).expanduser())
+            text = str(expanded(text))
         except RuntimeError as error:
             raise DeitkitError(f"{text}: {error}", value=text, remedy="write the whole path") from error
     return text.rstrip("/") or text[:1]

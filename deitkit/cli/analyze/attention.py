@@ -56,6 +56,6 @@ def _place(text: str, option: str) -> int | Literal["all"] | None:
     """A layer or head, all of them, or none in particular."""
     if text in ("", "all"):
         return "all" if text else None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise DeitkitError(f"{option} {text!r}: expected a number from 1, or all", value=text)
     return int(text)

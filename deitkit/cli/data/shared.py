@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.files import expanded
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
@@ -43,7 +44,7 @@ def _named(name: str, data: str) -> dict[str, str]:
         )
     if name in DATASETS or name.startswith("hf:") or (name == "folder" and data):
         return {"dataset": name, "path": data} if data else {"dataset": name}
-    if Path(name).expanduser().exists():
+    if expanded(name).exists():
         if data:
             raise DeitkitError(f"{name} and --data {data} are two places", value=data, remedy="name one of them")
         return {"dataset": "folder", "path": name}
