@@ -51,7 +51,7 @@ VERSIONS = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy")
 
 
 @dataclass(frozen=True)
-class _Format:
+class _HeaderFormat:
     format: int
 
 
@@ -89,7 +89,7 @@ class TapeHeader:
                 remedy=f"deitkit tape record --recipe RECIPE --teacher TEACHER -o {quoted(folder)}",
             )
         content = read_bounded(path, most=MOST_JSON, remedy=MENDED)
-        if checked_json(content, _Format, name=str(path), remedy=MENDED).format != FORMAT:
+        if checked_json(content, _HeaderFormat, name=str(path), remedy=MENDED).format != FORMAT:
             raise DeitkitError(
                 f"{path} has another format than {FORMAT}", value=str(path), remedy="update deitkit, or record it anew"
             )

@@ -51,7 +51,7 @@ class Maps:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class AttentionLook:
     """One image and what the tokens `names` read of it.
 
     picture [H, W, 3]; weights [L, heads, T, rows, columns], shares of a token's attention; rolled [T, rows, columns];
@@ -106,7 +106,7 @@ def attention_maps(student: Student, images: Tensor) -> Maps:
     return Maps(names, (rows, columns), weights, mean, distance, decisions)
 
 
-def look_at(model: LoadedModel, view: Pixels, *, device: torch.device, name: str, label: str = "") -> Look:
+def look_at(model: LoadedModel, view: Pixels, *, device: torch.device, name: str, label: str = "") -> AttentionLook:
     """view [3, H, W] of the model's own size, as its evaluation cuts it."""
     from deitkit.data.views.loader import normalised, per_channel
 
@@ -117,7 +117,7 @@ def look_at(model: LoadedModel, view: Pixels, *, device: torch.device, name: str
     for head, probabilities in maps.decisions.probabilities(info.fusion).items():
         confidence, index = probabilities[0].max(dim=-1)
         decisions[head] = (info.class_names[int(index)], float(confidence))
-    return Look(
+    return AttentionLook(
         name=name,
         picture=np.ascontiguousarray(view.transpose(1, 2, 0)),
         names=maps.names,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cosine_similarity
 
-from deitkit.analysis.attention.measure import Look, Pixels, Weights
+from deitkit.analysis.attention.measure import AttentionLook, Pixels, Weights
 from deitkit.analysis.report import AnyFigure, Cloud, Curves, Panel, Panels, Points, Report, Series, Table
 from deitkit.errors import DeitkitError
 
@@ -34,7 +34,7 @@ class Grids:
     tokens: tuple[str, ...] = ()
 
 
-def attention_report(looks: Sequence[Look], *, classifier: str, grids: Grids | None = None) -> Report:
+def attention_report(looks: Sequence[AttentionLook], *, classifier: str, grids: Grids | None = None) -> Report:
     """Looks of one model at any number of images -> pictures of each, and what holds over all."""
     if not looks:
         raise DeitkitError("there is no image to look at", remedy="name an image, or --dataset")
@@ -85,7 +85,7 @@ def overlay(picture: Pixels, weights: Weights) -> Pixels:
     return blended
 
 
-def _distinct(looks: Sequence[Look]) -> list[Look]:
+def _distinct(looks: Sequence[AttentionLook]) -> list[AttentionLook]:
     """Names that can be files' stems, each once."""
     seen: dict[str, int] = {}
     named = []
@@ -96,7 +96,7 @@ def _distinct(looks: Sequence[Look]) -> list[Look]:
     return named
 
 
-def _refuse_absent(look: Look, grids: Grids) -> None:
+def _refuse_absent(look: AttentionLook, grids: Grids) -> None:
     layers, heads = look.distance.shape
     for what, asked, count in (("layer", grids.layers, layers), ("head", grids.heads, heads)):
         if wrong := [number for number in asked if not 1 <= number <= count]:
@@ -110,7 +110,7 @@ def _refuse_absent(look: Look, grids: Grids) -> None:
         )
 
 
-def _pictures(look: Look, grids: Grids) -> list[Panels]:
+def _pictures(look: AttentionLook, grids: Grids) -> list[Panels]:
     title = f"{look.name}{f' ({look.label})' if look.label else ''}"
     decided = ", ".join(f"{head}: {name} {confidence:.0%}" for head, (name, confidence) in look.decisions.items())
     rolled = [*_overlays(look, look.rolled, ""), *_differences(look, look.rolled, "")]
@@ -140,7 +140,7 @@ def _panels(name: str, title: str, rows: Sequence[Sequence[Panel]]) -> Panels:
     )  # fmt: skip
 
 
-def _rows(look: Look, weights: Weights) -> list[list[Panel]]:
+def _rows(look: AttentionLook, weights: Weights) -> list[list[Panel]]:
     """weights [C, T, rows, columns] -> pictures of both tokens and their difference below each other, C of them in
     bands of a width that can be read."""
     columns = [
@@ -151,18 +151,18 @@ def _rows(look: Look, weights: Weights) -> list[list[Panel]]:
     return [list(row) for band in bands for row in zip(*band, strict=True)]
 
 
-def _overlays(look: Look, weights: Weights, title: str) -> list[Panel]:
+def _overlays(look: AttentionLook, weights: Weights, title: str) -> list[Panel]:
     return [
         Panel(f"{token} {title}".strip(), overlay(look.picture, each))
         for token, each in zip(look.names, weights, strict=True)
     ]
 
 
-def _differences(look: Look, weights: Weights, title: str) -> list[Panel]:
+def _differences(look: AttentionLook, weights: Weights, title: str) -> list[Panel]:
     return [Panel(f"difference {title}".strip(), 100 * (weights[0] - weights[1]))] if len(look.names) > 1 else []
 
 
-def _grid(look: Look, token: str, title: str) -> Panels:
+def _grid(look: AttentionLook, token: str, title: str) -> Panels:
     """Every head of every layer, one token, all on one scale."""
     weights = 100 * look.weights[:, :, look.names.index(token)]
     return Panels(
@@ -176,21 +176,21 @@ def _grid(look: Look, token: str, title: str) -> Panels:
     )
 
 
-def _similarity(look: Look) -> NDArray[np.float64]:
+def _similarity(look: AttentionLook) -> NDArray[np.float64]:
     """Cosine of both tokens' weights on the patches, by layer and head: [L, heads]."""
     weights = torch.from_numpy(look.weights).flatten(-2)
     found: NDArray[np.float64] = cosine_similarity(weights[:, :, 0], weights[:, :, 1], dim=-1).numpy()
     return found
 
 
-def _joined(look: Look) -> NDArray[np.float64]:
+def _joined(look: AttentionLook) -> NDArray[np.float64]:
     """The same with the heads joined: [L]."""
     weights = torch.from_numpy(look.weights).flatten(-2).transpose(1, 2).flatten(-2)  # [L, T, heads x N]
     found: NDArray[np.float64] = cosine_similarity(weights[:, 0], weights[:, 1], dim=-1).numpy()
     return found
 
 
-def _image_table(looks: Sequence[Look]) -> Table:
+def _image_table(looks: Sequence[AttentionLook]) -> Table:
     heads = tuple(looks[0].decisions)
     rows = []
     for look in looks:
@@ -208,7 +208,7 @@ def _image_table(looks: Sequence[Look]) -> Table:
     )
 
 
-def _layer_table(looks: Sequence[Look]) -> Table:
+def _layer_table(looks: Sequence[AttentionLook]) -> Table:
     names = looks[0].names
     similar = np.mean([_joined(look) for look in looks], axis=0).tolist() if len(names) > 1 else None
     shares = np.mean([look.weights.sum(axis=(-2, -1)).mean(axis=1) for look in looks], axis=0)  # [L, T]
@@ -225,7 +225,7 @@ def _layer_table(looks: Sequence[Look]) -> Table:
     )
 
 
-def _head_table(looks: Sequence[Look]) -> Table:
+def _head_table(looks: Sequence[AttentionLook]) -> Table:
     distance = np.mean([look.distance for look in looks], axis=0)
     similar = np.mean([_similarity(look) for look in looks], axis=0) if len(looks[0].names) > 1 else None
     return Table(
@@ -240,7 +240,7 @@ def _head_table(looks: Sequence[Look]) -> Table:
     )
 
 
-def _curves(looks: Sequence[Look]) -> list[AnyFigure]:
+def _curves(looks: Sequence[AttentionLook]) -> list[AnyFigure]:
     distance = np.mean([look.distance for look in looks], axis=0)
     layers, heads = distance.shape
     over = f"mean over {len(looks)} image{'s' if len(looks) > 1 else ''}"

@@ -17,7 +17,7 @@ from deitkit.analysis.report import AnyFigure
 
 
 @dataclass(frozen=True)
-class Look:
+class CanvasLook:
     """Colours of what is no series, and sizes; a page has a caption of its own, and room for so many inches."""
 
     page: bool
@@ -40,7 +40,7 @@ COMMON: dict[Any, Any] = {
     "text.parse_math": False,  # a class may be called `$a$`
     "svg.hashsalt": "deitkit",  # equal reports give equal files
 }
-FILE = Look(
+FILE = CanvasLook(
     page=False, ink="black", quiet="0.3", published="0.5", ground="white", on="white", letters=10.5, size=10, small=8,
     style=COMMON | {
         "font.size": 10, "figure.titlesize": 11, "grid.color": "0.9", "figure.facecolor": "white",
@@ -48,7 +48,7 @@ FILE = Look(
     },
 )  # fmt: skip
 INK, QUIET, GRID, GROUND, ON, HEAT, COLD = (f"#fe01{number:02x}" for number in range(7))
-PAGE = Look(
+PAGE = CanvasLook(
     page=True, ink=INK, quiet=QUIET, published=QUIET, ground=GROUND, on=ON, letters=13.5, size=8.5, small=8,
     style=COMMON | {
         "font.size": 8.5, "text.color": INK, "axes.labelcolor": QUIET, "axes.edgecolor": QUIET, "xtick.color": QUIET,
@@ -63,7 +63,7 @@ PAGE = Look(
 class Canvas:
     """`inks` are the numbers that names of series have in other figures too; `said` is filled as marks are drawn."""
 
-    look: Look = FILE
+    look: CanvasLook = FILE
     inks: Inks = field(default_factory=dict)
     said: dict[str, list[str]] = field(default_factory=dict)  # group of the SVG -> what each of its marks says
 

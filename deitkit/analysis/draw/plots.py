@@ -15,7 +15,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from deitkit.analysis.draw.canvas import Canvas, Look
+from deitkit.analysis.draw.canvas import Canvas, CanvasLook
 from deitkit.analysis.draw.sheet import LINE, WIDEST, colour, line, marker, name_ticks, numbers, settle, sheet, wrapped
 from deitkit.analysis.report import Bars, Cloud, Curves, Points
 
@@ -118,7 +118,7 @@ def draw_points(points: Points, canvas: Canvas) -> Figure:
     return figure
 
 
-def _plot_cloud(axes: Axes, cloud: Cloud, number: int, *, look: Look, joined: bool, marked: bool) -> Line2D:
+def _plot_cloud(axes: Axes, cloud: Cloud, number: int, *, look: CanvasLook, joined: bool, marked: bool) -> Line2D:
     """Marks, filled where they are ours, with whiskers; or a line alone."""
     few, ink = len(cloud.x) <= 200, look.published if cloud.published or cloud.line else colour(number)
     (drawn,) = axes.plot(
@@ -148,7 +148,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 and value == round(value) else f"{value:.6g}"
 
 
-def _axes(figure: Curves | Bars | Points, width: float, *, entries: int, look: Look) -> tuple[Figure, Axes]:
+def _axes(figure: Curves | Bars | Points, width: float, *, entries: int, look: CanvasLook) -> tuple[Figure, Axes]:
     """Axes with their names; in a file many entries of a legend need room beside them."""
     beside = entries > MOST_BELOW and not look.page
     height = INNER if look.page else max(4.9, (1.0 + 0.26 * entries) * beside)
@@ -159,7 +159,7 @@ def _axes(figure: Curves | Bars | Points, width: float, *, entries: int, look: L
     return page, axes
 
 
-def _legend(figure: Figure, axes: Axes, look: Look, *, shown: bool = True) -> None:
+def _legend(figure: Figure, axes: Axes, look: CanvasLook, *, shown: bool = True) -> None:
     """Outside of the axes, where it hides nothing: in rows below them, or beside them where there are many entries.
 
     On a page always below them; and the axes get their place.
@@ -183,7 +183,7 @@ def _legend(figure: Figure, axes: Axes, look: Look, *, shown: bool = True) -> No
     settle(axes, look, inner=(0, INNER), below=below)
 
 
-def _diagonal(axes: Axes, look: Look) -> None:
+def _diagonal(axes: Axes, look: CanvasLook) -> None:
     """y = x across the range of both axes; curved where x is logarithmic."""
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
     line = np.linspace(low, high, 200)
@@ -205,7 +205,7 @@ def _short(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _name_points(figure: Figure, axes: Axes, points: Points, look: Look) -> None:
+def _name_points(figure: Figure, axes: Axes, points: Points, look: CanvasLook) -> None:
     """Each name goes where it covers least: no point and no other name, and it stays inside the axes."""
     if not any(cloud.names for cloud in points.clouds):
         return
@@ -232,7 +232,9 @@ def _name_points(figure: Figure, axes: Axes, points: Points, look: Look) -> None
                 text.remove()
 
 
-def _written(axes: Axes, name: str, at: tuple[float, float], where: tuple[int, int, str], look: Look) -> Annotation:
+def _written(
+    axes: Axes, name: str, at: tuple[float, float], where: tuple[int, int, str], look: CanvasLook
+) -> Annotation:
     right, up, end = where
     return axes.annotate(
         name, at, (right, up), textcoords="offset points", ha=end, va="center", fontsize=look.small, color=look.ink

@@ -19,7 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from deitkit.analysis.draw.canvas import FILE, Look
+from deitkit.analysis.draw.canvas import FILE, CanvasLook
 
 DOTS_PER_INCH = 150
 COLOURS = (
@@ -56,7 +56,7 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def sheet(title: str, width: float, height: float, look: Look) -> Figure:
+def sheet(title: str, width: float, height: float, look: CanvasLook) -> Figure:
     """An empty figure of that many inches, in a file with its title wrapped to its width."""
     if look.page:  # placed by `settle`: matplotlib's layout takes longer than all the rest
         figure = Figure(figsize=(width, height))
@@ -68,7 +68,7 @@ def sheet(title: str, width: float, height: float, look: Look) -> Figure:
     return figure
 
 
-def settle(axes: Axes, look: Look, *, inner: tuple[float, float], below: float = 0.0) -> None:
+def settle(axes: Axes, look: CanvasLook, *, inner: tuple[float, float], below: float = 0.0) -> None:
     """On a page: as much room around the axes as their words need; `below` are the inches of a legend.
 
     `inner` are the inches of the axes; a width of 0 is what the figure's width leaves.
@@ -86,7 +86,7 @@ def settle(axes: Axes, look: Look, *, inner: tuple[float, float], below: float =
         axes.set_position((left / whole[0], under / whole[1], across / whole[0], inner[1] / whole[1]))
 
 
-def _room(axes: Axes, look: Look) -> tuple[float, float, float]:
+def _room(axes: Axes, look: CanvasLook) -> tuple[float, float, float]:
     """Inches on the left, on the right and below, for what stands at the ticks and for the names of the axes."""
     beside, names = (_ticks(axis) for axis in (axes.yaxis, axes.xaxis))
     left = 0.1 + max((_inches(name, look) for _, name in beside), default=0.0)
@@ -100,7 +100,7 @@ def _room(axes: Axes, look: Look) -> tuple[float, float, float]:
     return left + NAME * bool(axes.get_ylabel()), right, under + NAME * bool(axes.get_xlabel()) + 0.03
 
 
-def _inches(name: str, look: Look) -> float:
+def _inches(name: str, look: CanvasLook) -> float:
     """The width of the widest line of a name."""
     font = FontProperties(family=look.style["font.family"], size=look.size)
     widths = [text_to_path.get_text_width_height_descent(text, font, False)[0] for text in name.split("\n")]
@@ -121,7 +121,7 @@ def wrapped(title: str, width: float) -> str:
     return "\n".join(lines)
 
 
-def name_ticks(axes: Axes, names: Sequence[str], axis: str, *, most: int, look: Look) -> None:
+def name_ticks(axes: Axes, names: Sequence[str], axis: str, *, most: int, look: CanvasLook) -> None:
     """Every name, or at most `most` at equal, round distances; long ones are broken, and slanted below an axis."""
     least = -(-len(names) // most)
     step = next((step for step in ROUND_STEPS if step >= least), least)

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from deitkit.analysis.attention.measure import Look, Maps, attention_maps, look_at, patch_distances, rollout, unfused
+from deitkit.analysis.attention.measure import (
+    AttentionLook,
+    Maps,
+    attention_maps,
+    look_at,
+    patch_distances,
+    rollout,
+    unfused,
+)
 from deitkit.analysis.attention.report import Grids, attention_report, overlay
 from deitkit.analysis.report import Panels
 from deitkit.analysis.save import save_report
@@ -142,7 +150,7 @@ def test_a_token_that_reads_itself_alone_reaches_no_patch() -> None:
 # The report
 
 
-def look(built: Student, name: str = "cats/01.png", **more: Any) -> Look:
+def look(built: Student, name: str = "cats/01.png", **more: Any) -> AttentionLook:
     info = ModelInfo.of(Data(), (16, 24), ("ant", "bee", "cat", "dog", "owl"))
     view = np.random.default_rng(0).integers(0, 256, (3, 16, 24), dtype=np.uint8)
     return look_at(LoadedModel(built, info, "student"), view, device=CPU, name=name, **more)
