@@ -67,7 +67,7 @@ def command(*words: str) -> Callable[[], object]:
     return run
 
 
-@pytest.mark.parametrize("count", [pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["result.json", "environment.json", "metrics.jsonl", "recipe.origins.json"])
 def test_a_runs_files(distilled: Run, name: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     path = distilled.path / name
