@@ -13,7 +13,7 @@ from deitkit.analysis.disagreement.by_class import confusion, moved
 from deitkit.analysis.disagreement.pairs import ComparedClassifier
 from deitkit.analysis.disagreement.report import disagreement, disagreement_report
 from deitkit.analysis.save import save_report
-from deitkit.measures.agreement import cohen_kappa, error_consistency, kinds, mcnemar
+from deitkit.measures.agreement import cohen_kappa, count_pairs, error_consistency, mcnemar
 
 OUTPUT = Path("runs/examples/disagreement")
 CLASSES = ("cat", "dog", "owl", "newt", "wolf")
@@ -35,7 +35,7 @@ def main() -> None:
     teacher, student, twin = (ComparedClassifier(name, top1) for name, top1 in arrays.items())
 
     # One pair: decisions [N] in, numbers out.
-    pair = kinds(teacher.top1, student.top1, labels)
+    pair = count_pairs(teacher.top1, student.top1, labels)
     print(f"different {disagreement(teacher.top1, student.top1):.1%}; {pair}")
     print(
         f"Cohen's kappa {cohen_kappa(teacher.top1, student.top1):.3f}, error consistency {error_consistency(pair):.3f}"
