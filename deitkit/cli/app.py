@@ -30,11 +30,13 @@ SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_
 
 
 class Verb(NamedTuple):
-    """Where a verb's function lives, and the first line of its docstring."""
+    """Where a verb's function lives, and the first line of its docstring; whether it hands what it does not know to
+    another verb."""
 
     module: str
     function: str
     help: str
+    passes_on: bool = False
 
 
 class Group(NamedTuple):
@@ -46,7 +48,7 @@ class Group(NamedTuple):
 
 VERBS: dict[str, Verb | Group] = {
     "quickstart": Verb("deitkit.cli.quickstart", "quickstart", "See the whole method work on real images, in minutes."),
-    "plan": Verb("deitkit.cli.plan", "plan", "Say what a run would take here."),
+    "plan": Verb("deitkit.cli.plan", "plan", "Say what a run would take here.", passes_on=True),
     "pretrain": Verb("deitkit.cli.train", "pretrain", "Train a model from random weights."),
     "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
@@ -134,19 +136,17 @@ VERBS: dict[str, Verb | Group] = {
     "runs": Group(
         "Look at runs.",
         {
-            "list": Verb("deitkit.cli.runs", "list_runs", "List the runs in a folder."),
-            "show": Verb("deitkit.cli.runs", "show", "Show one run: its state, last metrics and result."),
-            "compare": Verb("deitkit.cli.manage", "compare", "Compare runs."),
-            "tag": Verb("deitkit.cli.manage", "tag", "Tag a run."),
-            "note": Verb("deitkit.cli.manage", "note", "Write a note beside a run, or show it."),
-            "prune": Verb("deitkit.cli.manage", "prune", "Delete what finished runs no longer need."),
-            "resume": Verb("deitkit.cli.manage", "resume", "Go on with an interrupted run."),
-            "watch": Verb("deitkit.cli.watch", "watch", "Watch a run that trains in another terminal."),
+            "list": Verb("deitkit.cli.runs.list", "list_runs", "List the runs in a folder."),
+            "show": Verb("deitkit.cli.runs.list", "show", "Show one run: its state, last metrics and result."),
+            "compare": Verb("deitkit.cli.runs.compare", "compare", "Compare runs."),
+            "tag": Verb("deitkit.cli.runs.notes", "tag", "Tag a run."),
+            "note": Verb("deitkit.cli.runs.notes", "note", "Write a note beside a run, or show it."),
+            "prune": Verb("deitkit.cli.runs.prune", "prune", "Delete what finished runs no longer need."),
+            "resume": Verb("deitkit.cli.runs.resume", "resume", "Go on with an interrupted run."),
+            "watch": Verb("deitkit.cli.runs.watch", "watch", "Watch a run that trains in another terminal."),
         },
     ),
 }
-# Verbs that hand what they do not know to another one.
-PASSES_ON = ("plan",)
 # How `deitkit --help` groups them; a verb that is not named stands under Manage.
 PANELS = {
     "Start": ("quickstart", "plan"),
@@ -215,13 +215,13 @@ def function_of(verb: Verb) -> Callable[..., None]:
 
 
 def _load(name: str, verb: Verb) -> Any:
-    from deitkit.cli.complete import attach, panel_of
-    from deitkit.cli.options import spread
+    from deitkit.cli.complete import attach
+    from deitkit.cli.options import panel_of, spread
 
     function = function_of(verb)
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     text = _plain(inspect.getdoc(function) or "")
-    passes_on = {"allow_extra_args": True, "ignore_unknown_options": True} if name in PASSES_ON else {}
+    passes_on = {"allow_extra_args": verb.passes_on, "ignore_unknown_options": verb.passes_on}
     app.command(name, cls=HelpfulCommand, help=text, context_settings={**SETTINGS, **passes_on})(spread(function))
     command: Any = typer.main.get_command(app)
     for parameter in command.params:
@@ -282,7 +282,7 @@ def run(argv: Sequence[str]) -> int:
     as_json = "--json" in argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need be no text
+            stream.reconfigure(errors="backslashreplace")  # names of files need be no text that it can encode
     try:
         code = build().main(list(argv), prog_name="deitkit", standalone_mode=False)
         sys.stdout.flush()
@@ -291,10 +291,11 @@ def run(argv: Sequence[str]) -> int:
         _report(error, as_json=as_json)
         return 2
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno != errno.ENAMETOOLONG:  # any verb meets it with the first look at a path
             raise
         name = str(error.filename or "")
-        _report(DeitkitError(f"no file can have a name of {len(name):,} characters", value=name[:100]), as_json=as_json)
+        what = f"no file can have a name of {len(name):,} characters: {name[:40]}..."
+        _report(DeitkitError(what, value=name[:100], remedy="name the file or folder that is meant"), as_json=as_json)
         return 2
     except typer.TyperException as error:
         _say_usage(error, as_json=as_json)
@@ -326,9 +327,6 @@ def _say_usage(error: typer.TyperException, *, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown escaped
-            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(run(sys.argv[1:]))
     except SystemExit as leave:

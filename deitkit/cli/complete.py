@@ -14,7 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parents[1]
+from deitkit.recipe.shipped import recipe_names, recipe_root
+
+SCHEMA = Path(__file__).parents[1] / "recipe" / "schema.py"
 MOST_FOLDERS = 200  # in which runs are looked for: a folder of images may stand beside them
 Offer = tuple[str, str]  # a value, and what it is
 
@@ -39,11 +41,9 @@ def _completer(offers: Callable[[str], Iterator[Offer]]) -> Callable[[Any, Any, 
 
 def recipes(incomplete: str) -> Iterator[Offer]:
     """The shipped recipes, each with its title; files are left to the shell."""
-    shipped = PACKAGE / "recipes" if (PACKAGE / "recipes").is_dir() else PACKAGE.parent / "recipes"
-    for path in sorted(shipped.glob("*/*.toml")):
-        name = path.relative_to(shipped).with_suffix("").as_posix()
+    for name in recipe_names():
         if name.startswith(incomplete):
-            with open(path, encoding="utf-8") as file:
+            with open(recipe_root() / f"{name}.toml", encoding="utf-8") as file:
                 yield name, file.readline().lstrip("# ").strip()
 
 
@@ -86,8 +86,7 @@ def _checkpoints(run: Path) -> Iterator[str]:
 
 def _published() -> set[str]:
     """Published models that are named in the shipped recipes."""
-    shipped = PACKAGE / "recipes" if (PACKAGE / "recipes").is_dir() else PACKAGE.parent / "recipes"
-    texts = (path.read_text(encoding="utf-8") for path in shipped.glob("*/*.toml"))
+    texts = (path.read_text(encoding="utf-8") for path in recipe_root().rglob("*.toml"))
     return {name for text in texts for name in re.findall(r'"((?:timm|hf-hub):[^"]+)"', text)}
 
 
@@ -106,7 +105,7 @@ class Key:
 @cache
 def recipe_keys() -> dict[str, Key]:
     """Dotted key -> what is known of it, read off the schema's text."""
-    text = (PACKAGE / "recipe" / "schema.py").read_text(encoding="utf-8")
+    text = SCHEMA.read_text(encoding="utf-8")
     tables = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     lines = text.splitlines()
     keys = {}
@@ -167,21 +166,3 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "fusion": _closed("softmax", "average_logits"),
     "labels": _closed("hard", "soft"),
 }  # fmt: skip
-
-# Where an option stands in a verb's help, by its parameter; the rest under "Options".
-PANELS = {
-    "Data": ("dataset", "data", "split", "val_fraction", "limit", "images", "also"),
-    "Model": (
-        "recipe", "start", "model", "teacher", "tape", "strict", "image_size", "sizes", "mode", "baseline", "control",
-        "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
-    ),
-    "Training": (
-        "epochs", "batch_size", "lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume", "time",
-    ),
-    "Output": ("output", "overwrite", "dry_run", "as_json", "json", "keep_logits"),
-}  # fmt: skip
-
-
-def panel_of(parameter: str | None) -> str:
-    """The panel of a verb's help in which an option stands."""
-    return next((panel for panel, names in PANELS.items() if parameter in names), "Options")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,13 +11,13 @@ from deitkit.cli import render
 from deitkit.cli.options import (
     AsJson,
     BatchSize,
+    ComputeOptions,
     DataPath,
-    Device,
     Overwrite,
     Split,
     ValFraction,
-    Workers,
     output_option,
+    spread,
 )
 
 if TYPE_CHECKING:
@@ -30,36 +31,57 @@ FUSION_WORDS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FusionOptions:
+    """How both heads' answers become one."""
+
+    fusion: Annotated[
+        str, typer.Option("--fusion", help="softmax (the paper's) or average_logits [default: the model's].")
+    ] = ""
+    fit_fusion: Annotated[
+        bool, typer.Option("--fit-fusion", help="Fit how the heads are fused, and judge it on images left out.")
+    ] = False
+    store_fusion: Annotated[
+        bool, typer.Option("--store-fusion", help="With --fit-fusion: make the choice the model's own.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class EvaluatedOptions:
+    """On which images, and how they are shown to the model."""
+
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="NAME[=PATH]", help="Other data; may be repeated.")
+    ] = None
+    data: DataPath = ""
+    split: Split = ""
+    val_fraction: ValFraction = None
+    crop_ratio: Annotated[
+        float | None, typer.Option("--crop-ratio", help="Of the crop to the resized image [default: the model's].")
+    ] = None
+
+
+@dataclass(frozen=True)
+class KeptOptions:
+    """What is shown and kept of the answers."""
+
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False
+    logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False
+    output: Annotated[str, output_option("The Parquet file [default: in the run].")] = ""
+    overwrite: Overwrite = False
+    as_json: AsJson = False
+
+
+@spread
 def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A run, RUN@best, a model folder, timm:NAME, x.onnx, ...")
     ],
-    dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", metavar="NAME[=PATH]", help="Other data; may be repeated.")
-    ] = None,
-    data: DataPath = "",
-    split: Split = "",
-    val_fraction: ValFraction = None,
-    fusion: Annotated[
-        str, typer.Option("--fusion", help="softmax (the paper's) or average_logits [default: the model's].")
-    ] = "",
-    fit_fusion: Annotated[
-        bool, typer.Option("--fit-fusion", help="Fit how the heads are fused, and judge it on images left out.")
-    ] = False,
-    store_fusion: Annotated[
-        bool, typer.Option("--store-fusion", help="With --fit-fusion: make the choice the model's own.")
-    ] = False,
-    crop_ratio: Annotated[
-        float | None, typer.Option("--crop-ratio", help="Of the crop to the resized image [default: the model's].")
-    ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False,
-    logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False,
-    output: Annotated[str, output_option("The Parquet file [default: in the run].")] = "",
-    overwrite: Overwrite = False,
+    images: EvaluatedOptions,
+    fusion: FusionOptions,
+    kept: KeptOptions,
+    compute: ComputeOptions,
     batch_size: BatchSize = 64,
-    workers: Workers = 0,
-    device: Device = "auto",
-    as_json: AsJson = False,
 ) -> None:
     """Measure a model's accuracy, each head apart, and write its predictions.
 
@@ -74,14 +96,14 @@ def evaluate(
     from deitkit.files import output_file
     from deitkit.predictions.evaluate import evaluate_each
 
-    target = output_file(output, overwrite=overwrite) if output else ""
+    target = output_file(kept.output, overwrite=kept.overwrite) if kept.output else ""
     results = evaluate_each(
-        model, dataset or [], data=data, split=split, val_fraction=val_fraction, fusion=fusion, fit_fusion=fit_fusion,
-        store_fusion=store_fusion, crop_ratio=crop_ratio, keep_logits=logits, output=target,
-        batch_size=batch_size or 64, workers=workers or 0, device=device,
+        model, images.dataset or [], data=images.data, split=images.split, val_fraction=images.val_fraction,
+        crop_ratio=images.crop_ratio, **vars(fusion), keep_logits=kept.logits, output=target,
+        batch_size=batch_size or 64, workers=compute.workers or 0, device=compute.device,
     )  # fmt: skip
     if is_main_process():
-        show_results(results, per_class=per_class, as_json=as_json)
+        show_results(results, per_class=kept.per_class, as_json=kept.as_json)
 
 
 def show_results(results: list[Evaluation], *, per_class: bool, as_json: bool) -> None:

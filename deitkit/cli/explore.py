@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, DataPath, Dataset, Device, Overwrite, Split
+from deitkit.cli.options import AnalysisOptions, AsJson, Overwrite, spread
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, quoted
 from deitkit.models.code import executing_only, teacher_of
@@ -25,32 +26,47 @@ if TYPE_CHECKING:
     from deitkit.recipe.schema import Data
 
 
+@dataclass(frozen=True)
+class ExtraOptions:
+    """What is added to the answers on request."""
+
+    logits: Annotated[
+        bool, typer.Option("--logits", help="Store logits: 4 bytes a class, head and image (K = 1000: 4 kB).")
+    ] = False
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="A map of the images by each token of RUN.")] = False
+    brain: Annotated[
+        bool, typer.Option("--brain", help="Mistakenness; with --logits hardness, with --embeddings uniqueness.")
+    ] = False
+    heatmaps: Annotated[
+        int, typer.Option("--heatmaps", metavar="N", min=0, help="Attention on N images: the most disputed, or --view.")
+    ] = 0
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """The dataset in FiftyOne, and its App."""
+
+    name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = ""
+    overwrite: Overwrite = False
+    launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False
+    view: Annotated[str, typer.Option("--view", help="Open the App at this saved view.")] = ""
+    port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151
+
+
+@spread
 def explore(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a model folder, RUN@best, a .parquet, ...")],
+    where: AnalysisOptions,
+    extra: ExtraOptions,
+    app: AppOptions,
     others: Annotated[
         list[str] | None, typer.Option("--with", metavar="RUN", help="Another classifier, shown beside it.")
     ] = None,
     teacher: Annotated[
         str, typer.Option("--teacher", help="Its teacher, shown beside it [default: the recipe's, if it is here].")
     ] = "",
-    dataset: Dataset = "", data: DataPath = "", split: Split = "val",
-    logits: Annotated[
-        bool, typer.Option("--logits", help="Store logits: 4 bytes a class, head and image (K = 1000: 4 kB).")
-    ] = False,
-    embeddings: Annotated[bool, typer.Option("--embeddings", help="A map of the images by each token of RUN.")] = False,
-    brain: Annotated[
-        bool, typer.Option("--brain", help="Mistakenness; with --logits hardness, with --embeddings uniqueness.")
-    ] = False,
-    heatmaps: Annotated[
-        int, typer.Option("--heatmaps", metavar="N", min=0, help="Attention on N images: the most disputed, or --view.")
-    ] = 0,
-    name: Annotated[str, typer.Option("--name", help="The dataset's name [default: deitkit-RUN].")] = "",
-    overwrite: Overwrite = False,
-    launch: Annotated[bool, typer.Option("--launch", help="Open the App, on this machine only.")] = False,
-    view: Annotated[str, typer.Option("--view", help="Open the App at this saved view.")] = "",
-    port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151,
-    device: Device = "auto", as_json: AsJson = False,
-) -> None:  # fmt: skip
+    as_json: AsJson = False,
+) -> None:
     """Look at a run's predictions in FiftyOne.
 
     Builds a FiftyOne dataset, or brings it up to date, from the predictions that are kept; a model runs only where
@@ -68,29 +84,27 @@ def explore(
 
     Example: deitkit explore runs/quickstart/student_32 --with runs/quickstart/twin
     """
-    taught = teacher or own_teacher(run, dataset, data, split)
+    images = {"dataset": where.dataset, "data": where.data, "split": where.split}
+    taught = teacher or own_teacher(run, **images)
     references = [run, *filter(None, [taught]), *(others or [])]
-    command = command_of(
-        run, others or [], {"teacher": teacher, "dataset": dataset, "data": data, "split": split, "name": name},
-        logits=logits,
-    )  # fmt: skip
+    command = command_of(run, others or [], {"teacher": teacher, **images, "name": app.name}, logits=extra.logits)
     with executing_only([run, teacher, *(others or [])]):  # and not what the run's recipe names
-        tables = predictions_of(
-            references, dataset=dataset, data=data, split=split, device=device, keep_logits=logits, like=run
-        )
-    settings = settings_of(references, dataset=dataset, data=data)
+        tables = predictions_of(references, **vars(where), keep_logits=extra.logits, like=run)
+    settings = settings_of(references, dataset=where.dataset, data=where.data)
     built = build(
-        tables, name or f"deitkit-{Reference.parse(run).short(1)}", overwrite=overwrite, command=command,
-        image_of=files_of(run, tables[0], settings, data=data), places=places_of(references),
+        tables, app.name or f"deitkit-{Reference.parse(run).short(1)}", overwrite=app.overwrite, command=command,
+        image_of=files_of(run, tables[0], settings, data=where.data), places=places_of(references),
         teacher=name_of(taught, references) if taught else "",
     )  # fmt: skip
-    view = named_view(built, view)
-    if embeddings or brain or heatmaps:
-        wish = {"embeddings": embeddings, "scores": brain, "heatmaps": heatmaps, "view": view}
-        add_on_request(built, wish, Reference.parse(run), settings, split=split, data=data, device=device)
+    view = named_view(built, app.view)
+    if extra.embeddings or extra.brain or extra.heatmaps:
+        wish = {"embeddings": extra.embeddings, "scores": extra.brain, "heatmaps": extra.heatmaps, "view": view}
+        add_on_request(
+            built, wish, Reference.parse(run), settings, split=where.split, data=where.data, device=where.device
+        )
     show(built, as_json=as_json)
-    if launch or view:
-        look(built, port, view=view)
+    if app.launch or view:
+        look(built, app.port, view=view)
     else:
         render.say(f"to look at it: {command} --launch")
 

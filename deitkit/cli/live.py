@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli.picture import BARS, Picture
-from deitkit.cli.progress import REFRESHES_A_SECOND, remaining
+from deitkit.cli.progress import REFRESHES_A_SECOND
 from deitkit.cli.render import escaped, say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
+from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
     from deitkit.training.log import Sums
@@ -42,7 +43,8 @@ class PlainLines:
             for line in evaluation(record):
                 say(f"  {line}")
             return
-        eta = remaining(self.began, record["step"] - self.first_step, self.total - record["step"])
+        done = max(record["step"] - self.first_step, 1)
+        eta = spell_seconds((time.perf_counter() - self.began) / done * (self.total - record["step"]))
         say(
             f"  step {record['step']}/{self.total}  loss {record['loss']:.4f}  lr {record['lr']:.2e}  "
             f"{record['images_per_s']:.0f} images/s  ETA {eta}"

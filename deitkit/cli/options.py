@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -44,6 +45,7 @@ TapeRef = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]
 ModelRef = Annotated[str, typer.Option("--model", "-m", help="RUN, RUN@best, a model folder, timm:NAME, ...")]
 Classifiers = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
@@ -114,6 +116,11 @@ AllValues = Annotated[bool, typer.Option("--all", help="With --dry-run: every va
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def workers_or_default(workers: int | None) -> int:
+    """As asked for, or one fewer than there are cores, and eight at the most."""
+    return workers if workers is not None else min(8, (os.cpu_count() or 1) - 1)
+
+
 def output_option(words: str) -> Any:
     """`--output, -o` of a verb that writes something of its own, which `words` name with its default."""
     return typer.Option("--output", "-o", help=words)
@@ -167,6 +174,25 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class DataOptions:
+    """Which images a recipe is about, as keys of it."""
+
+    dataset: Dataset = ""
+    data: DataPath = ""
+    val_fraction: ValFraction = None
+    image_size: ImageSize = None
+    sets: Set = None
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """On what it is computed."""
+
+    workers: Workers = 0
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
 class AnalysisOptions:
     """On which images classifiers are looked at, and where it is computed."""
 
@@ -207,3 +233,22 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     flat.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {each.name: each.annotation for each in parameters}
     return flat
+
+
+# Where an option stands in a verb's help, by its parameter; the rest under "Options".
+OPTION_PANELS = {
+    "Data": ("dataset", "data", "split", "val_fraction", "limit", "images", "also"),
+    "Model": (
+        "recipe", "start", "model", "teacher", "tape", "strict", "image_size", "sizes", "mode", "baseline", "control",
+        "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
+    ),
+    "Training": (
+        "epochs", "batch_size", "lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume", "time",
+    ),
+    "Output": ("output", "overwrite", "dry_run", "as_json", "json", "keep_logits"),
+}  # fmt: skip
+
+
+def panel_of(parameter: str | None) -> str:
+    """The panel of a verb's help in which an option stands."""
+    return next((panel for panel, names in OPTION_PANELS.items() if parameter in names), "Options")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deitkit.models.forms import decisive_head
+from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -140,14 +141,3 @@ def sparkline(values: Sequence[float], *, cells: int, bars: str = BARS) -> str:
     low, high = min(points), max(points)
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
     return "".join(bars[round((point - low) * scale)] for point in points)
-
-
-def spell_seconds(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 07 min`, `3 d 4 h`."""
-    whole = int(seconds)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

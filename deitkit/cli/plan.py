@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.picture import spell_seconds
+from deitkit.cli.picture import MUCH_WAITING
 from deitkit.errors import one_of
+from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
     from deitkit.training.plan import RunPlan
 
 VERBS = ("pretrain", "distill", "finetune")
-MUCH_WAITING = 0.1  # share of a step
 
 
 def plan(

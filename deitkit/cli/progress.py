@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from deitkit.cli import render
+from deitkit.runs.duration import spell_seconds
 
 REFRESHES_A_SECOND = 4
 SECONDS_BETWEEN_LINES = 10.0
@@ -59,8 +60,8 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.tasks[what], completed=done, refresh=True)
         elif total:
-            left = remaining(self.began, done - self.first, total - done)
-            render.say(f"  {what}: {self.spell(done)} of {self.spell(total)}, {left} left")
+            left = (now - self.began) / max(done - self.first, 1) * (total - done)
+            render.say(f"  {what}: {self.spell(done)} of {self.spell(total)}, {spell_seconds(left)} left")
         else:
             render.say(f"  {what}: {self.spell(done)}")
 
@@ -99,9 +100,3 @@ def size(count: int) -> str:
     while number >= 1000 and len(units) > 1:
         number, units = number / 1000, units[1:]
     return f"{number:.1f} {units[0]}" if units[0] != "bytes" else f"{count} bytes"
-
-
-def remaining(began: float, done: int, left: int) -> str:
-    """Time left at the pace since `began` (of time.monotonic), as h:mm:ss."""
-    seconds = int((time.monotonic() - began) / max(done, 1) * left)
-    return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"

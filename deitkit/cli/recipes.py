@@ -38,7 +38,8 @@ def list_recipes(
 
     Example: deitkit recipes list distill
     """
-    from deitkit.recipe.load import find_recipe, recipe_names
+    from deitkit.recipe.load import find_recipe
+    from deitkit.recipe.shipped import recipe_names
 
     names = [name for name in recipe_names() if all(word in name for word in words or ())]
     headers = {name: read_header(find_recipe(name)) for name in names}
@@ -194,7 +195,8 @@ def retarget(text: str, *, source: Path, target: Path) -> str:
 
     A shipped parent keeps its name; a file beside the source becomes a path relative to the target.
     """
-    from deitkit.recipe.load import find_recipe, recipe_root
+    from deitkit.recipe.load import find_recipe
+    from deitkit.recipe.shipped import recipe_root
 
     match = re.search(r'^extends\s*=\s*["\'](.+?)["\']', text, re.MULTILINE)
     if match is None:

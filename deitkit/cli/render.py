@@ -73,9 +73,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for row in texts:
         table.add_row(*(Text(text) for text in row))
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    console.print(
-        Text(escaped(title), style="bold")
-    )  # not the table's own title, which would fold to the table's width
+    # Not the table's own title, which would fold to the table's width.
+    console.print(Text(escaped(title), style="bold"))
     console.print(table)
     if footer:
         console.print(Text(escaped(footer)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,18 +14,16 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.options import (
     AsJson,
-    DataPath,
-    Dataset,
+    DataOptions,
     Device,
-    ImageSize,
     RecipeName,
     Seed,
-    Set,
     TeacherRef,
     TrustCode,
-    ValFraction,
     Workers,
     output_option,
+    spread,
+    workers_or_default,
 )
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
@@ -37,22 +36,35 @@ LABELS = ("hard", "soft")
 TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", help="A tape's folder.")]
 
 
-def record(
-    recipe: RecipeName = "distill/deit_tiny", teacher: TeacherRef = None, dataset: Dataset = "", data: DataPath = "",
-    val_fraction: ValFraction = None, image_size: ImageSize = None, seed: Seed = None, sets: Set = None,
+@dataclass(frozen=True)
+class RecordOptions:
+    """What is recorded, and where it goes."""
+
     epochs: Annotated[
         str, typer.Option("--epochs", metavar="A:B", help="From epoch A to before B [default: the recipe's, all].")
-    ] = "",
-    labels: Annotated[str, typer.Option("--labels", help="hard or soft [default: as the recipe says].")] = "",
+    ] = ""
+    labels: Annotated[str, typer.Option("--labels", help="hard or soft [default: as the recipe says].")] = ""
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Soft: keep the K likeliest classes and the rest's mass.")
-    ] = None,
-    output: Annotated[str, output_option("The tape's folder [default: tapes/RECIPE].")] = "",
+    ] = None
+    output: Annotated[str, output_option("The tape's folder [default: tapes/RECIPE].")] = ""
     strict: Annotated[
         bool, typer.Option("--strict", help="Go on only with the versions and device that began the tape.")
-    ] = False,
-    trust_code: TrustCode = False, workers: Workers = None, device: Device = "auto", as_json: AsJson = False,
-) -> None:  # fmt: skip
+    ] = False
+
+
+@spread
+def record(
+    images: DataOptions,
+    what: RecordOptions,
+    recipe: RecipeName = "distill/deit_tiny",
+    teacher: TeacherRef = None,
+    seed: Seed = None,
+    trust_code: TrustCode = False,
+    workers: Workers = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
     """Record a teacher's answers for every view of a recipe's stream.
 
     Students of any size, batch size and length learn from them without the teacher, with the same weights to the last
@@ -70,34 +82,36 @@ def record(
     from deitkit.tape import Tape
     from deitkit.tape.record import record_tape
 
-    changes = given(
-        sets, teacher=teacher, dataset=dataset, data=data, val_fraction=val_fraction, image_size=image_size, seed=seed
-    )
-    settled = resolve(recipe, changes)
+    settled = resolve(recipe, given(**vars(images), teacher=teacher, seed=seed))
     settled = settled.trusted() if trust_code else settled
-    span, path = parse_epochs(epochs, settled.train.epochs), Path(output or f"tapes/{settled.name.replace('/', '-')}")
-    kind = one_of(labels, LABELS, what="kind of labels") if labels else "soft" if top_k else None
+    path = Path(what.output or f"tapes/{settled.name.replace('/', '-')}")
+    kind = one_of(what.labels, LABELS, what="kind of labels") if what.labels else "soft" if what.top_k else None
     is_main = os.environ.get("RANK", "0") == "0"
     with Progress() if is_main else nullcontext(lambda what, done, total: None) as progress:
         done = record_tape(
-            settled, path, epochs=span, labels=cast(Any, kind), top_k=top_k, device=device, strict=strict,
-            workers=workers if workers is not None else min(8, (os.cpu_count() or 1) - 1),
+            settled, path, epochs=parse_epochs(what.epochs, settled.train.epochs), labels=cast(Any, kind),
+            top_k=what.top_k, device=device, strict=what.strict, workers=workers_or_default(workers),
             progress=progress, say=render.say,
         )  # fmt: skip
     if not is_main:
         return
     pace = {"seconds": round(done.seconds, 1), "views_per_s": round(done.views / max(done.seconds, 1e-9), 1)}
     about = {**describe(Tape.open(path)), "recorded_views": done.views, **pace}
-    same = [("--recipe", recipe), *(("--teacher", name) for name in teacher or ()), ("--dataset", dataset)]
-    numbers = {"--val-fraction": val_fraction, "--image-size": image_size, "--seed": seed}
-    same += [("--data", data), *((name, str(value)) for name, value in numbers.items() if value is not None)]
-    same += [*(("--set", change) for change in sets or ()), ("--tape", str(path))]
-    following = shlex.join(["deitkit", "distill", *(word for pair in same if pair[1] for word in pair)])
+    following = next_command(path, images, recipe=recipe, teachers=teacher or [], seed=seed)
     if as_json:
         render.print_json({**about, "next": following})
         return
     print_tape(path, about)
     render.say(f"{done.views:,} views in {done.seconds:.0f} s by this process; next: {following}")
+
+
+def next_command(path: Path, images: DataOptions, *, recipe: str, teachers: list[str], seed: int | None) -> str:
+    """The command line of a student that learns from the tape: the same recipe, teacher and images."""
+    words = [("--recipe", recipe), *(("--teacher", name) for name in teachers), ("--dataset", images.dataset)]
+    numbers = {"--val-fraction": images.val_fraction, "--image-size": images.image_size, "--seed": seed}
+    words += [("--data", images.data), *((name, str(value)) for name, value in numbers.items() if value is not None)]
+    words += [*(("--set", change) for change in images.sets or ()), ("--tape", str(path))]
+    return shlex.join(["deitkit", "distill", *(word for pair in words if pair[1] for word in pair)])
 
 
 def show(

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import (
-    AsJson,
-    ChosenRecipe,
-    DataPath,
-    Dataset,
-    Device,
-    ImageSize,
-    Overwrite,
-    Set,
-    ValFraction,
-    Workers,
-    output_option,
-)
+from deitkit.cli.options import AsJson, ChosenRecipe, ComputeOptions, DataOptions, Overwrite, output_option, spread
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -33,33 +22,43 @@ DEFAULT_RECIPE = "distill/deit_tiny"
 DIGITS_RECIPE = "quickstart/student"
 SMALL_IMAGE = 48  # pixels: up to here patches of 4 px see what there is
 SAMPLED = 32  # images whose sizes are looked at
+Teachers = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TEACHER...", help="timm:NAME, a run, a model folder, FILE.onnx, FILE.py:FUNCTION; several: a mixture."
+    ),
+]
 
 
-def check(
-    teachers: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="TEACHER...",
-            help="timm:NAME, a run, a model folder, FILE.onnx, FILE.py:FUNCTION; several: a mixture.",
-        ),
-    ],
-    dataset: Dataset = "",
-    data: DataPath = "",
-    recipe: ChosenRecipe = "",
-    sets: Set = None,
-    image_size: ImageSize = None,
-    val_fraction: ValFraction = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Held-out images to look at; 0: all.")] = 2_000,
-    views: Annotated[int, typer.Option("--views", min=1, help="Training views to look at, about.")] = 512,
+@dataclass(frozen=True)
+class CheckOptions:
+    """How much is looked at, and what it is compared with."""
+
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Held-out images to look at; 0: all.")] = 2_000
+    views: Annotated[int, typer.Option("--views", min=1, help="Training views to look at, about.")] = 512
     stated: Annotated[
         float | None, typer.Option("--stated", min=1, max=100, help="The top-1 that others state, in percent.")
-    ] = None,
-    student: Annotated[str, typer.Option("--student", help="A student to compare with: a run or a model.")] = "",
-    output: Annotated[str, output_option("Also write everything measured as JSON.")] = "",
-    overwrite: Overwrite = False,
-    workers: Workers = 0,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    ] = None
+    student: Annotated[str, typer.Option("--student", help="A student to compare with: a run or a model.")] = ""
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Where what was measured goes."""
+
+    output: Annotated[str, output_option("Also write everything measured as JSON.")] = ""
+    overwrite: Overwrite = False
+    as_json: AsJson = False
+
+
+@spread
+def check(
+    teachers: Teachers,
+    images: DataOptions,
+    looked: CheckOptions,
+    result: ResultOptions,
+    compute: ComputeOptions,
+    recipe: ChosenRecipe = "",
 ) -> None:
     """Check whether a classifier is fit to teach.
 
@@ -77,50 +76,51 @@ def check(
 
     Example: deitkit teacher check runs/quickstart/teacher --dataset digits
     """
-    from deitkit.distributed import pick_device
     from deitkit.files import output_file, write_atomic
-    from deitkit.models.load import load_model
-    from deitkit.preflight import Extent, judge, open_subject
-    from deitkit.preflight import check as measure
 
-    target = output_file(output, overwrite=overwrite) if output else None
-    given_recipe = resolve(
-        teachers, recipe=recipe, sets=sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction
-    )
-    train, held_out = open_both(given_recipe)
-    picked = pick_device(device)
-    findings = measure(
-        open_subject(given_recipe, held_out.class_names, device=picked),
-        given_recipe,
-        held_out=held_out,
-        train=train,
-        device=picked,
-        extent=Extent(limit, views, workers or 0),
-        stated=None if stated is None else stated / 100,
-        student=load_model(student) if student else None,
-        say=render.say,
-    )
-    verdict = judge(findings)
-    result = {"verdict": verdict.answer, "reasons": verdict.reasons, "recipe": given_recipe.name, "findings": findings}
+    target = output_file(result.output, overwrite=result.overwrite) if result.output else None
+    settled = resolve(teachers, images, recipe=recipe)
+    findings, verdict = judged(settled, looked, compute)
+    facts = {
+        "verdict": verdict.answer,
+        "reasons": verdict.reasons,
+        "recipe": settled.name,
+        "findings": findings,
+    }
     if target:
-        write_atomic(target, json.dumps(render.plain(result), indent=2) + "\n")
-    if as_json:
-        render.print_json(result)
+        write_atomic(target, json.dumps(render.plain(facts), indent=2) + "\n")
+    if result.as_json:
+        render.print_json(facts)
     else:
-        show(findings, verdict, given_recipe)
+        show(findings, verdict, settled)
     if verdict.answer == "no":
         raise typer.Exit(2)
 
 
-def resolve(
-    teachers: list[str], *, recipe: str, sets: list[str] | None, dataset: str, data: str, image_size: int | None,
-    val_fraction: float | None,
-) -> Recipe:  # fmt: skip
+def judged(recipe: Recipe, looked: CheckOptions, compute: ComputeOptions) -> tuple[Findings, Verdict]:
+    """What was found of the recipe's teacher, and the verdict."""
+    from deitkit.distributed import pick_device
+    from deitkit.models.load import load_model
+    from deitkit.preflight import Extent, judge, open_subject
+    from deitkit.preflight import check as measure
+
+    train, held_out = open_both(recipe)
+    device = pick_device(compute.device)
+    findings = measure(
+        open_subject(recipe, held_out.class_names, device=device), recipe, held_out=held_out, train=train,
+        device=device, extent=Extent(looked.limit, looked.views, compute.workers or 0),
+        stated=None if looked.stated is None else looked.stated / 100,
+        student=load_model(looked.student) if looked.student else None, say=render.say,
+    )  # fmt: skip
+    return findings, judge(findings)
+
+
+def resolve(teachers: list[str], images: DataOptions, *, recipe: str) -> Recipe:
     """The recipe of the student to come, with the teacher in it; without --recipe the images' size chooses one."""
     from deitkit.recipe.load import load_recipe
     from deitkit.recipe.resolve import given
 
-    changes = given(sets, dataset=dataset, data=data, image_size=image_size, val_fraction=val_fraction)
+    changes = given(**vars(images))
     changes["teacher.model"] = teachers[0] if len(teachers) == 1 else teachers
     if "data.path" in changes and "data.dataset" not in changes and not recipe:
         changes["data.dataset"] = "folder"

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
-from deitkit.cli.options import ChosenRecipe, Freeze, RunOptions, TeacherOptions, WhatOptions, spread
+from deitkit.cli.options import (
+    ChosenRecipe,
+    Freeze,
+    RunOptions,
+    TeacherOptions,
+    WhatOptions,
+    spread,
+    workers_or_default,
+)
 from deitkit.errors import DeitkitError, Interrupted, quoted
 from deitkit.recipe.resolve import TrainingOptions, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
     from deitkit.recipe.choose import Verb
     from deitkit.recipe.schema import Recipe
-    from deitkit.training.plan import RunPlan
-
-DEFAULT_ORIGIN = "deitkit default"  # as `recipe.schema` calls it; importing that costs a fifth of a second
 
 
 @spread
@@ -131,7 +136,8 @@ def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[st
 
     try:
         result = train_run(
-            recipe, output, resume=options.resume, overwrite=options.overwrite, workers=workers_of(options),
+            recipe, output, resume=options.resume, overwrite=options.overwrite,
+            workers=workers_or_default(options.workers),
             device=options.device, strict=options.strict, observer=observer(Path(output).name),
         )  # fmt: skip
     except Interrupted:
@@ -152,7 +158,7 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
     from deitkit.distributed import pick_device
 
-    pick_device(options.device)
+    device = pick_device(options.device)
     if options.dry_run:
         outline = outline_of(recipe)
         if options.as_json and not options.plan:
@@ -160,8 +166,11 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
             return
         if not options.as_json:
             show_values(recipe, outline, every=options.all_values)
+    from deitkit.training.plan import plan_run
+
+    workers = workers_or_default(options.workers)
     try:
-        plan = measured_plan(recipe, output, options)
+        plan = plan_run(recipe, device=device, workers=workers, folder=Path(output))
     except DeitkitError as error:
         if options.plan:
             raise
@@ -172,7 +181,7 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
         return
     from deitkit.cli.plan import show_plan
 
-    show_plan(plan, workers=workers_of(options))
+    show_plan(plan, workers=workers)
     render.say("nothing was trained")
 
 
@@ -184,22 +193,10 @@ def outline_of(recipe: Recipe) -> dict[str, Any]:
     return dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def measured_plan(recipe: Recipe, output: str, options: TrainingOptions) -> RunPlan:
-    from deitkit.distributed import pick_device
-    from deitkit.training.plan import plan_run
-
-    return plan_run(recipe, device=pick_device(options.device), workers=workers_of(options), folder=Path(output))
-
-
-def workers_of(options: TrainingOptions) -> int:
-    """As asked for, or one fewer than there are cores, and eight at the most."""
-    import os
-
-    return options.workers if options.workers is not None else min(8, (os.cpu_count() or 1) - 1)
-
-
 def show_values(recipe: Recipe, outline: dict[str, Any], *, every: bool) -> None:
     """The resolved recipe, each value with its origin: those that somebody chose, or every one."""
+    from deitkit.recipe.schema import DEFAULT_ORIGIN
+
     origins = outline["origins"]
     rows = [
         [f"{table}.{key}", "off" if value is None else value, origins.get(f"{table}.{key}", "derived")]

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from deitkit.catalog import DATASETS, MODELS, dataset_named
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.recipe.load import recipe_names
 from deitkit.recipe.schema import Recipe
+from deitkit.recipe.shipped import recipe_names
 
 Verb = Literal["pretrain", "distill", "finetune"]
 

@@ -18,22 +18,10 @@ from tomlkit.items import AbstractTable, InlineTable
 
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe.schema import Recipe, RecipeTable, contradictions
+from deitkit.recipe.shipped import recipe_names, recipe_root
 
 # The first line of a run's recipe: what stands before and after its name.
 RESOLVED = ("# deitkit recipe", ", resolved: every value with its origin")
-
-
-def recipe_root() -> Path:
-    """The shipped recipes: inside the package when installed, beside it in an editable install."""
-    package = Path(__file__).parent.parent
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
-
-
-def recipe_names() -> list[str]:
-    """Names of all shipped recipes, such as `pretrain/deit_tiny`."""
-    root = recipe_root()
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml"))
 
 
 def find_recipe(name: str, *, near: Path | None = None) -> Path:

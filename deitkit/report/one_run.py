@@ -19,6 +19,7 @@ from deitkit.report.tables import classes_table, confusions_table, heads_table
 from deitkit.report.thumbnails import Album
 from deitkit.report.training import training_figures
 from deitkit.report.views import HeadlineTile, KindView, PageBudget, ReportView, RunView, TableView
+from deitkit.runs.duration import spell_seconds
 
 
 def show_run(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> RunView:
@@ -119,15 +120,6 @@ def _thousands(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g}{letter}"
     return str(count)
-
-
-def spell_seconds(seconds: float) -> str:
-    """`3 h 12 min`, `6 min 45 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _evaluations(folder: RunFolder) -> TableView | None:

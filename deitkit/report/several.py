@@ -12,11 +12,11 @@ from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import wilson_interval
 from deitkit.report.figures import show_figures, show_report
 from deitkit.report.folder import RunFolder, short_names
-from deitkit.report.one_run import spell_seconds
 from deitkit.report.provenance import spell_value
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import overlaid
 from deitkit.report.views import ComparisonView, PageBudget, ReportView, TableView
+from deitkit.runs.duration import spell_seconds
 
 KEY = "comparison"
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from deitkit.catalog import DATASETS
 from deitkit.cli import complete
-from deitkit.recipe.load import load_recipe, recipe_names
+from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
+from deitkit.recipe.shipped import recipe_names
 from deitkit.runs.folder import Run
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deitkit.cli.live import PlainLines, distillation, evaluation
-from deitkit.cli.watch import follow, watch
+from deitkit.cli.runs.watch import follow, watch
 from deitkit.recipe.load import load_recipe
 from deitkit.runs.folder import Run
 from tests.cli.terminal import Terminal

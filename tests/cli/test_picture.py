@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deitkit.cli.picture import Picture, sparkline, spell_seconds
+from deitkit.cli.picture import Picture, sparkline
 
 STEP: dict[str, Any] = {
     "step": 70, "epoch": 10.0, "loss": 1.5, "lr": 1e-3, "images_per_s": 840.0, "data_wait_s": 0.1, "seconds": 10.0,
@@ -83,11 +83,3 @@ def test_a_curve_goes_from_its_least_to_its_greatest_value() -> None:
     assert sparkline([0.0, 0.0, 6.0, 6.0], cells=2, bars="abcd") == "ad"
     assert sparkline([5.0, 5.0], cells=8) == "▁▁"
     assert sparkline([], cells=8) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "spelled"),
-    [(0.4, "0 s"), (59.9, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (273600, "3 d 4 h")],
-)
-def test_durations_are_spelled_in_two_parts(seconds: float, spelled: str) -> None:
-    assert spell_seconds(seconds) == spelled

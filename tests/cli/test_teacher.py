@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from deitkit.cli.app import run
+from deitkit.cli.options import DataOptions
 from deitkit.cli.teacher import by_size, resolve
 from deitkit.errors import DeitkitError
 from tests.preflight.conftest import TEACHERS
@@ -142,11 +143,8 @@ def test_ten_points_lost_to_compression_are_explained(
 # Which recipe
 
 
-def settled(teachers: list[str], **options: Any) -> Any:
-    defaults: dict[str, Any] = {
-        "recipe": "", "sets": None, "dataset": "", "data": "", "image_size": None, "val_fraction": None
-    }  # fmt: skip
-    return resolve(teachers, **{**defaults, **options})
+def settled(teachers: list[str], *, recipe: str = "", **images: Any) -> Any:
+    return resolve(teachers, DataOptions(**images), recipe=recipe)
 
 
 def test_several_teachers_are_a_mixture_and_set_has_the_last_word() -> None:

@@ -21,8 +21,9 @@ from deitkit.recipe.choose import (
     recipes_of,
     trainable_datasets,
 )
-from deitkit.recipe.load import load_recipe, override, recipe_names
+from deitkit.recipe.load import load_recipe, override
 from deitkit.recipe.schema import Recipe
+from deitkit.recipe.shipped import recipe_names
 
 OWN_RECIPE = load_recipe("finetune/own")
 FEW = range(4, 700)

@@ -29,8 +29,9 @@ from deitkit.data.views.plan import draw_plans
 from deitkit.data.views.stream import plan_stream
 from deitkit.models.student import count_parameters
 from deitkit.recipe.choose import FITTED
-from deitkit.recipe.load import find_recipe, load_recipe, recipe_header, recipe_names, to_toml
+from deitkit.recipe.load import find_recipe, load_recipe, recipe_header, to_toml
 from deitkit.recipe.schema import Model
+from deitkit.recipe.shipped import recipe_names
 
 ROOT = Path(__file__).parents[2]
 NAMES = recipe_names()
@@ -540,7 +541,7 @@ def test_every_parent_is_a_shipped_recipe() -> None:
 
 def names_seen_by(folder: Path) -> list[str]:
     """Recipe names as a Python sees them whose deitkit lies in `folder`."""
-    code = "import json, deitkit.recipe.load as r; print(json.dumps([str(r.recipe_root()), r.recipe_names()]))"
+    code = "import json, deitkit.recipe.shipped as r; print(json.dumps([str(r.recipe_root()), r.recipe_names()]))"
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     output = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, env=environment, check=True, capture_output=True, text=True

@@ -17,7 +17,6 @@ from deitkit.predictions.find import kept_path, state_of
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Model
 from deitkit.report.folder import RunFolder, count_parameters, short_names, teacher_folders
-from deitkit.report.one_run import spell_seconds
 from deitkit.report.run_tables import ReportedRun
 from deitkit.runs.folder import Run
 from tests.report.conftest import MakeRun
@@ -84,11 +83,6 @@ def test_every_teacher_of_a_mixture_is_looked_for(make_run: MakeRun) -> None:
     folder = RunFolder(Run(run.path), "student")
     folder.recipe = mixed
     assert teacher_folders(folder) == {Path("/a"): "/a", Path("/b"): "/b"}
-
-
-def test_seconds_are_spelt() -> None:
-    spelt = {0.4: "0 s", 59.6: "1 min 0 s", 405.3: "6 min 45 s", 3725.0: "1 h 2 min", 1e6: "277 h 46 min"}
-    assert {seconds: spell_seconds(seconds) for seconds in spelt} == spelt
 
 
 def test_no_model_is_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

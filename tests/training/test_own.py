@@ -15,9 +15,9 @@ from PIL import Image
 from deitkit.cli.app import run
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import build_student
-from deitkit.recipe import load
 from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Data, Model, Recipe
+from deitkit.recipe.shipped import recipe_root
 from deitkit.runs.folder import Run
 from deitkit.training.suggest import suggest
 
@@ -284,7 +284,7 @@ def test_a_command_reads_each_recipe_file_once(
     plain = Path.read_text
 
     def counting(path: Path, *rest: Any, **named: Any) -> str:
-        if path.suffix == ".toml" and path.is_relative_to(load.recipe_root().resolve()):
+        if path.suffix == ".toml" and path.is_relative_to(recipe_root().resolve()):
             seen.append(path.name)
         return plain(path, *rest, **named)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson
+from deitkit.cli.options import AsJson, RunName
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def list_runs(
         render.say(f"no runs in {root}; next: deitkit quickstart")
         return
     rows = [
-        [run["path"], run["status"], run["recipe"], f"{run['epoch']:g} of {run['epochs']}", spell(run["top1"])]
+        [run["path"], run["status"], run["recipe"], f"{run['epoch']:g} of {run['epochs']}", spell(run["top1"]),
+         ", ".join(run["tags"])]
         for run in found
-    ]
-    render.print_table(f"Runs in {root}", ["run", "status", "recipe", "epochs", "top-1"], rows)
+    ]  # fmt: skip
+    render.print_table(f"Runs in {root}", ["run", "status", "recipe", "epochs", "top-1", "tags"], rows)
 
 
-def show(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")], as_json: AsJson = False) -> None:
+def show(run: RunName, as_json: AsJson = False) -> None:
     """Show one run: its state, last metrics and result.
 
     Example: deitkit runs show runs/quickstart/student
@@ -88,7 +89,7 @@ def print_facts(facts: dict[str, Any]) -> None:
 def summary(run: Run) -> dict[str, Any]:
     """A run in a few words; a run that cannot be read says why instead of hiding the others."""
     facts: dict[str, Any] = {"path": str(run.path), "status": "unreadable", "recipe": "", "step": 0, "epoch": 0.0}
-    facts |= {"epochs": 0, "top1": None}
+    facts |= {"epochs": 0, "top1": None, "tags": ()}
     try:
         return facts | _summary(run)
     except DeitkitError as error:
@@ -96,6 +97,8 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def _summary(run: Run) -> dict[str, Any]:
+    from deitkit.runs.notes import read_notes
+
     recipe, result, metrics = run.recipe(), run.result(), run.metrics()
     evaluations = [line for line in metrics if "top1" in line]
     top1 = result["top1"] if result else evaluations[-1]["top1"] if evaluations else None
@@ -109,6 +112,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "epoch": float(max((line["epoch"] for line in metrics if "epoch" in line), default=0.0)),
         "epochs": recipe.train.epochs,
         "top1": top1,
+        "tags": read_notes(run).tags,
     }
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
+from deitkit.cli.options import RunName
 
 if TYPE_CHECKING:
     from deitkit.cli.picture import Picture
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 PAUSE_S = 0.5  # between two looks at the folder
 
 
-def watch(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+def watch(run: RunName) -> None:
     """Watch a run that trains in another terminal. Ctrl-C stops watching, not the run.
 
     Example: deitkit runs watch runs/quickstart/student

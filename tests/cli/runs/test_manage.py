@@ -63,6 +63,8 @@ def test_tags_and_notes_are_written_and_shown(tmp_path: Path, capsys: Capture) -
     said = capsys.readouterr().err
     assert "good" in said.splitlines()[1] and "old" not in said.splitlines()[1]
     assert said.count("the [b]first") == 2
+    assert deitkit(["runs", "list", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["tags"] == ["good"]
 
 
 def test_nothing_is_deleted_unasked(tmp_path: Path, capsys: Capture) -> None:

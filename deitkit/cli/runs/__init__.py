@@ -1,0 +1,1 @@
+"""`deitkit runs`: one file a verb, or two that belong together."""
