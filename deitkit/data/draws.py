@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 Words = npt.NDArray[np.uint64]
 
-
 _MASK32 = np.uint64(0xFFFFFFFF)
 
 

@@ -20,7 +20,7 @@ from deitkit.data.datasets.inat import INAT_FORMS
 from deitkit.data.formats.folder import FOLDER, wrapped
 from deitkit.data.formats.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.formats.image_parquet import IMAGE_PARQUET
-from deitkit.data.formats.listing import ARCHIVES, unpack_command
+from deitkit.data.formats.listing import ARCHIVES, unpack_command, unpacked_place
 from deitkit.data.formats.named import NAMED
 from deitkit.data.formats.shards import PACKED, SHARDS
 from deitkit.data.formats.split import MissingSplit, NoValidation, noted, renamed_split, stratified_split
@@ -38,7 +38,7 @@ from deitkit.data.source import (
     spread_over,
     subset,
 )
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.files import expanded
 from deitkit.recipe import schema
 
@@ -145,11 +145,10 @@ def form_of(data: schema.Data, root: Path) -> tuple[Form, Path]:
 
 def _refuse_archive(root: Path) -> None:
     if root.is_file() and root.name.lower().endswith(ARCHIVES):
-        ending = next(ending for ending in ARCHIVES if root.name.lower().endswith(ending))
         raise DeitkitError(
             f"{root} is an archive: images are read from folders, tables or shards",
             value=root,
-            remedy=f"unpack it and name the folder: {unpack_command(root)}; then --data {str(root)[: -len(ending)]}",
+            remedy=f"unpack it and name the folder: {unpack_command(root)}; then --data {quoted(unpacked_place(root))}",
         )
 
 

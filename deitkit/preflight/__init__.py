@@ -10,12 +10,5 @@ from deitkit.preflight.subject import CheckedTeacher, open_subject
 from deitkit.preflight.verdict import Reason, Verdict, judge
 
 __all__ = [
-    "CheckedTeacher",
-    "Extent",
-    "Findings",
-    "Reason",
-    "Verdict",
-    "check",
-    "judge",
-    "open_subject",
+    "CheckedTeacher", "Extent", "Findings", "Reason", "Verdict", "check", "judge", "open_subject",
 ]  # fmt: skip

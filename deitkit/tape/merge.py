@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
-from deitkit.tape.header import TapeHeader, differing
+from deitkit.tape.header import NAME, TapeHeader, differing
 from deitkit.tape.parts import VALIDATION, gaps_between, list_parts, read_content, recorded_epochs, write_part
 
 
@@ -18,7 +18,7 @@ def merge_tapes(sources: Sequence[Path], path: Path) -> int:
         DeitkitError: they are not of the same views, teacher and answers; or a part is damaged; or the disk is full.
     """
     headers = [TapeHeader.read(source) for source in sources]
-    if (path / "tape.json").is_file():
+    if (path / NAME).is_file():
         headers.insert(0, TapeHeader.read(path))
     elif path.is_dir() and any(path.iterdir()):
         raise DeitkitError(f"{path} is there and no tape", value=str(path), remedy="choose another --output")

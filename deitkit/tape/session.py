@@ -74,7 +74,7 @@ def open_session(
 
 def _open_folder(path: Path, header: TapeHeader, epochs: range) -> None:
     """Begin a tape where there is none; refuse foreign folders, and epochs that somebody is recording."""
-    if (path / "tape.json").is_file():
+    if (path / NAME).is_file():
         for busy in Tape.open(path).recorders():
             if range(max(busy.epochs.start, epochs.start), min(busy.epochs.stop, epochs.stop)):
                 raise DeitkitError(
@@ -103,8 +103,13 @@ def _refuse_other_layout(tape: TapeHeader, now: TapeHeader, path: Path) -> None:
 
 
 def refuse_too_little_room(tape: Tape, gaps: list[Gap]) -> None:
-    """Better now than after a night."""
-    needed, free = _bytes_of(tape, gaps), shutil.disk_usage(tape.path).free
+    """Raise where what is missing would not fit on the disk: before the work, not in the middle of it.
+
+    Raises:
+        DeitkitError: the tape will be larger than what is free.
+    """
+    needed = sum(tape.layout.part_bytes(gap.stop - gap.start) for gap in gaps)
+    free = shutil.disk_usage(tape.path).free
     if needed > free:
         raise DeitkitError(
             f"{tape.path} will need {needed:,} bytes more, and {free:,} are free",
@@ -112,7 +117,3 @@ def refuse_too_little_room(tape: Tape, gaps: list[Gap]) -> None:
             remedy=f"make room, or record fewer --epochs; hard labels take 1, 2 or 4 bytes a view, these "
             f"answers {tape.layout.bytes_per_view}",
         )
-
-
-def _bytes_of(tape: Tape, gaps: list[Gap]) -> int:
-    return sum(tape.layout.part_bytes(gap.stop - gap.start) for gap in gaps)

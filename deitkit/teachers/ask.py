@@ -15,7 +15,6 @@ from deitkit.teachers import Teacher
 
 TEACHER_BATCH = 64  # images at once, rounded up to whole chunks
 
-
 Decisions = NDArray[np.int64]
 
 

@@ -8,7 +8,6 @@ label now and then. Legend: B batch, K classes, G mix group, n groups.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deitkit.data.views.stream import StreamShape
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.code import code_from_file
 from deitkit.models.forms import ModelKind
 from deitkit.models.reference import Reference
@@ -127,9 +126,10 @@ def refuse_code_from_file(recipe: Recipe) -> None:
     Raises:
         DeitkitError: it names the function, and how to allow it.
     """
-    code = [name for name in (recipe.teacher.models if recipe.teacher else ()) if kind_of(name) == "factory"]
+    models = recipe.teacher.models if recipe.teacher else ()
+    code = [name for name in models if kind_of(name) == "factory"]
     if code and not {"teacher", "teacher.model"} & recipe.given:
-        words = " ".join(f"--teacher {shlex.quote(name)}" for name in (recipe.teacher.models if recipe.teacher else ()))
+        words = " ".join(f"--teacher {quoted(name)}" for name in models)
         raise code_from_file(code[0], f"recipe {recipe.name}", remedy=f"{words} or --trust-code")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deitkit.data.check.compare import compare, remember
+from deitkit.data.check.compare import TRAINED_ON, compare, remember
 from deitkit.data.formats.split import split_by_group, split_by_name
 from deitkit.data.formats.split_names import split_of
 from deitkit.data.open import MissingSplit, open_source
@@ -106,6 +106,19 @@ def test_no_group_is_on_both_sides():
     assert np.bincount(labels[held.val]).tolist() == [20, 20]
 
 
+def test_a_table_of_groups_holds_whole_groups_out(tmp_path):
+    names = [f"{index:02d}.png" for index in range(40)]
+    patient = {name: f"p{index % 10}" for index, name in enumerate(names)}
+    write(tmp_path, *(f"images/{name}" for name in names[1:]))  # the first is not there
+    rows = [f"{name},{'ab'[index % 2]},{patient[name]}" for index, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,patient", *reversed(rows)]) + "\n")
+    for settings in ({}, {"folds": 5, "fold": 2}):
+        ids = [list(opened(tmp_path, split, group_column="patient", **settings).ids) for split in ("train", "val")]
+        assert sorted(ids[0] + ids[1]) == [f"images/{name}" for name in names[1:]]
+        train, val = ({patient[name.removeprefix("images/")] for name in side} for side in ids)
+        assert val and train == set(patient.values()) - val
+
+
 def test_litter_is_no_class_and_is_counted(tmp_path):
     root = write(tmp_path, *classes("", 10), "__MACOSX/a/._00.png", "@eaDir/x.png", ".ipynb_checkpoints/a-c.png",
                  "a/@eaDir/t.png", "a/._00.png", "Thumbs.db", "a/desktop.ini", "b/readme.txt")  # fmt: skip
@@ -129,6 +142,7 @@ def test_an_archive_is_refused_with_the_command_that_unpacks_it(tmp_path):
     shutil.make_archive(str(tmp_path / "my images"), "zip", tmp_path / "x")
     with pytest.raises(DeitkitError, match="is an archive") as caught:
         opened(tmp_path / "my images.zip")
+    assert caught.value.remedy.endswith(f"; then --data '{tmp_path}/my images'")
     assert f"unzip '{tmp_path}/my images.zip' -d '{tmp_path}/my images'" in caught.value.remedy
 
 
@@ -210,6 +224,17 @@ def test_a_device_in_place_of_an_image_is_refused_and_does_not_hang(tmp_path):
     assert not any("zero" in name for name in source.ids)
 
 
+@pytest.mark.parametrize("name", ["loop", "train", "shard-0001.tar"])
+def test_a_link_to_itself_beside_the_images_is_no_folder(tmp_path, name):
+    folder = write(tmp_path / "folder", *classes("", 3))
+    table = write(tmp_path / "table", "x/1.jpg", "y/2.jpg")
+    (table / "labels.csv").write_text("image,label\n1.jpg,a\n2.jpg,b\n")
+    for root in (folder, table):
+        (root / name).symlink_to(name)
+    assert len(opened(folder, validate_on="train")) == 6
+    assert list(opened(table, validate_on="train").ids) == ["x/1.jpg", "y/2.jpg"]
+
+
 def test_training_images_in_a_validation_set_are_found(tmp_path):
     root = write(tmp_path / "data", *classes("", 20))
     train, val = opened(root), opened(root, "val")
@@ -217,6 +242,15 @@ def test_training_images_in_a_validation_set_are_found(tmp_path):
     assert compare(tmp_path, val).notes() == []
     assert set(compare(tmp_path, train).seen) == set(train.ids)
     assert "trained on" in compare(tmp_path, train).notes()[0]
+
+
+def test_a_record_of_training_images_that_is_none_says_nothing(tmp_path):
+    train = opened(write(tmp_path / "data", *classes("", 20)))
+    assert compare(tmp_path, train).seen == ()
+    np.savez(tmp_path / "archive.npz", keys=np.zeros(3, np.uint64))
+    for content in (b"", b"\x93NUMPY", (tmp_path / "archive.npz").read_bytes()):
+        (tmp_path / TRAINED_ON).write_bytes(content)
+        assert compare(tmp_path, train).seen == ()
 
 
 @pytest.mark.parametrize("name", ["caf\udce9.jpg", "a\\xe9\udce9", "é\udcff\\", "plain.jpg"])

@@ -1,1 +1,1 @@
-"""Looking at data before training on them: every image decoded, statistics, a contact sheet."""
+"""Looking at data: every image decoded, statistics, a contact sheet; and whether images were trained on."""

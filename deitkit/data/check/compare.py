@@ -37,18 +37,17 @@ class SplitComparison:
 def remember(train: Source, folder: Path) -> None:
     """Keep which images a run trains on, 8 bytes an image."""
     buffer = io.BytesIO()
-    np.save(buffer, np.sort(name_keys(list(train.ids))))
+    np.save(buffer, np.sort(name_keys(train.ids)))
     write_atomic(folder / TRAINED_ON, buffer.getvalue())
 
 
 def compare(folder: Path, source: Source) -> SplitComparison:
     """Which of the source's images a run trained on, by their names; none where the run is older than this."""
-    path = folder / TRAINED_ON
     try:
-        keys = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError):
+        keys = np.load(folder / TRAINED_ON, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # EOFError: the file is empty
         return SplitComparison((), len(source))
-    if keys.dtype != np.uint64 or keys.ndim != 1:
+    if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:
         return SplitComparison((), len(source))
-    ids = list(source.ids)
+    ids = source.ids
     return SplitComparison(tuple(ids[row] for row in np.flatnonzero(np.isin(name_keys(ids), keys)).tolist()), len(ids))

@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def class_list(name: str) -> tuple[str, ...]:
-    """The classes of a data set whose names no library brings, in label order: one a line, kept beside this module."""
+    """The classes of this data set, in label order."""
     return tuple(Path(__file__).with_name(f"{name}_classes.txt").read_text("utf-8").splitlines())

@@ -16,9 +16,9 @@ from deitkit.data.formats.listing import (
     folders_in,
     images_below,
     loose_images,
-    pass_by,
     passed,
     place_of,
+    tables_in,
     unpack_command,
 )
 from deitkit.data.formats.split import open_split
@@ -157,7 +157,7 @@ def _scan(
     )  # fmt: skip
     prefix = "" if folder == root else f"{folder.name}/"
     seen = SeenFiles()
-    tables = pass_by({root, folder}, seen)
+    tables = tables_in({root, folder}, seen)
     above = place_of(root) | place_of(folder)
     files = [images_below(str(folder / name), f"{prefix}{name}/", above, seen) for name in folders]
     full = {name for name, found in zip(names, files, strict=True) if found}

@@ -128,7 +128,7 @@ def _parts(loaded: Any, data: schema.Data, where: str) -> tuple[dict[str, _Part]
     """Split -> what is stored of it, and which splits have no labels."""
     stored = dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
     named = {split: same[0] for split, same in by_split(stored).items()}
-    if "train" not in named and len(stored) == 1 and not named:
+    if not named and len(stored) == 1:
         named = {"train": next(iter(stored))}  # the only one, whatever it is called
     if not named:
         what = f"{where} has no splits of known names, but {', '.join(stored) or 'none'}"

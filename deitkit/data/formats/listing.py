@@ -6,14 +6,13 @@ A file costs no stat of its own unless it is a link, so a million are listed in 
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deitkit.data.source import SUFFIXES
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 # What operating systems, file servers and tools leave behind, in lower case; hidden entries (.DS_Store, ._x, .git,
@@ -49,7 +48,7 @@ def image_paths(folder: Path) -> list[Path]:
     return [folder / name for name in images_below(str(folder), "", Places(), SeenFiles())]
 
 
-def pass_by(folders: Iterable[Path], seen: SeenFiles) -> list[str]:
+def tables_in(folders: Iterable[Path], seen: SeenFiles) -> list[str]:
     """The tables in these folders, whose litter is counted."""
     entries = [entry.name for folder in folders for entry in entries_of(folder, seen)]
     return sorted(name for name in entries if name.lower().endswith(TABLES))
@@ -64,12 +63,15 @@ def passed(seen: SeenFiles) -> Iterator[str]:
         yield f"{seen.others.total():,} files are no image by their ending and are left out: {kinds}"
 
 
+def unpacked_place(archive: Path) -> Path:
+    """The folder of an archive's name."""
+    ending = next(ending for ending in ARCHIVES if archive.name.lower().endswith(ending))
+    return archive.with_name(archive.name[: -len(ending)])
+
+
 def unpack_command(archive: Path) -> str:
     """The shell's words that unpack an archive into a folder of its name."""
-    name = archive.name.lower()
-    ending = next(ending for ending in ARCHIVES if name.endswith(ending))
-    folder = shlex.quote(str(archive.with_name(archive.name[: -len(ending)])))
-    file = shlex.quote(str(archive))
+    folder, file, ending = quoted(unpacked_place(archive)), quoted(archive), archive.suffix.lower()
     if ending == ".zip":
         return f"unzip {file} -d {folder}"
     if ending in (".7z", ".rar"):
@@ -91,7 +93,7 @@ def _walk(folder: str, prefix: str, above: Places, seen: SeenFiles) -> Iterator[
     below = []
     for entry in entries_of(folder, seen):
         name = entry.name
-        if _is_folder(entry):
+        if is_folder(entry):
             below.append(name)
         elif not name.lower().endswith(ENDINGS):
             seen.others[os.path.splitext(name)[1].lower()] += 1  # noqa: PTH122 - there may be a million
@@ -105,12 +107,12 @@ def _walk(folder: str, prefix: str, above: Places, seen: SeenFiles) -> Iterator[
 
 def loose_images(folder: Path) -> list[str]:
     """Image files directly in the folder, sorted."""
-    images = (entry.name for entry in entries_of(folder) if entry.name.lower().endswith(ENDINGS))
-    return sorted(set(images).difference(folders_in(folder)))
+    named = (entry for entry in entries_of(folder) if entry.name.lower().endswith(ENDINGS))
+    return sorted(entry.name for entry in named if not is_folder(entry))
 
 
 def folders_in(folder: Path) -> list[str]:
-    return [entry.name for entry in entries_of(folder) if _is_folder(entry)]
+    return [entry.name for entry in entries_of(folder) if is_folder(entry)]
 
 
 def is_litter(name: str) -> bool:
@@ -135,7 +137,8 @@ def entries_of(folder: Path | str, seen: SeenFiles | None = None) -> list[os.Dir
     return kept
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself, or where nobody may look

@@ -254,11 +254,10 @@ def refuse_fraction(data: schema.Data, root: Path | str, val: str) -> None:
     Raises:
         DeitkitError: the recipe asks for a fraction all the same.
     """
-    if data.val_fraction is not None or data.folds is not None:
-        key = "val_fraction" if data.val_fraction is not None else "folds"
-        value = data.val_fraction if data.val_fraction is not None else data.folds
-        raise DeitkitError(
-            f"data.{key} is {value:g}, but {root} has a split of its own: {val}",
-            value=value,
-            remedy=f"--set data.{key}=false uses {val}",
-        )
+    for key, value in (("val_fraction", data.val_fraction), ("folds", data.folds)):
+        if value is not None:
+            raise DeitkitError(
+                f"data.{key} is {value:g}, but {root} has a split of its own: {val}",
+                value=value,
+                remedy=f"--set data.{key}=false uses {val}",
+            )

@@ -70,20 +70,18 @@ def open_table(root: Path, data: schema.Data, split: str) -> Source:
     _refuse_twice(root, place.ids)
     _refuse_shared_groups(rows, data)
     notes += place.notes
-    groups: list[str] = []
 
     def part(name: str) -> Source:
-        images, order = _files(
+        images = _files(
             place.folder, place.ids[name], rows[name], is_there=np.array(place.there[name]), class_names=class_names,
             split=name, data=data,
         )  # fmt: skip
-        if rows[name].groups is not None:
-            texts = rows[name].groups.to_pylist()
-            groups[:] = [texts[index] for index in order]
         return replace(images, notes=(*notes, *absent.get(name, ()), *images.notes))
 
     if data.group_column is not None and "val" not in rows and "train" in rows and split != "test":
-        return hold_out(part("train"), data, split, root=root, groups=groups)
+        group_of = dict(zip(place.ids["train"], rows["train"].groups.to_pylist(), strict=True))
+        images = part("train")
+        return hold_out(images, data, split, root=root, groups=[group_of[name] for name in images.ids])
     return open_split(tuple(rows), part, data, split, root=root)
 
 
@@ -228,8 +226,8 @@ def _files(
     class_names: tuple[str, ...],
     split: str,
     data: schema.Data,
-) -> tuple[Files, list[int]]:
-    """The images that are there, sorted by id, and the row of each."""
+) -> Files:
+    """The images that are there, sorted by id."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -242,7 +240,7 @@ def _files(
             remedy="paths are relative to the table's folder or to images/ in it: move the table or mend the paths",
         )
     order = sorted(np.flatnonzero(is_there).tolist(), key=ids.__getitem__)
-    files = Files(
+    return Files(
         dataset=data.dataset,
         split=split,
         root=root,
@@ -251,7 +249,6 @@ def _files(
         ids=PackedNames([ids[index] for index in order]),
         notes=tuple([counted(f"images of {rows.name} are not there", missing)] if missing else []),
     )
-    return files, order
 
 
 TABLE = Form(

@@ -8,7 +8,6 @@ from pathlib import Path
 from deitkit.data.formats.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,
-    TableLayout,
     find_column,
     is_usual,
     layout_of,
@@ -65,7 +64,8 @@ def _named(folder: Path) -> dict[str, Path]:
 def _tables_in(folder: Path) -> dict[str, Path]:
     """Stem -> table; a text only where its lines are paths and labels."""
     found: dict[str, Path] = {}
-    names = sorted(name for name in os.listdir(folder) if not is_litter(name))  # noqa: PTH208 - names alone
+    named = (name for name in os.listdir(folder) if name.lower().endswith(ENDINGS))  # noqa: PTH208 - may be a million
+    names = sorted(name for name in named if not is_litter(name))
     for ending in ENDINGS:
         for name in names:
             stem, path = name[: -len(ending)], folder / name
@@ -78,16 +78,11 @@ def _tables_in(folder: Path) -> dict[str, Path]:
 def _in_splits(root: Path) -> dict[str, Path]:
     """A table beside the images of each split: train/metadata.csv, as Hugging Face's image folders have."""
     found = {}
-    for split, names in split_folders(root).items() or _flat_splits(root).items():
+    for split, names in (split_folders(root) or by_split(folders_in(root))).items():  # or images directly inside
         table = {} if folders_in(root / names[0]) else _named(root / names[0])
         if "" in table:
             found[split] = table[""]
     return found
-
-
-def _flat_splits(root: Path) -> dict[str, list[str]]:
-    """Folders of splits whose images lie directly inside."""
-    return by_split(folders_in(root))
 
 
 def _only_one(root: Path) -> dict[str, Path]:
@@ -111,17 +106,12 @@ def _is_list(path: Path) -> bool:
 
 
 def _is_labelled(table: Path) -> bool:
-    layout = _layout(table)
-    return layout is not None and all(
-        any(is_usual(name, usual) for name in layout.names) for usual in (IMAGE_NAMES, LABEL_NAMES)
-    )
-
-
-def _layout(table: Path) -> TableLayout | None:
+    """Whether it has a column of images and one of labels."""
     try:
-        return layout_of(table)
+        names = layout_of(table).names
     except DeitkitError:
-        return None
+        return False
+    return all(any(is_usual(name, usual) for name in names) for usual in (IMAGE_NAMES, LABEL_NAMES))
 
 
 def _names_images(root: Path, table: Path) -> bool:
@@ -141,4 +131,4 @@ def _names_images(root: Path, table: Path) -> bool:
 def _has_classes(root: Path) -> bool:
     """Whether two folders or more hold images, and are no splits."""
     folders = [name for name in folders_in(root) if not by_split([name])]
-    return sum(bool(loose_images(root / name)) for name in folders[:50]) > 1
+    return len(folders) > 1 and sum(bool(loose_images(root / name)) for name in folders[:50]) > 1

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from deitkit.data.formats.listing import is_litter
+from deitkit.data.formats.listing import folders_in, is_litter
 from deitkit.data.source import SUFFIXES, counted
 from deitkit.errors import DeitkitError
 
@@ -34,7 +35,7 @@ def located(folder: Path, paths: Mapping[str, Sequence[str]], names: Mapping[str
     Raises:
         DeitkitError: relative paths lead out of the folder.
     """
-    found = Located(folder)
+    found, look = Located(folder), _Look(folder)
     for split, written in paths.items():
         plain = _at_home(folder, split, [_posix(path) for path in written], found.notes, names[split])
         base, ending = _completion(folder, split, _sample(plain))
@@ -43,23 +44,42 @@ def located(folder: Path, paths: Mapping[str, Sequence[str]], names: Mapping[str
         whole = [path if path.startswith("/") else f"{base}{path}{ending}" for path in plain]
         ids = [str(PurePosixPath(path)) if "//" in path or "/./" in f"/{path}" else path for path in whole]
         _refuse_outside(ids, names[split])
-        found.ids[split], found.there[split] = _spread(folder, ids, found.notes, names[split])
+        found.ids[split], found.there[split] = _spread(ids, look, found.notes, names[split])
     return _relative(found)
 
 
-def _there(root: Path, ids: Sequence[str]) -> list[bool]:
-    """Whether each image is on disk: one look into each folder instead of one for each image."""
-    listed: dict[str, set[str]] = {}
-    found = []
-    for image in ids:
+class _Look:
+    """What is in a folder and below: one look into each, however many images and splits ask."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._listed: dict[str, set[str]] = {}
+
+    def is_there(self, image: str) -> bool:
         parent, _, name = image.rpartition("/")
-        if parent not in listed:
-            listed[parent] = listing(root / (parent or ("/" if image.startswith("/") else "")))
-        found.append(name in listed[parent])
-    return found
+        return name in self._names(parent or ("/" if image.startswith("/") else ""))
+
+    @cached_property
+    def places(self) -> dict[str, list[str]]:
+        """Name of an image, with and without its ending -> its paths below the root, two floors deep."""
+        found: dict[str, list[str]] = {}
+        first = _below(self.root)[:_LOOKED_INTO]
+        second = [f"{place}/{inner}" for place in first for inner in _below(self.root / place)]
+        for place in ["", *first, *second]:
+            for name in self._names(place):
+                stem, ending = os.path.splitext(name)  # noqa: PTH122 - there may be a million
+                if ending.lower() in SUFFIXES and not is_litter(name):
+                    for key in (name, stem):
+                        found.setdefault(key, []).append(f"{place}/{name}".lstrip("/"))
+        return found
+
+    def _names(self, folder: str) -> set[str]:
+        if folder not in self._listed:
+            self._listed[folder] = _names_in(self.root / folder)
+        return self._listed[folder]
 
 
-def listing(folder: Path) -> set[str]:
+def _names_in(folder: Path) -> set[str]:
     """The names of what is in a folder; none where there is no folder.
 
     Raises:
@@ -133,20 +153,19 @@ def _endings(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _below(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_litter(entry.name))
+    return sorted(folders_in(folder))
 
 
-def _spread(folder: Path, ids: list[str], notes: list[str], name: str) -> tuple[list[str], list[bool]]:
+def _spread(ids: list[str], look: _Look, notes: list[str], name: str) -> tuple[list[str], list[bool]]:
     """Images that are not where the others are, found by their name alone where only one folder has it."""
-    is_there = _there(folder, ids)
+    is_there = [look.is_there(image) for image in ids]
     missing = [index for index, found in enumerate(is_there) if not found and not ids[index].startswith("/")]
     if not missing:
         return ids, is_there
-    places = _places(folder)
     chosen: dict[int, str] = {}
     for index in missing:
         name_alone = ids[index].rpartition("/")[2]
-        candidates = places.get(name_alone) or places.get(PurePosixPath(name_alone).stem, [])
+        candidates = look.places.get(name_alone) or look.places.get(PurePosixPath(name_alone).stem, [])
         if len(candidates) == 1:
             chosen[index] = candidates[0]
     if chosen and len(set(chosen.values())) == len(chosen):
@@ -159,20 +178,6 @@ def _spread(folder: Path, ids: list[str], notes: list[str], name: str) -> tuple[
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more folders" if len(names) > 3 else "")
-
-
-def _places(folder: Path) -> dict[str, list[str]]:
-    """Name of an image, with and without its ending -> its paths below the folder, two floors deep."""
-    found: dict[str, list[str]] = {}
-    first = _below(folder)[:_LOOKED_INTO]
-    second = [f"{place}/{inner}" for place in first for inner in _below(folder / place)]
-    for place in ["", *first, *second]:
-        for name in listing(folder / place):
-            stem, ending = os.path.splitext(name)  # noqa: PTH122 - there may be a million
-            if ending.lower() in SUFFIXES and not is_litter(name):
-                for key in (name, stem):
-                    found.setdefault(key, []).append(f"{place}/{name}".lstrip("/"))
-    return found
 
 
 def _refuse_outside(ids: Sequence[str], name: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deitkit.data.formats.listing import entries_of, folders_in, is_folder
 from deitkit.data.formats.split_names import split_of
 from deitkit.data.source import Images, Indices, counted
 from deitkit.errors import DeitkitError
@@ -101,11 +102,10 @@ def archives(root: Path) -> list[str]:
     Where there are as many other folders, archives are what is left of unpacking: ImageNet's train/n01440764.tar.
     """
     found = []
-    splits = [entry.name for entry in os.scandir(root) if entry.is_dir() and split_of(entry.name)]
-    for folder in ("", *splits):
-        entries = [entry for entry in os.scandir(root / folder) if not entry.name.startswith(".")]
-        names = [entry.name for entry in entries if _is_shard_name(entry.name) and entry.is_file()]
-        others = sum(entry.is_dir() and not split_of(entry.name) for entry in entries)
+    for folder in ("", *filter(split_of, folders_in(root))):
+        entries = entries_of(root / folder)
+        names = [entry.name for entry in entries if _is_shard_name(entry.name) and Path(entry.path).is_file()]
+        others = sum(is_folder(entry) and not split_of(entry.name) for entry in entries)
         found += [f"{folder}/{name}".lstrip("/") for name in names] if len(names) > others else []
     return sorted(found, key=by_number)
 

@@ -43,10 +43,8 @@ def open_webdataset(root: Path, data: schema.Data, split: str) -> Source:
     for name in plain_tars(root):
         used.setdefault(split_in(name), []).append(name)
     unnamed = used.pop("", [])
-    spare = []
-    if unnamed and "train" in used:
-        spare = unnamed
-    elif unnamed:
+    spare = unnamed if "train" in used else []
+    if unnamed and not spare:
         used = {"train": unnamed, **used}
     shards, table = webdataset_index(root, [name for tars in used.values() for name in tars])
     notes = [counted("shards of other splits were left out", sorted(spare))] if spare else []
