@@ -16,6 +16,9 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,10 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, the processor's or the device's: torch says so in words only."""
-    words = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    """Whether memory ran out, the processor's or the device's: some libraries say so in words only."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        words in str(error).lower() for words in OUT_OF_MEMORY
+    )
 
 
 def be_deterministic(recipe: Recipe) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import stat
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deitkit.errors import DeitkitError
+from deitkit.files import read_regular
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -43,13 +43,7 @@ def read_bounded(path: Path, *, most: int, remedy: str) -> bytes:
         DeitkitError: missing, larger, a device or a pipe, or the disk refuses.
     """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise DeitkitError(f"{path} is no file", value=str(path), remedy=remedy)
-        if about.st_size > most:
-            what = f"{path} is damaged: {about.st_size:,} bytes are more than it can have"
-            raise DeitkitError(what, value=str(path), remedy=remedy)
-        return path.read_bytes()
+        return read_regular(path, limit=most)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = getattr(error, "strerror", None) or error
         raise DeitkitError(f"{path} cannot be read: {reason}", value=str(path), remedy=remedy) from error

@@ -18,10 +18,10 @@ from deitkit.cli.options import (
     workers_or_default,
 )
 from deitkit.errors import DeitkitError, Interrupted, quoted
-from deitkit.recipe.resolve import TrainingOptions, given, parse_minutes, resolve, spelled
+from deitkit.recipe.resolve import TrainingOptions, default_output, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
-    from deitkit.recipe.choose import Verb
+    from deitkit.recipe.pick import Verb
     from deitkit.recipe.schema import Recipe
 
 
@@ -108,7 +108,7 @@ def train(verb: Verb, options: TrainingOptions) -> None:
 
     recipe = resolve(choose(verb, options))
     refuse_wrong_verb(verb, recipe)
-    output = options.output or f"runs/{recipe.name.replace('/', '-')}"
+    output = options.output or default_output(recipe)
     try:
         if options.plan or options.dry_run:
             show(recipe, output, options)

@@ -10,10 +10,11 @@ from timm.data.imagenet_info import ImageNetInfo
 @functools.cache
 def imagenet_names() -> tuple[str, ...]:
     """The 1,000 wnids in the order in which every published ImageNet-1k classifier numbers them."""
-    return _synsets("imagenet-1k")
+    return synsets("imagenet-1k")
 
 
-def _synsets(subset: str) -> tuple[str, ...]:
+def synsets(subset: str) -> tuple[str, ...]:
+    """The wnids of one of timm's ImageNets, in the order of its classifiers."""
     return tuple(ImageNetInfo(subset).label_names())  # type: ignore[no-untyped-call]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError
-from deitkit.models.class_names import _synsets, imagenet_names, numbered
+from deitkit.models.class_names import imagenet_names, numbered, synsets
 from deitkit.models.folder import ModelInfo
 from deitkit.models.positions import count_prefix, guess_grid
 from deitkit.models.weight_files import WeightsFile
@@ -76,7 +76,7 @@ def _class_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     subset = infer_imagenet_subset(dict(config))
     if subset is None or not IMAGENET_TAG.search(str(config.get("tag") or "")):
         return None
-    return _synsets(subset)
+    return synsets(subset)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

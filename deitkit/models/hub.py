@@ -14,7 +14,6 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, 
 
 from deitkit.errors import DeitkitError, quoted
 
-PREFIXES = ("hf-hub:", "hf_hub:", "hub:")
 # Seconds for the first answer. The client's own download tries for about a minute where there is no network.
 PATIENCE_S = 5
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

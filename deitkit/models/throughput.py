@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from deitkit.distributed import is_out_of_memory
 from deitkit.errors import DeitkitError
 from deitkit.runs.environment import processor
 
@@ -34,8 +35,6 @@ MOST_TIME = 1.5  # of the seconds, for a model with slow passes
 SHARE_OF_A_PASS = 1 / 6  # of the seconds: a pass on a CPU takes no longer, unless one image does
 MOST_ON_CPU, MOST_ELSEWHERE = 32, 256  # images in a batch, where none is named
 MIB = 2**20
-# How libraries without a class of their own for it say that there is no memory left.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,13 +233,6 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of torch, onnxruntime or a user's own code says that memory does not suffice."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        words in str(error).lower() for words in OUT_OF_MEMORY
-    )
 
 
 def weight_bytes(network: nn.Module) -> int:

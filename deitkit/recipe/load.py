@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from tomlkit.items import AbstractTable, InlineTable
 
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.recipe.schema import Recipe, RecipeTable, contradictions
+from deitkit.recipe.contradictions import contradictions
+from deitkit.recipe.schema import Recipe, RecipeTable
 from deitkit.recipe.shipped import recipe_names, recipe_root
 
 # The first line of a run's recipe: what stands before and after its name.

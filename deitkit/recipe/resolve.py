@@ -111,19 +111,12 @@ def spelled(changes: dict[str, Any], sets: list[str] | None) -> dict[str, str]:
 
 
 def plain_path(text: str) -> str:
-    """A path as people paste it: without quotes around it and a slash behind it, `~` for their own folder.
-
-    Raises:
-        DeitkitError: there is no home for `~`.
-    """
+    """A path as people paste it: without quotes around it and a slash behind it, `~` for their own folder."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     if text.startswith("~"):
-        try:
-            text = str(expanded(text))
-        except RuntimeError as error:
-            raise DeitkitError(f"{text}: {error}", value=text, remedy="write the whole path") from error
+        text = str(expanded(text))
     return text.rstrip("/") or text[:1]
 
 
@@ -164,6 +157,11 @@ def resolve(options: TrainingOptions) -> Recipe:
     if "data.path" in options.changes and not named and known and known.bundled:
         return override(recipe, {"data.dataset": "folder"}, origin="--data")
     return recipe
+
+
+def default_output(recipe: Recipe) -> str:
+    """A run's folder where none is named."""
+    return f"runs/{recipe.name.replace('/', '-')}"
 
 
 def draft_of(options: TrainingOptions) -> Draft:

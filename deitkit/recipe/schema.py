@@ -1,6 +1,7 @@
-"""What a recipe may say: its tables, types and defaults, and what cannot be true together. Reads no files.
+"""What a recipe may say: its tables, types and defaults. Reads no files.
 
-Imports no torch. `false` in TOML, which has no null, switches an optional value or table off.
+What cannot be true together stands in `contradictions`. Imports no torch. `false` in TOML, which has no null, switches
+an optional value or table off.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from deitkit.catalog import DATASETS, IMAGENET_MEAN, IMAGENET_STD, MODELS, dataset_named
-from deitkit.errors import did_you_mean
+from deitkit.catalog import IMAGENET_MEAN, IMAGENET_STD, MODELS, dataset_named
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -323,108 +323,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def contradictions(recipe: Recipe) -> list[str]:
-    """What cannot be true together, each with its remedy. Data sizes and ranks are checked by the stream."""
-    found = []
-    if recipe.min_lr > recipe.peak_lr:
-        found.append(
-            f"schedule.min_lr {recipe.min_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}, so the rate would "
-            'rise: lower it, or set schedule.min_lr = "lr" for a flat rate'
-        )
-    if recipe.schedule.warmup_epochs and recipe.schedule.warmup_lr > recipe.peak_lr:
-        found.append(
-            f"schedule.warmup_lr {recipe.schedule.warmup_lr:g} is above the scaled optim.lr {recipe.peak_lr:g}: "
-            "lower it"
-        )
-    if recipe.schedule.warmup_epochs > recipe.train.epochs:
-        found.append(
-            f"schedule.warmup_epochs {recipe.schedule.warmup_epochs:g} is longer than train.epochs "
-            f"{recipe.train.epochs}: shorten it"
-        )
-    found += _token_contradictions(recipe)
-    found += _size_contradictions(recipe.model)
-    if recipe.model.name.partition(":")[0] != "timm" and recipe.model.name not in MODELS:
-        found.append(
-            f"model.name {recipe.model.name!r} is unknown.{did_you_mean(recipe.model.name, MODELS)} "
-            f"Choices: {', '.join(MODELS)}, or timm:NAME"
-        )
-    if recipe.data.dataset not in (*DATASETS, "folder") and not recipe.data.dataset.startswith("hf:"):
-        found.append(
-            f"data.dataset {recipe.data.dataset!r} is unknown.{did_you_mean(recipe.data.dataset, DATASETS)} "
-            f"Choices: {', '.join(DATASETS)}, folder, hf:NAME"
-        )
-    found += _data_contradictions(recipe.data)
-    found += _stream_contradictions(recipe)
-    return found
-
-
-def _data_contradictions(data: Data) -> list[str]:
-    found = []
-    if (data.folds is None) != (data.fold is None):
-        found.append(
-            "data.fold and data.folds belong together: --set data.folds=5 --set data.fold=1 holds the first out"
-        )
-    elif data.folds is not None and data.fold is not None and data.fold > data.folds:
-        found.append(f"data.fold {data.fold} is none of the {data.folds} folds: 1 to {data.folds}")
-    if data.folds is not None and data.val_fraction is not None:
-        found.append("data.folds and data.val_fraction are two ways to hold images out: set one of them to false")
-    return found
-
-
-def _token_contradictions(recipe: Recipe) -> list[str]:
-    if recipe.model.distilled and recipe.teacher is None and recipe.loss.second_token == "teacher":
-        return [
-            "model.distilled = true without a [teacher]: the distillation token would learn nothing. Name a teacher "
-            '(--teacher RUN), or set model.distilled = false, or loss.second_token = "label" for the two-class-tokens '
-            "control"
-        ]
-    if recipe.loss.second_token == "label" and not recipe.model.distilled:
-        return ['loss.second_token = "label" needs model.distilled = true: there is only one token']
-    teacher = recipe.teacher
-    if teacher is not None and teacher.mixture is not None and len(teacher.mixture) != len(teacher.models):
-        return [
-            f"teacher.mixture has {len(teacher.mixture)} weights for {len(teacher.models)} teachers: one each, or "
-            "false for equal ones"
-        ]
-    if recipe.loss.second_token == "label" and recipe.teacher is not None:
-        return ['loss.second_token = "label" leaves the [teacher] unused: set teacher = false']
-    return []
-
-
-def _size_contradictions(model: Model) -> list[str]:
-    """An image smaller than one patch has no patches."""
-    variant = MODELS.get(model.name)
-    patch = model.options.get("patch_size", variant.patch_size if variant else None)
-    if variant is None or not isinstance(patch, int) or min(model.size) >= patch:
-        return []
-    return [
-        f"model.image_size {model.size[0]}x{model.size[1]} px is smaller than one patch of {patch} px: at least "
-        f"--image-size {patch}"
-    ]
-
-
-def _stream_contradictions(recipe: Recipe) -> list[str]:
-    stream, group = recipe.stream, recipe.stream.mix_group
-    found = []
-    if group is not None and stream.batch_size % group:
-        fits = [g for g in (64, 32, 16, 8, 4, 2) if stream.batch_size % g == 0]
-        found.append(
-            f"stream.batch_size {stream.batch_size} is not made of mix groups of {group}: stream.mix_group must divide "
-            f"it (for example {', '.join(map(str, fits)) or 'an even batch size'})"
-        )
-    if group is not None and group % 2 and recipe.is_mixing:
-        found.append(f"stream.mix_group {group} is odd, so one image would be mixed with itself: make it even")
-    if group is not None and stream.repeats > 1 and group * stream.repeats > stream.batch_size:
-        found.append(
-            f"stream.mix_group {group} x stream.repeats {stream.repeats} is more than stream.batch_size "
-            f"{stream.batch_size}: an image's repeats would not fit into one batch; lower one of them"
-        )
-    for key in ("crop_scale", "crop_aspect"):
-        low, high = getattr(recipe.augment, key)
-        if not 0 < low <= high:
-            found.append(f"augment.{key} [{low:g}, {high:g}]: expected 0 < first <= second")
-    if recipe.augment.crop_scale[1] > 1:
-        found.append(f"augment.crop_scale ends at {recipe.augment.crop_scale[1]:g}: 1 is the whole image")
-    return found

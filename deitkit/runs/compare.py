@@ -41,18 +41,19 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     Raises:
         DeitkitError: a recipe cannot be read.
     """
-    recipes = [run.recipe().flat() for run in runs]
+    whole = [run.recipe() for run in runs]
+    recipes = [recipe.flat() for recipe in whole]
     keys = sorted(set().union(*recipes))
     values = {key: tuple(recipe.get(key) for recipe in recipes) for key in keys}
     fingerprints = {run.environment().get("data_fingerprint") for run in runs}
     return RunComparison(
-        tuple(map(_facts, runs)),
+        tuple(_facts(run, recipe.train.epochs) for run, recipe in zip(runs, whole, strict=True)),
         {key: row for key, row in values.items() if any(value != row[0] for value in row)},
         same_data=len(fingerprints) == 1,
     )
 
 
-def _facts(run: Run) -> RunFacts:
+def _facts(run: Run, epochs: int) -> RunFacts:
     result = run.result() or {}
     lines = run.metrics()
     evaluations = [line for line in lines if "top1" in line and not line.get("asked")]
@@ -60,7 +61,7 @@ def _facts(run: Run) -> RunFacts:
         path=str(run.path),
         status=run.status(),
         epoch=max((line["epoch"] for line in lines if "epoch" in line), default=0.0),
-        epochs=run.recipe().train.epochs,
+        epochs=epochs,
         top1=result.get("top1") or (evaluations[-1]["top1"] if evaluations else None),
         best_top1=result.get("best_top1"),
         best_step=result.get("best_step"),

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 VERSIONS_OF = ("deitkit", "torch", "torchvision", "timm", "pillow", "numpy", "safetensors")
-
-
 _PROCESSOR = {"cpu family": "family", "model": "model", "stepping": "stepping"}
 
 

@@ -7,15 +7,13 @@ it has a result, and interrupted otherwise.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from deitkit.errors import DeitkitError
 from deitkit.files import REMAINS, recover_in, remove, saving, sync_folder, write_atomic
@@ -23,6 +21,7 @@ from deitkit.recipe.load import read_resolved, to_toml
 from deitkit.recipe.schema import RESUME_MAY_CHANGE, Recipe
 from deitkit.records import checked_json, read_json
 from deitkit.runs.contents import Environment, MetricsLine, Origins, Result
+from deitkit.runs.lock import LOCK, hold, is_held
 
 Status = Literal["running", "finished", "interrupted"]
 # Everything that deitkit writes into a run; nothing else in the folder is ever touched.
@@ -42,18 +41,6 @@ CONTENTS = (
 BEGINNING = ".beginning"  # a new run before it is in its place; while it is there, what lies beside it is old
 OWN_NAMES = (*CONTENTS, BEGINNING.removeprefix("."))
 STAGED = ("recipe.toml", "recipe.origins.json", "environment.json")
-
-
-_LOCKS: set[TextIO] = set()
-
-
-def _let_go_of_locks() -> None:
-    """A forked worker that outlives a killed run must not keep its lock."""
-    for file in _LOCKS:
-        file.close()
-
-
-os.register_at_fork(after_in_child=_let_go_of_locks)
 
 MENDED = "restore the file from a copy of the run, or train anew"
 
@@ -161,7 +148,7 @@ class Run:
         if not self.path.is_dir():
             raise DeitkitError(f"{self.path} is a file", value=str(self.path), remedy="choose another --output")
         if not self.is_run(self.path):
-            if any(entry.name != ".lock" and not _is_remains(entry.name) for entry in self.path.iterdir()):
+            if any(entry.name != LOCK and not _is_remains(entry.name) for entry in self.path.iterdir()):
                 raise DeitkitError(
                     f"{self.path} holds files that deitkit did not write",
                     value=str(self.path),
@@ -178,39 +165,16 @@ class Run:
             remedy=f"{again}--output OTHER keeps both, --overwrite replaces it",
         )
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the run against other processes.
 
         Raises:
             DeitkitError: another process is writing this run.
         """
-        made = not self.path.exists()
-        with saving(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            opened = open(self.path / ".lock", "a+")  # noqa: SIM115  (closed below)
-        with opened as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file.fileno()).st_nlink == 0:  # whoever held it has just removed the folder
-                    raise BlockingIOError
-            except BlockingIOError as error:
-                raise DeitkitError(
-                    f"{self.path} is being written by another process",
-                    value=str(self.path),
-                    remedy="wait for it to end, or choose another --output",
-                ) from error
-            _LOCKS.add(file)
-            try:
-                yield
-            finally:
-                _LOCKS.discard(file)
-                if made and self.path.is_dir() and [entry.name for entry in self.path.iterdir()] == [".lock"]:
-                    (self.path / ".lock").unlink()  # a start that failed leaves nothing
-                    self.path.rmdir()
+        return hold(self.path)
 
     def status(self) -> Status:
-        if self._is_locked():
+        if is_held(self.path):
             return "running"
         return "finished" if self._place("result.json").is_file() else "interrupted"
 
@@ -220,17 +184,6 @@ class Run:
         if beginning.is_dir() and (name not in STAGED or (beginning / name).is_file()):
             return beginning / name
         return self.path / name
-
-    def _is_locked(self) -> bool:
-        lock = self.path / ".lock"
-        if not lock.exists():
-            return False
-        with open(lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
 
     def write_recipe(self, recipe: Recipe) -> None:
         write_atomic(self.path / "recipe.toml", to_toml(recipe))

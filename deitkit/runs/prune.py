@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from deitkit.files import REMAINS
 from deitkit.runs.folder import Run
-
-STEP = re.compile(r"step-\d{9}")
-TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")
+from deitkit.runs.names import checkpoints
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,18 @@ def superfluous(run: Run) -> list[Superfluous]:
         for folder in (run.path, run.checkpoints)
         if folder.is_dir()
         for path in folder.iterdir()
-        if TEMPORARY.fullmatch(path.name)
+        if _is_left(path)
     ]
-    if run.status() == "finished" and run.checkpoints.is_dir():
-        steps = sorted(path for path in run.checkpoints.iterdir() if STEP.fullmatch(path.name))
+    if run.status() == "finished":
+        steps = [run.checkpoints / name for name in checkpoints(run) if name != "best"]
         found += [_measured(path, "the run is finished") for path in steps[:-1]]
     return found
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a killed process left it, and nothing is lost with it: what it had moved aside may be the only one."""
+    left = REMAINS.fullmatch(path.name)
+    return left is not None and (left["kind"] == "tmp" or path.with_name(left["name"]).exists())
 
 
 def delete(found: list[Superfluous]) -> int:

@@ -11,7 +11,7 @@ from deitkit.catalog import DATASETS
 from deitkit.errors import DeitkitError, quoted
 from deitkit.models.class_names import imagenet_names
 from deitkit.recipe import schema
-from deitkit.recipe.choose import pick_recipe
+from deitkit.recipe.pick import pick_recipe
 from deitkit.teachers.facts import Kind
 
 AS_DATA = "data"

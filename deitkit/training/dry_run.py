@@ -12,7 +12,7 @@ from deitkit.errors import DeitkitError
 from deitkit.models.student import count_parameters
 from deitkit.recipe.schema import Recipe
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def dry_run(recipe: Recipe, *, ranks: int = 1) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _sizes(recipe: Recipe) -> tuple[int, int, int, str]:
     if is_available(data):
         train, val = open_source(data, "train"), open_source(data, data.validate_on)
         for note in dict.fromkeys([*train.notes, *val.notes]):
-            _LOG.info(note)
+            logger.info(note)
         return len(train), len(val), len(train.class_names), "the data, counted"
     known = DATASETS.get(data.dataset)
     if known is None or data.path is not None:

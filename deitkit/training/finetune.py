@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
-from deitkit.recipe.choose import FITTED, pick_recipe, recipes_of, trainable_datasets
+from deitkit.recipe.pick import FITTED, pick_recipe, recipes_of, trainable_datasets
 from deitkit.recipe.resolve import TrainingOptions, shorten_warmup, with_values
 from deitkit.training.own import fit_values, read, without_choices
 

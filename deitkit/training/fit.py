@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ import torch
 
 from deitkit.data.check.compare import TRAINED_ON, remember
 from deitkit.data.open import counted
-from deitkit.distributed import is_out_of_memory, join_world, pick_device
-from deitkit.errors import DeitkitError, Interrupted
+from deitkit.distributed import join_world, pick_device
+from deitkit.errors import Interrupted
 from deitkit.models.forms import decisive_head
 from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import load_checkpoint, save_checkpoint
 from deitkit.runs.folder import Run
 from deitkit.training.evaluate import Watch, top1_of
+from deitkit.training.failures import naming_memory, refuse_non_finite
 from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
@@ -139,7 +140,7 @@ def fit(
     training.parallel.train()
     observer.start(training, first_step=training.progress.step)
     try:
-        with held_back() as signals, _naming_memory(training):
+        with held_back() as signals, naming_memory(training):
             fitting = Fitting(run, watch, log, observer, signals)
             try:
                 _train(fitting, begin)
@@ -165,35 +166,12 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
                 parts = next(stream)
             train_step(training, parts)
             if begin is not None:
-                _refuse_non_finite(fitting)
+                refuse_non_finite(training, fitting.run)
                 begin()
                 begin = None
             progress.step += 1
             fitting.observer.step(progress.step, training.sums)
             _end_step(fitting, interrupted=training.world.any(_heed(fitting)))
-
-
-@contextlib.contextmanager
-def _naming_memory(training: Training) -> Iterator[None]:
-    """Memory that ran out is an error with its remedy.
-
-    Raises:
-        DeitkitError: it ran out.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        shape, size = training.shape, training.recipe.model.size
-        raise DeitkitError(
-            f"memory ran out at step {training.progress.step + 1}: {shape.batch_size // shape.parts_per_batch} images "
-            f"of {size[0]}x{size[1]} px at once are too many for {training.device}",
-            value=shape.batch_size,
-            problems=[str(error).strip().splitlines()[0][:300]] if str(error).strip() else [],
-            remedy=f"--set train.accumulation={2 * shape.accumulation} halves what is in memory and leaves the result "
-            "as it is; a smaller stream.batch_size; fewer --workers",
-        ) from error
 
 
 # The end of a step: log, evaluate, checkpoint
@@ -227,7 +205,7 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
     save_due = last or interrupted or progress.step % (recipe.checkpoint.every_steps or per_epoch) == 0
     # Looking waits for the device, so an accelerator is asked only before something is kept.
     if training.device.type == "cpu" or log_due or progress.evaluation_due or save_due:
-        _refuse_non_finite(fitting)
+        refuse_non_finite(training, fitting.run)
     if log_due:
         fitting.observer.logged(_log(training, log))
     began = time.perf_counter()
@@ -238,24 +216,6 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
     log.leave_out(time.perf_counter() - began)
     if interrupted:
         raise Interrupted(interrupted, progress.step)
-
-
-def _refuse_non_finite(fitting: Fitting) -> None:
-    """Stop with a diagnosis once a loss, a gradient norm or the teacher was not finite; what is on disk stays good."""
-    run, training = fitting.run, fitting.training
-    if training.teacher is not None:
-        training.teacher.check_finite()
-    if training.sums.is_finite():
-        return
-    step = training.progress.step
-    rate = learning_rate(training.recipe, step - 1, steps_per_epoch=training.shape.steps_per_epoch)
-    raise DeitkitError(
-        f"training diverged by step {step} (epoch {training.epoch_of(step):.2f}): {training.sums.diagnosis()}",
-        value=step,
-        problems=[f"learning rate {rate:.3g}", f"precision {training.recipe.train.precision}"],
-        remedy="lower optim.lr, set optim.clip_grad=1.0 or lengthen schedule.warmup_epochs; the last good checkpoint "
-        f"in {run.checkpoints} is kept",
-    )
 
 
 def _log(training: Training, log: MetricsLog) -> dict[str, Any]:
@@ -305,16 +265,12 @@ def _evaluate(fitting: Fitting, *, counts: bool = True) -> None:
     if not counts:
         return
     progress.evaluation_due = False
-    if (score := decisive(record["top1"])) > progress.best_top1:
+    top1 = record["top1"]
+    if (score := top1[decisive_head(top1)]) > progress.best_top1:
         progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0
         _save(fitting, name="best")
     else:
         progress.evaluations_without_gain += 1
-
-
-def decisive(top1: Mapping[str, float]) -> float:
-    """The fused heads' accuracy, or the only head's."""
-    return top1[decisive_head(top1)]
 
 
 def _is_out_of_patience(training: Training) -> bool:

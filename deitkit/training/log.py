@@ -16,8 +16,6 @@ from torch import Tensor
 from deitkit.files import saving
 from deitkit.training.losses import Terms
 
-# Fields that the clock or the machine decides: exempt from bit equality.
-
 
 @dataclass
 class Sums:

@@ -13,20 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
-from deitkit.recipe.choose import (
-    FITTED,
-    OWN,
-    OWN_CONVNET,
-    OWN_SCRATCH,
-    Choice,
-    TimeBudget,
-    Verb,
-    choose_for,
-    choose_model,
-    fit_time,
-    pick_scratch,
-)
+from deitkit.recipe.choose import Choice, TimeBudget, choose_for, choose_model, fit_time
 from deitkit.recipe.load import override
+from deitkit.recipe.pick import FITTED, OWN, OWN_CONVNET, OWN_SCRATCH, Verb, pick_scratch
 from deitkit.recipe.resolve import TrainingOptions, dotted, draft_of, resolve, shorten_warmup, with_values
 
 if TYPE_CHECKING:
@@ -48,9 +37,10 @@ def choose_scratch(verb: Verb, options: TrainingOptions) -> TrainingOptions:
     if not options.recipe:
         options = replace(options, recipe=_pick(verb, options.changes))
     options = shorten_warmup(read(options))
-    if options.recipe in FITTED and (images := _open(without_choices(options).data)) is not None:
+    images = _open(without_choices(options).data) if options.recipe in FITTED else None
+    if images is not None:
         options = _fit_model(options, images)
-    return fit_values(options)
+    return fit_values(options, images)
 
 
 def read(options: TrainingOptions) -> TrainingOptions:
@@ -148,8 +138,10 @@ def _fit_model(options: TrainingOptions, images: OwnImages) -> TrainingOptions:
     return take(replace(options, changes=dotted(options.changes)), choices, "these images and this machine")
 
 
-def fit_values(options: TrainingOptions) -> TrainingOptions:
+def fit_values(options: TrainingOptions, images: OwnImages | None = None) -> TrainingOptions:
     """For the recipes of one's own images, values by the number of images; and epochs by the time, where one is given.
+
+    `images` are opened here where they were not before.
 
     Raises:
         DeitkitError: the data cannot be opened.
@@ -159,7 +151,7 @@ def fit_values(options: TrainingOptions) -> TrainingOptions:
     if not fitted and options.minutes is None:
         return options
     recipe, options = without_choices(options), replace(options, changes=dotted(options.changes))
-    images = count_images(recipe.data)
+    images = images or count_images(recipe.data)
     if not fitted:
         return _fit_time(options, recipe, images)
     budget = None

@@ -24,8 +24,7 @@ from deitkit.models.freeze import freeze
 from deitkit.models.start import start_from, start_notes
 from deitkit.models.student import Heads, Student, build_student
 from deitkit.models.weights import open_reference
-from deitkit.recipe import schema
-from deitkit.recipe.schema import Recipe
+from deitkit.recipe.schema import Data, Recipe
 from deitkit.tape import Tape, open_tape
 from deitkit.teachers import Teacher, check_chunk, open_teacher
 from deitkit.teachers.output import TeacherOutput
@@ -140,7 +139,7 @@ def _open_teaching(
     return teacher, None, [f"teacher {teacher.facts.reference}: {note}" for note in teacher.facts.notes]
 
 
-def data_messages(data: schema.Data, train: Source, val: Source) -> list[str]:
+def data_messages(data: Data, train: Source, val: Source) -> list[str]:
     """What a person should know of the images before training: sizes unlike the published ones, missing files."""
     messages = [*size_notes(data, train), *train.notes]
     if data.validate_on == "train":

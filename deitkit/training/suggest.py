@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deitkit.errors import DeitkitError
-from deitkit.recipe.choose import OWN_CONVNET, Verb
+import tomlkit
+
+from deitkit.recipe.pick import OWN_CONVNET, Verb, catalog_name
 from deitkit.recipe.resolve import FLAGS, TrainingOptions, draft_of
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Data
+
+logger = logging.getLogger(__name__)
 
 
 def choose(verb: Verb, options: TrainingOptions) -> TrainingOptions:
@@ -18,7 +22,8 @@ def choose(verb: Verb, options: TrainingOptions) -> TrainingOptions:
 
     `resolve` makes a recipe of them, and `train_run` trains it:
 
-        options = choose("finetune", Options(recipe="", changes={"data.path": "images", "start.weights": "runs/mine"}))
+        changes = {"data.path": "images", "start.weights": "runs/mine"}
+        options = choose("finetune", TrainingOptions(recipe="", changes=changes))
         train_run(resolve(options), "runs/tuned")
 
     Raises:
@@ -33,20 +38,13 @@ def choose(verb: Verb, options: TrainingOptions) -> TrainingOptions:
 
 def _name_data(options: TrainingOptions) -> TrainingOptions:
     """The catalog's name of the data set that is called by another; said."""
-    import logging
-
-    from deitkit.catalog import dataset_named
-
     called = options.changes.get("data.dataset")
     if not isinstance(called, str):
         return options
-    try:
-        name = dataset_named(called)
-    except ValueError as error:
-        raise DeitkitError(str(error), value=called, remedy="name one of them") from error
+    name = catalog_name(called)
     if name == called:
         return options
-    logging.getLogger(__name__).info(f"data set {called} is {name} here")
+    logger.info(f"data set {called} is {name} here")
     return replace(options, changes={**options.changes, "data.dataset": name})
 
 
@@ -73,8 +71,6 @@ def suggest(
 
 def recipe_text(options: TrainingOptions) -> str:
     """The options as a recipe file: what it extends, and every value beside it with its origin."""
-    import tomlkit
-
     document = tomlkit.document()
     tables: dict[str, Any] = {}
     base = draft_of(options).name
@@ -92,8 +88,6 @@ def recipe_text(options: TrainingOptions) -> str:
 
 
 def _inline(value: Any) -> Any:
-    import tomlkit
-
     if not isinstance(value, dict):
         return value
     table = tomlkit.inline_table()

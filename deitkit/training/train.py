@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deitkit.recipe.choose import Verb
 from deitkit.recipe.load import override
-from deitkit.recipe.resolve import TrainingOptions, draft_of, given, resolve
+from deitkit.recipe.pick import Verb
+from deitkit.recipe.resolve import TrainingOptions, default_output, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
 from deitkit.training.fit import FitResult, train_run
 from deitkit.training.observer import Observer
@@ -51,9 +51,8 @@ def train(
         resolved = override(recipe, values, origin=ORIGIN) if values else recipe
     else:
         options = TrainingOptions(
-            recipe=str(recipe), changes=values, output=str(output), resume=resume, overwrite=overwrite,
-            workers=workers, device=device, strict=strict, origins=dict.fromkeys(values, ORIGIN),
-        )  # fmt: skip
+            recipe=str(recipe), changes=values, device=device, origins=dict.fromkeys(values, ORIGIN)
+        )
         resolved = resolve(choose(verb_of(options), options))
     return train_run(
         resolved, output or default_output(resolved), resume=resume, overwrite=overwrite, workers=workers,
@@ -68,8 +67,3 @@ def verb_of(options: TrainingOptions) -> Verb:
         return "finetune"
     taught = {"teacher.model", "teacher.tape"} & options.changes.keys() or named.get("teacher")
     return "distill" if taught else "pretrain"
-
-
-def default_output(recipe: Recipe) -> str:
-    """A run's folder where none is named."""
-    return f"runs/{recipe.name.replace('/', '-')}"

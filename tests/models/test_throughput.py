@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deitkit.distributed import is_out_of_memory
 from deitkit.errors import DeitkitError
-from deitkit.models.throughput import Candidate, Protocol, device_name, is_out_of_memory, measure_speed, peak_rise
+from deitkit.models.throughput import Candidate, Protocol, device_name, measure_speed, peak_rise
 
 CPU = torch.device("cpu")
 MIB = 2**20

@@ -1,4 +1,4 @@
-"""Which recipe fits a data set, and which values fit so many images: held against the stream's own arithmetic."""
+"""Which values fit so many images: held against the stream's own arithmetic."""
 
 from __future__ import annotations
 
@@ -12,25 +12,15 @@ import pytest
 from deitkit.catalog import DATASETS
 from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
-from deitkit.recipe.choose import (
-    OWN,
-    TimeBudget,
-    choose_for,
-    choose_model,
-    pick_recipe,
-    recipes_of,
-    trainable_datasets,
-)
+from deitkit.recipe.choose import TimeBudget, choose_for, choose_model
 from deitkit.recipe.load import load_recipe, override
 from deitkit.recipe.schema import Recipe
-from deitkit.recipe.shipped import recipe_names
 
 OWN_RECIPE = load_recipe("finetune/own")
 FEW = range(4, 700)
 MANY = [2**power + offset for power in range(9, 22) for offset in (-1, 0, 1, 77)]
 TABLE6 = [info.train_size for info in DATASETS.values() if info.train_size]
 SIZES = sorted({*FEW, *MANY, *TABLE6})
-WITH_RECIPES = ("cifar10", "cifar100", "flowers102", "cars", "inat18", "inat19", "imagenet")
 
 
 def chosen(images: int, recipe: Recipe = OWN_RECIPE, *, given: dict[str, Any] | None = None) -> Recipe:
@@ -171,49 +161,8 @@ def test_the_model_from_random_weights_follows_the_images_and_the_machine() -> N
     assert model(500, 300, gpu=True, given={"model.name": "deit_nano"}) == (None, 32, None)
 
 
-# Recipes
-
-
-@pytest.mark.parametrize("dataset", WITH_RECIPES)
-@pytest.mark.parametrize("size", [None, 224, 384])
-@pytest.mark.parametrize("distilled", [False, True])
-def test_a_known_data_set_gets_its_own_recipe_of_that_kind(dataset: str, size: int | None, distilled: bool) -> None:
-    recipe = load_recipe(pick_recipe(dataset, image_size=size, distilled=distilled))
-    assert recipe.data.dataset == dataset
-    assert recipe.model.size == (size or 224, size or 224)
-    assert recipe.model.distilled == distilled
-
-
-@pytest.mark.parametrize("dataset", ["folder", "hf:beans", "digits"])
-def test_any_other_images_get_the_generic_recipe(dataset: str) -> None:
-    assert pick_recipe(dataset, image_size=384, distilled=False) == OWN[0]
-    assert pick_recipe(dataset, image_size=None, distilled=True) == OWN[1]
-
-
-def test_sizes_between_224_and_384_get_the_nearer_one() -> None:
-    assert pick_recipe("cars", image_size=32, distilled=False) == "finetune/cars"
-    assert pick_recipe("cars", image_size=288, distilled=False) == "finetune/cars"
-    assert pick_recipe("cars", image_size=320, distilled=False) == "finetune/cars_384"
-
-
-def test_an_unknown_data_set_and_one_for_evaluation_alone_are_refused() -> None:
-    with pytest.raises(DeitkitError, match=r"'carss' is unknown. Did you mean cars\?") as unknown:
-        pick_recipe("carss", image_size=None, distilled=False)
-    assert unknown.value.choices == (*trainable_datasets(), "folder", "hf:NAME")
-    with pytest.raises(DeitkitError, match="no training images") as evaluated:
-        pick_recipe("imagenet_v2", image_size=None, distilled=False)
-    assert "deitkit evaluate" in evaluated.value.remedy
-
-
-def test_the_recipes_of_a_data_set_are_those_that_name_it() -> None:
-    for dataset in WITH_RECIPES:
-        assert {load_recipe(name).data.dataset for name in recipes_of(dataset)} == {dataset}
-        assert f"finetune/{dataset}_evening" in recipes_of(dataset)
-    assert recipes_of("folder") == list(OWN)
-    assert set(OWN) <= set(recipe_names())
-
-
 def test_choosing_loads_no_torch() -> None:
-    code = "import sys, deitkit.recipe.choose as c; c.pick_recipe('cars', image_size=None, distilled=False); "
+    code = "import sys, deitkit.recipe.choose, deitkit.recipe.pick as p; "
+    code += "p.pick_recipe('cars', image_size=None, distilled=False); "
     code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

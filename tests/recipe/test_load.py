@@ -225,6 +225,10 @@ def test_a_contradiction_is_told_with_its_remedy(overrides: dict[str, object], w
 def test_several_contradictions_are_told_at_once() -> None:
     error = error_of("pretrain/deit_tiny", optim__lr=1e-8, model__distilled=True, train__epochs=1)
     assert len(error.problems) == 4
+    control = {"teacher.model": ["runs/a", "runs/b"], "teacher.mixture": [1.0], "loss.second_token": "label"}
+    with pytest.raises(DeitkitError) as caught:
+        load_recipe("pretrain/deit_tiny", {**control, "model.distilled": True})
+    assert [problem.split()[0] for problem in caught.value.problems] == ["loss.second_token", "teacher.mixture"]
 
 
 @pytest.mark.parametrize(

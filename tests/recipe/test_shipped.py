@@ -28,8 +28,8 @@ from deitkit.data.views.augment import evaluation_view, make_view
 from deitkit.data.views.plan import draw_plans
 from deitkit.data.views.stream import plan_stream
 from deitkit.models.student import count_parameters
-from deitkit.recipe.choose import FITTED
 from deitkit.recipe.load import find_recipe, load_recipe, recipe_header, to_toml
+from deitkit.recipe.pick import FITTED
 from deitkit.recipe.schema import Model
 from deitkit.recipe.shipped import recipe_names
 

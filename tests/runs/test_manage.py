@@ -46,7 +46,8 @@ def test_notes_that_were_changed_into_something_else_are_an_error(tmp_path: Path
 def checkpoints(run: Run, *names: str) -> None:
     for name in names:
         (run.checkpoints / name).mkdir(parents=True)
-        (run.checkpoints / name / "model.safetensors").write_bytes(bytes(1_000))
+        (run.checkpoints / name / "model.safetensors").write_bytes(bytes(999))
+        (run.checkpoints / name / "manifest.json").write_bytes(b"?")
 
 
 def test_of_a_finished_run_the_best_and_the_last_checkpoint_stay(tmp_path: Path) -> None:
@@ -57,6 +58,15 @@ def test_of_a_finished_run_the_best_and_the_last_checkpoint_stay(tmp_path: Path)
     assert delete(found) == 3_000
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["best", "step-000000030"]
     assert superfluous(run) == []
+
+
+def test_what_is_no_whole_checkpoint_takes_no_place_of_one_and_the_only_copy_stays(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    checkpoints(run, "step-000000010", "step-000000020", "step-000000030", ".best.4711.old")
+    (run.checkpoints / "step-000000030" / "manifest.json").unlink()
+    assert [each.path.name for each in superfluous(run)] == ["step-000000010"]
+    checkpoints(run, "best")
+    assert {each.path.name for each in superfluous(run)} == {"step-000000010", ".best.4711.old"}
 
 
 def test_of_an_interrupted_run_every_checkpoint_stays(tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ import torch
 from PIL import Image
 
 from deitkit.cli.app import run
+from deitkit.data.open import Source, open_source
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import build_student
 from deitkit.recipe.load import load_recipe
+from deitkit.recipe.resolve import TrainingOptions
 from deitkit.recipe.schema import Data, Model, Recipe
 from deitkit.recipe.shipped import recipe_root
 from deitkit.runs.folder import Run
-from deitkit.training.suggest import suggest
+from deitkit.training.suggest import choose, suggest
 
 Call = Callable[..., tuple[int, dict[str, Any], str]]
 SPEED = 200.0  # images/s, in place of what a busy machine measures
@@ -292,6 +294,19 @@ def test_a_command_reads_each_recipe_file_once(
     assert deitkit(verb, *more, "--data", data, "--dry-run")[0] == 0
     assert "own.toml" in seen
     assert len(seen) == len(set(seen)) + (1 if verb == "distill" else 0)  # distill/own and pretrain/own share a name
+
+
+def test_choosing_opens_the_images_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    plain = open_source
+
+    def counting(data: Data, split: str) -> Source:
+        opened.append(split)
+        return plain(data, split)
+
+    monkeypatch.setattr("deitkit.data.open.open_source", counting)
+    choose("pretrain", TrainingOptions(recipe="", changes={"data.path": str(images(tmp_path / "data", 20))}))
+    assert opened == ["train"]
 
 
 # Weights that do not say what they are

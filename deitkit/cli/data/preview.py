@@ -68,8 +68,9 @@ def images_and_recipe(settings: Data, name: str, sets: list[str] | None, *, seed
     """The training images and the recipe that looks at them; a generic recipe is fitted to them as in training."""
     from deitkit.catalog import DATASETS
     from deitkit.data.open import open_source
-    from deitkit.recipe.choose import OWN, choose_for, pick_recipe
+    from deitkit.recipe.choose import choose_for
     from deitkit.recipe.load import load_recipe, parse_override
+    from deitkit.recipe.pick import OWN, pick_recipe
 
     known = DATASETS.get(settings.dataset)
     evaluated_only = known is not None and not known.train_size
