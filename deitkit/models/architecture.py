@@ -10,7 +10,6 @@ from typing import Any
 from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError
 from deitkit.models.description import Known
-from deitkit.models.weights import describe
 from deitkit.recipe.schema import Model
 
 # What the catalog's variants differ in; every other argument is an option of its own.
@@ -36,17 +35,9 @@ class Adopted:
         return f"{self.changes['model.name']}{options}" + (f" at {size[0]}x{size[1]} px" if size else "")
 
 
-def adopt_model(reference: str, model: Model) -> Adopted:
-    """The architecture of start weights, at the recipe's image size where it names one, else at theirs.
-
-    Raises:
-        DeitkitError: there is no such reference, or a file does not say what it is.
-    """
-    return adopt_known(describe(reference), model)
-
-
 def adopt_known(known: Known, model: Model) -> Adopted:
-    """The same of start weights that `describe` has looked at.
+    """The architecture of start weights that `describe` looked at, at the recipe's image size where it names one, else
+    at theirs.
 
     Raises:
         DeitkitError: a file does not say what it is.

@@ -22,11 +22,11 @@ from typing_extensions import TypedDict
 
 from deitkit.errors import DeitkitError
 from deitkit.files import recover_in, remove, saving, sync_folder, write_atomic
-from deitkit.models.reference import no_such_model
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
 from deitkit.recipe.schema import Data, Side
 from deitkit.records import read_json
 from deitkit.runs.folder import Run
+from deitkit.runs.names import no_such_model
 
 FILES = ("model.safetensors", "config.json")
 STAGED = ".model-new"  # a whole new model, before it is in its place

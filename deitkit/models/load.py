@@ -14,17 +14,15 @@ from torch import Tensor
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import numbered
 from deitkit.models.description import Known
-from deitkit.models.folder import ModelInfo, find_model, is_model_folder, save_model
+from deitkit.models.folder import ModelInfo, save_model
 from deitkit.models.positions import POSITION_MODES, mean_norm, resample_pos_embed
 from deitkit.models.reference import Reference
 from deitkit.models.student import Student, rebuild_student
-from deitkit.models.weight_files import read_weights
 from deitkit.models.weights import describe, open_reference, refuse_larger
 from deitkit.recipe.schema import Data, PositionMode
 
 __all__ = [
-    "LoadedModel", "ModelInfo", "Resampling", "find_model", "grid_of", "is_model_folder", "load_info", "load_model",
-    "read_weights", "save_model", "upscale",
+    "LoadedModel", "ModelInfo", "Resampling", "grid_of", "load_info", "load_model", "save_model", "upscale"
 ]  # fmt: skip
 
 

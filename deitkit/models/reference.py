@@ -45,8 +45,8 @@ from deitkit.runs.names import (
 )  # fmt: skip
 
 __all__ = [
-    "EMA", "HEADS", "PUBLISHED", "Reference", "checkpoints", "find_run", "foreign_parts", "is_foreign", "local_folder",
-    "name_of", "no_such_model", "published_parts", "short_names", "step_of",
+    "EMA", "PUBLISHED", "Reference", "checkpoints", "find_run", "foreign_parts", "is_foreign", "local_folder",
+    "name_of", "short_names", "step_of",
 ]  # fmt: skip
 
 WHOLE = "name a run, RUN@best, a model folder, a weights file, timm:NAME or hf-hub:OWNER/NAME"

@@ -6,6 +6,7 @@ evaluation and on one checkpoint; the rest is arithmetic, so that other lengths 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
@@ -113,15 +114,7 @@ def plan_run(recipe: Recipe, *, device: torch.device, workers: int, folder: Path
     began = time.perf_counter()
     training = build(recipe, world=World(), device=device, workers=workers)
     start_s = time.perf_counter() - began + START_S
-    batches = training.loader.steps(0, max(training.total_steps, _warm_up(workers) + MOST_STEPS + 1))
-    try:
-        train_step(training, batch := next(batches))  # kernels are chosen, the optimiser's state is made
-        training.progress.step += 1
-        rise = peak_rise(lambda: train_step(training, batch), device)
-        teacher_s = _teacher_seconds(training, batch)
-        steps, seconds, waited = _timed_steps(training, batches, warm_up=_warm_up(workers))
-    finally:
-        batches.close()  # its workers end with it
+    steps = _measure_steps(training)
     checkpoint_s, checkpoint_mb = _checkpoint(training, folder)
     train, shape = recipe.train, training.shape
     free = _free_memory_mb(device)
@@ -135,20 +128,41 @@ def plan_run(recipe: Recipe, *, device: torch.device, workers: int, folder: Path
         epochs=train.epochs,
         steps_per_epoch=shape.steps_per_epoch,
         batch_size=shape.batch_size,
-        timed_steps=steps,
-        step_s=seconds / steps,
-        data_wait=waited / seconds,
+        timed_steps=steps.count,
+        step_s=steps.seconds / steps.count,
+        data_wait=steps.waited / steps.seconds,
         evaluation_s=_evaluation_seconds(training),
         evaluations=math.ceil(train.epochs / train.eval_every),
         checkpoint_s=checkpoint_s,
         checkpoints=math.ceil(training.total_steps / (recipe.checkpoint.every_steps or shape.steps_per_epoch)),
         start_s=start_s,
-        memory_mb=rise,
-        largest_batch=_largest_batch(shape.batch_size, shape.mix_group, rise, free),
+        memory_mb=steps.memory_mb,
+        largest_batch=_largest_batch(shape.batch_size, shape.mix_group, steps.memory_mb, free),
         disk_mb=checkpoint_mb * (recipe.checkpoint.keep + 1) + _model_mb(training),
         free_disk_mb=shutil.disk_usage(_existing(folder)).free / MIB,
-        teacher=_teacher_cost(training, teacher_s, seconds / steps),
+        teacher=_teacher_cost(training, steps.teacher_s, steps.seconds / steps.count),
     )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Timed steps: their number, their seconds and those without data; what one adds to memory, MiB; its teacher's."""
+
+    count: int
+    seconds: float
+    waited: float
+    memory_mb: float | None
+    teacher_s: float
+
+
+def _measure_steps(training: Training) -> _Steps:
+    warm_up = _warm_up(training.workers)
+    with contextlib.closing(training.loader.steps(0, max(training.total_steps, warm_up + MOST_STEPS + 1))) as batches:
+        train_step(training, batch := next(batches))  # kernels are chosen, the optimiser's state is made
+        training.progress.step += 1
+        rise = peak_rise(lambda: train_step(training, batch), training.device)
+        teacher_s = _teacher_seconds(training, batch)
+        return _Steps(*_timed_steps(training, batches, warm_up=warm_up), rise, teacher_s)
 
 
 def _warm_up(workers: int) -> int:

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from deitkit.errors import DeitkitError
-from deitkit.models.architecture import adopt_model
+from deitkit.models.architecture import adopt_known
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.start import start_from
 from deitkit.models.student import build_student
+from deitkit.models.weights import describe
 from deitkit.recipe.load import load_recipe, override
 from deitkit.recipe.schema import Data, Model
 
@@ -37,7 +38,7 @@ def test_what_is_adopted_builds_the_same_network_and_starts_from_it(tmp_path: Pa
     size = (32, 32) if model.name == "timm:test_vit" else model.size
     save_model(tmp_path / "model", earlier, ModelInfo.of(Data(), size, NAMES))
     base = load_recipe("finetune/deit_base_384", {"model.image_size": False})
-    adopted = adopt_model(str(tmp_path / "model"), base.model)
+    adopted = adopt_known(describe(str(tmp_path / "model")), base.model)
     assert adopted.distilled == model.distilled
     recipe = override(base, adopted.changes)
     assert recipe.model.size == size
@@ -57,15 +58,15 @@ def test_what_is_adopted_builds_the_same_network_and_starts_from_it(tmp_path: Pa
 def test_published_models_are_adopted_without_a_download(
     reference: str, name: str, size: list[int], distilled: bool
 ) -> None:
-    adopted = adopt_model(reference, Model(name="deit_nano"))
+    adopted = adopt_known(describe(reference), Model(name="deit_nano"))
     assert adopted.changes == {"model.name": name, "model.options": {}, "model.image_size": size}
     assert adopted.distilled == distilled
 
 
 def test_the_recipes_own_image_size_stays() -> None:
     model = Model(name="deit_base", image_size=384)
-    assert "model.image_size" not in adopt_model("timm:deit_tiny_patch16_224.fb_in1k", model).changes
-    adopted = adopt_model("timm:vit_small_patch16_224.augreg_in1k", model)
+    assert "model.image_size" not in adopt_known(describe("timm:deit_tiny_patch16_224.fb_in1k"), model).changes
+    adopted = adopt_known(describe("timm:vit_small_patch16_224.augreg_in1k"), model)
     assert adopted.changes["model.options"] == {"img_size": [384, 384]}
 
 
@@ -77,12 +78,12 @@ def test_a_file_is_adopted_by_its_shapes(tmp_path: Path, variant: str) -> None:
         {key: torch.zeros(value.shape, dtype=torch.float16) for key, value in shapes.items()},
         tmp_path / "w.safetensors",
     )
-    adopted = adopt_model(str(tmp_path / "w.safetensors"), Model(name="deit_nano"))
+    adopted = adopt_known(describe(str(tmp_path / "w.safetensors")), Model(name="deit_nano"))
     assert adopted.summary() == f"deit_{variant} at 224x224 px"
 
 
 def test_a_convnets_file_does_not_say_what_it_is(tmp_path: Path) -> None:
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(DeitkitError, match="does not say which architecture") as caught:
-        adopt_model(str(tmp_path / "w.safetensors"), Model(name="deit_nano"))
+        adopt_known(describe(str(tmp_path / "w.safetensors")), Model(name="deit_nano"))
     assert "--model timm:ARCHITECTURE" in caught.value.remedy

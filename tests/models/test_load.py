@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 from deitkit.errors import DeitkitError
-from deitkit.models.load import LoadedModel, ModelInfo, load_info, load_model, read_weights, save_model, upscale
+from deitkit.models.load import LoadedModel, ModelInfo, load_info, load_model, save_model, upscale
 from deitkit.models.positions import POSITION_MODES, guess_grid, mean_norm, resample_pos_embed
 from deitkit.models.student import Student, build_student
+from deitkit.models.weight_files import read_weights
 from deitkit.recipe.schema import Data, Model
 
 DIGITS = tuple("0123456789")
