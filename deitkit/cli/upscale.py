@@ -32,6 +32,7 @@ def upscale(
     Example: deitkit upscale runs/quickstart/student --to 48 --dry-run
     """
     from deitkit.models import load as weights
+    from deitkit.models.folder import is_model_folder
     from deitkit.models.positions import POSITION_MODES
 
     size = parse_size(to)
@@ -39,7 +40,7 @@ def upscale(
     loaded = weights.load_model(model)
     folder = Path(output) if output else default_folder(model, to)
     if folder.exists() and not dry_run:
-        if not weights.is_model_folder(folder):
+        if not is_model_folder(folder):
             raise DeitkitError(f"{folder} exists and is no model folder", value=str(folder), remedy="--output OTHER")
         if not overwrite:
             raise DeitkitError(f"{folder} holds a model", value=str(folder), remedy="--output OTHER, or --overwrite")
