@@ -109,7 +109,7 @@ def test_several_runs_are_compared_side_by_side(student: Run, make_run: MakeRun)
     twin = make_run("twin", heads=("class",), seed=3, settings={"optim.lr": 0.5})
     reader = read(build_page([twin.path, student.path]).html)
     runs = table_of(reader, "The runs")
-    assert "twin finished timm:resnet10t 12 quickstart/teacher 5 of 5 1 h 2 min" in runs
+    assert "twin finished timm:resnet10t 12 quickstart/teacher 5 of 5 1 h 02 min" in runs
     assert "optim.lr 0.5 0.012" in table_of(reader, "Where the recipes differ")
     matrix = next(e.text for e in reader.all("svg") if "Different decisions" in e.text)
     assert all(name in matrix for name in ("teacher", "twin", "student fused"))

@@ -169,7 +169,7 @@ def test_the_run_can_be_made_again_from_the_page(shown: Run, page: Reader) -> No
 def test_size_length_and_machine_are_told(page: Reader) -> None:
     words = page.words()
     assert "parameters 12 12" in words, "running statistics are no parameters"
-    assert "1 h 2 min" in words and "python 3.11.7" in table_of(page, "Where the run was trained")
+    assert "1 h 02 min" in words and "python 3.11.7" in table_of(page, "Where the run was trained")
 
 
 def test_everything_that_was_logged_is_drawn(page: Reader) -> None:
