@@ -155,7 +155,10 @@ PANELS = {
     "Understand": ("analyze", "report", "explore"),
     "Manage": ("data", "recipes", "runs"),
 }
-WIZARD = Verb("deitkit.cli.wizard", "wizard", "Asks what you have and want, writes a recipe and runs it.")
+GUIDED = Verb("deitkit.cli.guided.start", "guided", "Asks what you have and want, shows what it takes, and runs it.")
+UNGUIDED = (
+    "the guided start asks on a terminal; without one: deitkit finetune --from timm:deit_tiny_patch16_224 --data IMAGES"
+)
 
 
 class LazyGroup(TyperGroup):
@@ -258,10 +261,16 @@ def _start(
     Example: deitkit quickstart
     """
     if ctx.invoked_subcommand is None:
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            function_of(WIZARD)()
+        if _is_terminal(sys.stdin) and _is_terminal(sys.stdout):
+            function_of(GUIDED)()
         else:
             typer.echo(ctx.get_help())
+            render.say(UNGUIDED)
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Whether somebody reads or types there; a closed stream is None."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def build() -> LazyGroup:
@@ -285,7 +294,8 @@ def run(argv: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # names of files need be no text that it can encode
     try:
         code = build().main(list(argv), prog_name="deitkit", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started it
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except DeitkitError as error:
         _report(error, as_json=as_json)
@@ -306,6 +316,16 @@ def run(argv: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         render.say("interrupted")
         return 130
+
+
+def run_as(argv: Sequence[str]) -> int:
+    """`run`, with this command line in place of the process's own: a run records it, and it is named to go on."""
+    before = sys.argv
+    sys.argv = [*before[:1], *argv]
+    try:
+        return run(argv)
+    finally:
+        sys.argv = before
 
 
 def _report(error: DeitkitError, *, as_json: bool) -> None:

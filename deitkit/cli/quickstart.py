@@ -104,7 +104,7 @@ def next_commands(root: Path) -> list[str]:
     return [
         f"deitkit explore {quoted(root / 'student_32')} --launch   # look at the images that they disagree on",
         f"deitkit analyze tokens {student}   # the tokens before fine-tuning",
-        "deitkit   # three questions, then it trains on your own images",
+        "deitkit   # a few questions, then it trains on your own images",
     ]
 
 

@@ -98,7 +98,8 @@ def talk(text: str) -> None:
 
 def say_error(message: str) -> None:
     """An error's message, its first word red on a terminal."""
-    word = "\x1b[1;31merror:\x1b[0m" if talks_to_a_terminal() and not os.environ.get("NO_COLOR") else "error:"
+    plain_text = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not talks_to_a_terminal()
+    word = "error:" if plain_text else "\x1b[1;31merror:\x1b[0m"
     talk(f"{word} {escaped(message)}")
 
 

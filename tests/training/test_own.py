@@ -1,5 +1,4 @@
-"""One's own images through every training verb: recipe, model and values by the rule book, and what the guided start
-makes of the same."""
+"""One's own images through every training verb: recipe, model and values by the rule book."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from deitkit.recipe.resolve import TrainingOptions
 from deitkit.recipe.schema import Data, Model, Recipe
 from deitkit.recipe.shipped import recipe_root
 from deitkit.runs.folder import Run
-from deitkit.training.suggest import choose, suggest
+from deitkit.training.suggest import choose
 
 Call = Callable[..., tuple[int, dict[str, Any], str]]
 SPEED = 200.0  # images/s, in place of what a busy machine measures
@@ -69,44 +68,6 @@ def a_run(path: Path, **model: Any) -> Path:
 
 def without_origins(outline: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in outline.items() if key not in ("origins", "recipe")}
-
-
-# One rule book
-
-
-@pytest.mark.parametrize("count", [12, 60, 306])
-@pytest.mark.parametrize("minutes", [0.1, 3.0, 600.0])
-@pytest.mark.parametrize("model", [{"image_size": 16}, {"image_size": 24, "distilled": True}])
-def test_the_guided_start_and_finetune_choose_the_same(
-    count: int, minutes: float, model: dict[str, Any], tmp_path: Path, deitkit: Call
-) -> None:
-    data, start = images(tmp_path / "data", count), a_run(tmp_path / "start", **model)
-    (tmp_path / "guided.toml").write_text(
-        suggest("finetune", Data(dataset="folder", path=str(data)), minutes=minutes, earlier=str(start), device="cpu")
-    )
-    words = ("--data", data, "--device", "cpu", "--dry-run")
-    code, verb, _ = deitkit("finetune", "--from", start, "--time", f"{minutes}m", *words)
-    assert code == 0
-    code, guided, said = deitkit("finetune", "--recipe", tmp_path / "guided.toml", *words)
-    assert code == 0
-    assert without_origins(guided) == without_origins(verb)
-    assert "chosen" not in said
-
-
-@pytest.mark.parametrize("verb", ["pretrain", "distill"])
-@pytest.mark.parametrize(("count", "side"), [(12, 32), (60, 100)])
-def test_the_guided_start_and_the_verbs_from_random_weights_choose_the_same(
-    verb: Any, count: int, side: int, tmp_path: Path, deitkit: Call
-) -> None:
-    data, teacher = images(tmp_path / "data", count, side=side), "runs/teacher" if verb == "distill" else ""
-    (tmp_path / "guided.toml").write_text(
-        suggest(verb, Data(dataset="folder", path=str(data)), minutes=1.0, earlier=teacher, device="cpu")
-    )
-    words = ("--data", data, "--device", "cpu", "--dry-run")
-    taught = ("--teacher", teacher) if teacher else ()
-    _, chosen, _ = deitkit(verb, *taught, "--time", "1m", *words)
-    _, guided, _ = deitkit(verb, "--recipe", tmp_path / "guided.toml", *words)
-    assert without_origins(guided) == without_origins(chosen)
 
 
 def test_start_weights_keep_their_token_mean_std_and_crop(tmp_path: Path, deitkit: Call) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,16 +10,13 @@ from deitkit.cli import render
 from deitkit.cli.options import RunName
 from deitkit.errors import DeitkitError
 
-if TYPE_CHECKING:
-    pass
-
 
 def resume(run: RunName) -> None:
     """Go on with an interrupted run by the command that began it.
 
     Example: deitkit runs resume runs/quickstart/student
     """
-    from deitkit.cli.app import run as run_command
+    from deitkit.cli.app import run_as
     from deitkit.models.code import executing_only
     from deitkit.runs.folder import Run
 
@@ -37,5 +33,5 @@ def resume(run: RunName) -> None:
         )
     render.say(f"$ {shlex.join(['deitkit', *words, '--resume'])}")
     with executing_only(()):  # a folder may come from somebody else: no code is run that only a file names
-        code = run_command([*words, "--resume"])
+        code = run_as([*words, "--resume"])
     raise typer.Exit(code)
