@@ -11,6 +11,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from deitkit.errors import DeitkitError
 
@@ -62,14 +63,25 @@ def read_regular(path: Path, *, limit: int | None = None) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or is too large.
     """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"{size:,} bytes are more than {limit:,}", str(path))
+        return file.read(size + 1 if limit is None else limit)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file opened for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait for a writer
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "no regular file", str(path))
-        if limit is not None and found.st_size > limit:
-            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes are more than {limit:,}", str(path))
-        return file.read(found.st_size + 1 if limit is None else limit)
+    file = open(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return file
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "distill/deit_tiny"
 DIGITS_RECIPE = "quickstart/student"
 SMALL_IMAGE = 48  # pixels: up to here patches of 4 px see what there is
-SAMPLED = 32  # images whose sizes are looked at
 Teachers = Annotated[
     list[str],
     typer.Argument(
@@ -152,18 +151,14 @@ def of_run(reference: str) -> dict[str, Any]:
 
 def by_size(changes: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The student's recipe for these data, and what makes it fit: small images are shown in their own size."""
-    import statistics
-
-    from deitkit.data.open import image_name, open_source
-    from deitkit.data.views.augment import open_image
+    from deitkit.data.open import open_source
     from deitkit.recipe.load import load_recipe
+    from deitkit.training.own import short_side
 
     if changes.get("data.dataset") == "digits" and "data.path" not in changes:
         return DIGITS_RECIPE, {}
     data = load_recipe(DEFAULT_RECIPE, changes, origin="command line").data
-    source = open_source(data, data.validate_on)
-    sampled = range(0, len(source), max(1, len(source) // SAMPLED))
-    side = statistics.median(min(open_image(source.read(i), image_name(source, i)).size) for i in sampled)
+    side = short_side(open_source(data, data.validate_on))
     if side > SMALL_IMAGE:
         return DEFAULT_RECIPE, {}
     render.say(f"the images' short side is {side:g} px: the views are {DEFAULT_RECIPE}'s at that size")

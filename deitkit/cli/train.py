@@ -21,6 +21,7 @@ from deitkit.errors import DeitkitError, Interrupted, quoted
 from deitkit.recipe.resolve import TrainingOptions, default_output, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
+    from deitkit.data.check.scan import Scan
     from deitkit.recipe.pick import Verb
     from deitkit.recipe.schema import Recipe
 
@@ -132,35 +133,66 @@ def train(verb: Verb, options: TrainingOptions) -> None:
 def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[str, float]:
     """Run with the live view; an interruption says how to go on."""
     from deitkit.cli.live import observer
+    from deitkit.training.bad_images import StoppedByImage
     from deitkit.training.fit import train_run
 
     try:
+        recipe, scan = look(recipe, Path(output), options)
         result = train_run(
             recipe, output, resume=options.resume, overwrite=options.overwrite,
-            workers=workers_or_default(options.workers),
-            device=options.device, strict=options.strict, observer=observer(Path(output).name),
+            workers=workers_or_default(options.workers), device=options.device, strict=options.strict, scan=scan,
+            observer=observer(Path(output).name),
         )  # fmt: skip
     except Interrupted:
         say_how_to_go_on()
         raise
+    except StoppedByImage as error:
+        error.remedy = f"go on with another image in its place: {going_on('--set', 'data.on_bad_image=replace')}"
+        raise
     return result.top1
 
 
+def look(recipe: Recipe, output: Path, options: TrainingOptions) -> tuple[Recipe, Scan | None]:
+    """Look at the images; whoever sits there says what becomes of unreadable ones. A place that is taken comes first.
+
+    Raises:
+        DeitkitError: the place is taken, the images cannot be opened, or whoever was asked stops.
+    """
+    from deitkit.cli.look import asked, look_at, may_ask
+    from deitkit.runs.folder import Run
+
+    again = options.resume and Run.is_run(output)
+    if not again:
+        Run(output).refuse_occupied(overwrite=options.overwrite)
+    scan = look_at(recipe.data, workers=workers_or_default(options.workers))
+    if scan is not None and scan.bad and not again and not options.as_json and may_ask(recipe):
+        recipe = asked(recipe, scan)
+    return recipe, scan
+
+
 def say_how_to_go_on() -> None:
-    """The command line as it was given, with --resume."""
+    render.say(f"saved. To go on: {going_on()}")
+
+
+def going_on(*more: str) -> str:
+    """The command line as it was given, with --resume and what is to be otherwise."""
     import sys
 
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-    render.say(f"saved. To go on: {shlex.join(['deitkit', *words, '--resume'])}")
+    return shlex.join(["deitkit", *words, "--resume", *more])
 
 
 def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
+    from deitkit.cli.look import look_at
+    from deitkit.data.open import is_available
     from deitkit.distributed import pick_device
 
     device = pick_device(options.device)
+    workers = workers_or_default(options.workers)
+    scan = look_at(recipe.data, workers=workers) if is_available(recipe.data) else None
     if options.dry_run:
-        outline = outline_of(recipe)
+        outline = outline_of(recipe, scan)
         if options.as_json and not options.plan:
             render.print_json(outline)
             return
@@ -168,9 +200,8 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
             show_values(recipe, outline, every=options.all_values)
     from deitkit.training.plan import plan_run
 
-    workers = workers_or_default(options.workers)
     try:
-        plan = plan_run(recipe, device=device, workers=workers, folder=Path(output))
+        plan = plan_run(recipe, device=device, workers=workers, folder=Path(output), scan=scan)
     except DeitkitError as error:
         if options.plan:
             raise
@@ -185,12 +216,12 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     render.say("nothing was trained")
 
 
-def outline_of(recipe: Recipe) -> dict[str, Any]:
+def outline_of(recipe: Recipe, scan: Scan | None) -> dict[str, Any]:
     import os
 
     from deitkit.training.dry_run import dry_run
 
-    return dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")))
+    return dry_run(recipe, ranks=int(os.environ.get("WORLD_SIZE", "1")), scan=scan)
 
 
 def show_values(recipe: Recipe, outline: dict[str, Any], *, every: bool) -> None:

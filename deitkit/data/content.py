@@ -7,7 +7,7 @@ over all of them where somebody asks for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,10 @@ def _hash(source: Source, index: int) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def content_differences(before: Mapping[str, Any], now: Mapping[str, Any], source: Source) -> list[str]:
-    """What has other bytes, a line each; only what both know is compared."""
+def content_differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], source: Source, *, damaged: Collection[str] = ()
+) -> list[str]:
+    """What has other bytes, a line each; only what both know is compared, and nothing of the ids `damaged`."""
     if before.get("images") != now["images"]:
         return [f"{source.split}: {before.get('images')} images before, {now['images']} now"]
     old, new = str(before.get("sample", "")), str(now["sample"])
@@ -55,9 +57,10 @@ def content_differences(before: Mapping[str, Any], now: Mapping[str, Any], sourc
         source.ids[index]
         for place, index in enumerate(_sample(source))
         if old[place * DIGITS : (place + 1) * DIGITS] != new[place * DIGITS : (place + 1) * DIGITS]
+        and source.ids[index] not in damaged
     ]
     if names:
         return [f"{source.split}: {counted('images have other bytes', names)} (of {len(new) // DIGITS} compared)"]
-    if before.get("all") is not None and "all" in now and before["all"] != now["all"]:
+    if before.get("all") is not None and "all" in now and before["all"] != now["all"] and not damaged:
         return [f"{source.split}: some images have other bytes (of all {now['images']:,} compared)"]
     return []

@@ -12,7 +12,8 @@ import torch
 
 from deitkit.catalog import DATASETS
 from deitkit.data.check.compare import compare
-from deitkit.data.open import Source, size_notes
+from deitkit.data.check.left_out import left_out_of
+from deitkit.data.open import Source, counted, size_notes
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import World, join_world, pick_device
 from deitkit.errors import DeitkitError, one_of
@@ -183,6 +184,7 @@ def _judge(
         table.save(path)
         _say_notes(settings, source, known=len(table.class_names))
         _say_trained_on(reference, settings, source)
+        _say_left_out(reference, source, table)
     return Evaluation(only_heads(table, [reference.head]), path, fitted)
 
 
@@ -270,6 +272,17 @@ def _say_trained_on(reference: Reference, settings: Data, source: Source) -> Non
     if (own.dataset, own.path) == (settings.dataset, settings.path) and own.validate_on == "val":
         for note in compare(reference.folder, source).notes():
             logger.info(note)
+
+
+def _say_left_out(reference: Reference, source: Source, table: Predictions) -> None:
+    """Names images that cannot be read, and those that a run could not read when it began."""
+    seen = set(table.ids)
+    if gone := [name for name in source.ids if name not in seen]:
+        logger.info(counted("images cannot be read and are left out", gone))
+    if Run.is_run(reference.folder):
+        before = {image.id for image in left_out_of(reference.folder).images if image.split == source.split}
+        if mended := sorted(before & seen):
+            logger.info(counted("images are measured on that could not be read when the run began", mended))
 
 
 def _say_notes(settings: Data, source: Source, *, known: int) -> None:

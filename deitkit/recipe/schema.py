@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from deitkit.catalog import IMAGENET_MEAN, IMAGENET_STD, MODELS, dataset_named
+from deitkit.catalog import DATASETS, IMAGENET_MEAN, IMAGENET_STD, MODELS, dataset_named
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -31,6 +31,7 @@ DEFAULT_ORIGIN = "deitkit default"
 RESUME_MAY_CHANGE = (
     "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
     "teacher.check", "data.path", "data.split_rule",  # the images themselves are compared
+    "data.on_bad_image",  # what was left out stays so; of readable images it changes nothing
 )  # fmt: skip
 
 
@@ -141,6 +142,10 @@ class Data(RecipeTable):
     their names; `split_rule = "place"` is that of earlier versions. No group of `group_column` is on both sides;
     `val_fold` is the value of the split column whose rows are held out. `label_from` reads the class from the file's
     name: "filename", or a regular expression with one group.
+
+    `on_bad_image`: unreadable images are left out before the first step (and others stand in for those that are found
+    later), others stand in for all of them, or the first ends the run. "auto" leaves out up to 1 % of one's own images
+    and stops above; published data, whose images are known, stop at the first.
     """
 
     dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"
@@ -158,7 +163,7 @@ class Data(RecipeTable):
     group_column: str | None = None
     val_fold: int | str | None = None
     label_from: str | None = None
-    on_bad_image: Literal["error", "replace"] = "error"
+    on_bad_image: Literal["auto", "leave_out", "replace", "error"] = "auto"
     exif_orientation: bool = False
     # Pillow warns above the default and refuses above the upper bound.
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485
@@ -166,6 +171,18 @@ class Data(RecipeTable):
     std: Deviations = IMAGENET_STD
     crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody published these images: their content is not known."""
+        return self.dataset not in DATASETS
+
+    @property
+    def bad_images(self) -> Literal["leave_out", "replace", "error"]:
+        """What becomes of unreadable images."""
+        if self.on_bad_image == "auto":
+            return "leave_out" if self.is_own else "error"
+        return self.on_bad_image
 
 
 class Stream(RecipeTable):

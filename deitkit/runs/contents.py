@@ -79,6 +79,24 @@ class Origins(TypedDict):
 
 
 @with_config(MORE)
+class LeftOutImage(TypedDict):
+    """An image that could not be read when a run began."""
+
+    split: str
+    id: str
+    class_name: str
+    reason: str
+
+
+@with_config(MORE)
+class LeftOutImages(TypedDict):
+    """left_out.json: what a run does without; `is_whole` where every image had been decoded."""
+
+    is_whole: bool
+    images: list[LeftOutImage]
+
+
+@with_config(MORE)
 class Stepped(TypedDict):
     """The optimiser step after which a checkpoint was saved."""
 

@@ -32,6 +32,7 @@ CONTENTS = (
     "metrics.jsonl",
     "result.json",
     "training_images.npy",
+    "left_out.json",
     "checkpoints",
     "model",
     "model_ema",

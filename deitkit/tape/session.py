@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from deitkit.data.check.left_out import scan_data, settle
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.stream import StreamShape, plan_stream
 from deitkit.distributed import World, be_deterministic
@@ -50,7 +51,9 @@ def open_session(
     if spec is None:
         raise DeitkitError("the recipe has no [teacher]", remedy="--teacher RUN")
     be_deterministic(recipe)
-    train, val = open_source(recipe.data, "train"), open_source(recipe.data, recipe.data.validate_on)
+    left_out = settle(recipe.data, scan_data(recipe.data, workers=workers, world=world))
+    train = left_out.without(open_source(recipe.data, "train"))
+    val = open_source(recipe.data, recipe.data.validate_on)
     shape = plan_stream(len(train), recipe.stream, mixing=recipe.is_mixing)
     check_chunk(shape, spec)
     groups = shape.size // shape.mix_group // spec.chunk * spec.chunk
@@ -66,6 +69,8 @@ def open_session(
     refuse_other_teacher(tape.header, header, path)
     _refuse_other_layout(tape.header, header, path)
     for message in differences_here(tape.header, header, path, strict=strict):
+        say(message)
+    for message in left_out.messages:
         say(message)
     for note in teacher.facts.notes:
         say(f"teacher {teacher.facts.reference}: {note}")

@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 from deitkit.catalog import DATASETS
+from deitkit.data.check.left_out import scan_data, settle
+from deitkit.data.check.scan import Scan
 from deitkit.data.open import is_available, open_source
 from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
@@ -15,12 +17,16 @@ from deitkit.recipe.schema import Recipe
 logger = logging.getLogger(__name__)
 
 
-def dry_run(recipe: Recipe, *, ranks: int = 1) -> dict[str, Any]:
+def dry_run(recipe: Recipe, *, ranks: int = 1, scan: Scan | None = None) -> dict[str, Any]:
     """The resolved recipe by table, with derived numbers beside its values, and `origins` by dotted key.
 
-    Without the data at hand the sizes are those of Table 6, and `data.sizes_from` says so.
+    Without the data at hand the sizes are those of Table 6, and `data.sizes_from` says so. `scan`: what a look at the
+    images found, where somebody has looked already.
+
+    Raises:
+        DeitkitError: what training would refuse: images, or a batch that does not fit.
     """
-    train_size, val_size, classes, sizes_from = _sizes(recipe)
+    train_size, val_size, classes, sizes_from = _sizes(recipe, scan)
     shape = plan_stream(
         train_size, recipe.stream, mixing=recipe.is_mixing, ranks=ranks, accumulation=recipe.train.accumulation
     )
@@ -51,12 +57,13 @@ def dry_run(recipe: Recipe, *, ranks: int = 1) -> dict[str, Any]:
     return {"recipe": tables.pop("recipe"), **tables, "origins": origins}
 
 
-def _sizes(recipe: Recipe) -> tuple[int, int, int, str]:
+def _sizes(recipe: Recipe, scan: Scan | None) -> tuple[int, int, int, str]:
     """(train images, validation images, classes, where these are from)."""
     data = recipe.data
     if is_available(data):
-        train, val = open_source(data, "train"), open_source(data, data.validate_on)
-        for note in dict.fromkeys([*train.notes, *val.notes]):
+        left_out = settle(data, scan or scan_data(data))
+        train, val = left_out.without(open_source(data, "train")), open_source(data, data.validate_on)
+        for note in dict.fromkeys([*train.notes, *val.notes, *left_out.messages]):
             logger.info(note)
         return len(train), len(val), len(train.class_names), "the data, counted"
     known = DATASETS.get(data.dataset)

@@ -18,7 +18,10 @@ from typing import Any
 import torch
 
 from deitkit.data.check.compare import TRAINED_ON, remember
+from deitkit.data.check.left_out import left_out_of, remember_left_out
+from deitkit.data.check.scan import Scan
 from deitkit.data.open import counted
+from deitkit.data.views.augment import UnreadableImage
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import Interrupted
 from deitkit.models.forms import decisive_head
@@ -26,6 +29,7 @@ from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import load_checkpoint, save_checkpoint
 from deitkit.runs.folder import Run
+from deitkit.training.bad_images import StoppedByImage, count_replaced, refuse_too_many
 from deitkit.training.evaluate import Watch, top1_of
 from deitkit.training.failures import naming_memory, refuse_non_finite
 from deitkit.training.log import MetricsLog, Sums
@@ -54,11 +58,13 @@ def train_run(
     workers: int = 0,
     device: str = "auto",
     strict: bool = False,
+    scan: Scan | None = None,
     observer: Observer | None = None,
 ) -> FitResult:
     """Do what the recipe says in the run folder `path`; with `resume`, go on where it stopped.
 
-    `strict` refuses a tape that was recorded with other versions or on another kind of device.
+    `strict` refuses a tape that was recorded with other versions or on another kind of device. `scan` is what a look at
+    the images found, where somebody has looked already.
 
     Raises:
         DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
@@ -73,7 +79,10 @@ def train_run(
         run.refuse_occupied(overwrite=overwrite)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with join_world(picked.type) as world, run.lock() if world.is_main else contextlib.nullcontext():
-        training = build(recipe, world=world, device=picked, workers=workers, strict=strict)
+        before = left_out_of(run.path) if again else None
+        training = build(
+            recipe, world=world, device=picked, workers=workers, strict=strict, scan=scan, before=before
+        )  # fmt: skip
         if recipe.teacher is not None and recipe.teacher.check and not again:
             training.messages += brief_check(training)
         begin = None
@@ -98,6 +107,7 @@ def _open_folder(run: Run, training: Training, *, again: bool, strict: bool, obs
     def begin() -> None:
         Run.create(run.path, training.recipe, environment=environment, overwrite=True)
         remember(training.train, run.path)
+        remember_left_out(training.left_out, run.path)
 
     if Run.is_run(run.path):
         return begin
@@ -149,6 +159,12 @@ def fit(
                     raise KeyboardInterrupt from None  # nothing has begun, and the old run stands
                 _save(fitting)
                 raise Interrupted(signals.number, training.progress.step) from None
+            except UnreadableImage as error:
+                if begin is not None and not training.progress.step:
+                    raise  # nothing has begun
+                if not training.world.is_distributed:  # the other ranks wait elsewhere
+                    _save(fitting)
+                raise StoppedByImage(error) from error
         return _finish(run, watch, log, observer)
     finally:
         observer.stop()
@@ -207,7 +223,8 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
     if training.device.type == "cpu" or log_due or progress.evaluation_due or save_due:
         refuse_non_finite(training, fitting.run)
     if log_due:
-        fitting.observer.logged(_log(training, log))
+        fitting.observer.logged(_log(training, log, fitting.observer.say))
+        refuse_too_many(training)
     began = time.perf_counter()
     if progress.evaluation_due and not interrupted:
         _evaluate(fitting)
@@ -218,7 +235,7 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
         raise Interrupted(interrupted, progress.step)
 
 
-def _log(training: Training, log: MetricsLog) -> dict[str, Any]:
+def _log(training: Training, log: MetricsLog, say: Callable[[str], None]) -> dict[str, Any]:
     """One line of metrics.jsonl: means since the last one, then the clock's and the memory's fields."""
     progress = training.progress
     rate = learning_rate(training.recipe, progress.step - 1, steps_per_epoch=training.shape.steps_per_epoch)
@@ -228,20 +245,11 @@ def _log(training: Training, log: MetricsLog) -> dict[str, Any]:
     images = training.sums.images * training.world.ranks
     record |= log.clock(images=images, data_wait_s=training.loader.data_wait_s)
     record["memory_mb"] = memory_mb(training.device)
-    if training.recipe.data.on_bad_image == "replace":
-        record["replaced_images"] = _count_replaced(training)
+    if training.recipe.data.bad_images != "error":
+        record |= count_replaced(training, say)
     training.sums = Sums()
     log.write(record)
     return record
-
-
-def _count_replaced(training: Training) -> int:
-    """Take the unreadable images since the last line over into the run's progress; how often others stood in."""
-    names = [name for own in training.world.gather(training.sums.replaced) for name in own]
-    progress = training.progress
-    progress.replaced += len(names)
-    progress.unreadable = sorted({*progress.unreadable, *names})
-    return len(names)
 
 
 def memory_mb(device: torch.device) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from deitkit.data.check.scan import Scan
 from deitkit.data.source import spread_over
 from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
@@ -105,14 +106,18 @@ class RunPlan:
         return low
 
 
-def plan_run(recipe: Recipe, *, device: torch.device, workers: int, folder: Path) -> RunPlan:
+def plan_run(
+    recipe: Recipe, *, device: torch.device, workers: int, folder: Path, scan: Scan | None = None
+) -> RunPlan:  # fmt: skip
     """Measure a run of the recipe on this machine, as if it went to `folder`; nothing is written there.
+
+    `scan`: what a look at the images found, where somebody has looked already.
 
     Raises:
         DeitkitError: whatever the run itself would refuse: data, weights, teacher, a batch that does not fit.
     """
     began = time.perf_counter()
-    training = build(recipe, world=World(), device=device, workers=workers)
+    training = build(recipe, world=World(), device=device, workers=workers, scan=scan)
     start_s = time.perf_counter() - began + START_S
     steps = _measure_steps(training)
     checkpoint_s, checkpoint_mb = _checkpoint(training, folder)

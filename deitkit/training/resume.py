@@ -26,7 +26,7 @@ def describe(training: Training, *, strict: bool) -> dict[str, Any]:
         threads=torch.get_num_threads(),
         ranks=training.world.ranks,
         accumulation=training.recipe.train.accumulation,
-        data_fingerprint=training.train.fingerprint,
+        data_fingerprint=training.info.data_fingerprint,  # of all images, unreadable ones among them
         data_content={name: content_of(source, whole=strict) for name, source in splits.items()},
         teacher=_teaching(training),
     )
@@ -64,7 +64,8 @@ def _refuse_other_data(run: Run, training: Training, before: dict[str, Any], now
     found: list[str] = []
     for name, source in (("train", training.train), ("val", training.val)):
         known = before.get("data_content", {}).get(name)
-        found += content_differences(known, now["data_content"][name], source) if known else []
+        damaged = {image.id for image in training.left_out.later if image.split == source.split}
+        found += content_differences(known, now["data_content"][name], source, damaged=damaged) if known else []
     if before.get("data_fingerprint") != now["data_fingerprint"] or found:
         raise DeitkitError(
             f"cannot resume {run.path}: the data has changed since it began",

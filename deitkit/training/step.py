@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from deitkit.data.check.left_out import LeftOut, scan_data, settle
+from deitkit.data.check.scan import Scan
 from deitkit.data.open import Source, counted, open_source, size_notes
 from deitkit.data.views.loader import Batch, TrainLoader
 from deitkit.data.views.stream import StreamShape, plan_stream, units
@@ -65,6 +67,7 @@ class Training:
     loader: TrainLoader
     info: ModelInfo
     workers: int
+    left_out: LeftOut = field(default_factory=LeftOut)
     messages: list[str] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     sums: Sums = field(default_factory=Sums)
@@ -78,18 +81,24 @@ class Training:
         return step / self.shape.steps_per_epoch
 
 
-def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, strict: bool = False) -> Training:
+def build(
+    recipe: Recipe, *, world: World, device: torch.device, workers: int, strict: bool = False,
+    scan: Scan | None = None, before: LeftOut | None = None,
+) -> Training:  # fmt: skip
     """Open the data, build student, teacher and optimiser; every mistake in the recipe shows here.
 
-    `strict`: a tape from other versions or another kind of device is an error, not a message.
+    `strict`: a tape from other versions or another kind of device is an error, not a message. `scan`: what a look at
+    the images found, where somebody has looked already; `before`: what a resumed run does without.
     """
     be_deterministic(recipe)
-    train, val = open_source(recipe.data, "train"), open_source(recipe.data, recipe.data.validate_on)
+    left_out = settle(recipe.data, scan or scan_data(recipe.data, workers=workers, world=world), before)
+    whole, val = open_source(recipe.data, "train"), open_source(recipe.data, recipe.data.validate_on)
+    train = left_out.without(whole)
     shape = plan_stream(
         len(train), recipe.stream, mixing=recipe.is_mixing, ranks=world.ranks, accumulation=recipe.train.accumulation
     )
     student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
-    messages = data_messages(recipe.data, train, val)
+    messages = [*data_messages(recipe.data, train, val), *left_out.messages]
     if recipe.start is not None:
         weights = open_reference(recipe.start.weights)
         transfer = start_from(
@@ -104,14 +113,14 @@ def build(recipe: Recipe, *, world: World, device: torch.device, workers: int, s
     teacher, tape, said = _open_teaching(recipe, train, val, shape, device=device, strict=strict)
     parallel = DistributedDataParallel(student) if world.is_distributed else student
     info = ModelInfo.of(
-        recipe.data, recipe.model.size, train.class_names, data_fingerprint=train.fingerprint, recipe=recipe.name
+        recipe.data, recipe.model.size, train.class_names, data_fingerprint=whole.fingerprint, recipe=recipe.name
     )
     return Training(
         recipe=recipe, world=world, device=device, train=train, val=val, shape=shape, student=student,
         parallel=parallel, teacher=teacher, tape=tape, optimizer=build_optimizer(student, recipe, device),
         ema=None if recipe.ema is None else Ema(student, recipe.ema.decay),
         loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
-        info=info, workers=workers, messages=messages + said,
+        info=info, workers=workers, left_out=left_out, messages=messages + said,
     )  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def verify(
         DeitkitError: a worker was killed.
     """
     began = time.perf_counter()
-    chunks, results = list(_chunks(splits)), []
+    chunks, results = list(chunks_of(splits)), []
     for chunk, result in zip(
         chunks, Pool(Inspector(splits, reading), workers, torch.device("cpu")).map(chunks), strict=True
     ):
@@ -163,7 +163,7 @@ def verify(
     digests = np.concatenate([np.empty((0, DIGEST_BYTES), dtype=np.uint8), *(result.digests for result in results)])
     areas = sizes.astype(np.int64).prod(axis=1)
     readable = np.flatnonzero(areas)
-    groups = [tuple(_copy(splits, row) for row in readable[rows].tolist()) for rows in equal_rows(digests[readable])]
+    groups = [tuple(copy_at(splits, row) for row in readable[rows].tolist()) for rows in equal_rows(digests[readable])]
     by_area = readable[np.argsort(areas[readable], kind="stable")]
     return Verification(
         counts={split: counts_per_class(source) for split, source in splits.items()},
@@ -202,7 +202,7 @@ def equal_rows(digests: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.int64]]:
     return [np.sort(rows) for rows in np.split(order[repeated], starts[1:])] if len(repeated) else []
 
 
-def _chunks(splits: Mapping[str, Source]) -> Iterator[ImageChunk]:
+def chunks_of(splits: Mapping[str, Source]) -> Iterator[ImageChunk]:
     first = 0
     for split, source in splits.items():
         for start in range(0, len(source), CHUNK):
@@ -214,10 +214,10 @@ def _chunks(splits: Mapping[str, Source]) -> Iterator[ImageChunk]:
 def _findings(splits: Mapping[str, Source], results: Sequence[Inspected]) -> Iterator[Finding]:
     for result in results:
         for row, remark in result.remarks:
-            yield Finding(*_copy(splits, row), *remark)
+            yield Finding(*copy_at(splits, row), *remark)
 
 
-def _copy(splits: Mapping[str, Source], row: int) -> Copy:
+def copy_at(splits: Mapping[str, Source], row: int) -> Copy:
     """The image at this place of all splits' images, one split after the other.
 
     Bytes of a file's name that are no text are spelled out: reports and terminals take text alone.
@@ -232,7 +232,7 @@ def _copy(splits: Mapping[str, Source], row: int) -> Copy:
 
 def _extreme(splits: Mapping[str, Source], rows: npt.NDArray[np.int64], sizes: npt.NDArray[np.int32]) -> Extreme | None:
     for row in rows.tolist():
-        copy = _copy(splits, row)
+        copy = copy_at(splits, row)
         return Extreme(copy.split, copy.id, *sizes[row].tolist())
     return None
 

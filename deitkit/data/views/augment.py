@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,8 @@ Pixels = npt.NDArray[np.uint8]
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 TURNED = (5, 6, 7, 8)  # orientation tags that swap height and width
-# What Pillow raises for broken files, besides its own classes of these.
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError)
+# A decoder may raise anything on broken bytes.
+_BROKEN = Exception
 # Pillow warns where we refuse: the limit is a recipe's value and is named.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -49,7 +49,7 @@ class Reading:
 
     @classmethod
     def of(cls, data: schema.Data) -> Reading:
-        return cls(data.exif_orientation, data.max_pixels, data.on_bad_image == "replace")
+        return cls(data.exif_orientation, data.max_pixels, data.bad_images != "error")
 
 
 AS_IT_LIES = Reading()
@@ -58,25 +58,37 @@ AS_IT_LIES = Reading()
 class UnreadableImage(DeitkitError):
     """A file that is no whole image; `value` is its name."""
 
+    reason = ""
+
 
 def _unreadable(name: str, reason: str, *, remedy: str = "") -> UnreadableImage:
-    return UnreadableImage(
+    error = UnreadableImage(
         f"cannot read image {name}: {reason}",
         value=name,
         remedy=remedy
-        or "`deitkit data verify` lists all such files: repair them or take them out; or let the next image take "
-        "their place in training: --set data.on_bad_image=replace",
+        or "`deitkit data verify` lists all such files: repair them or take them out; or do without them: "
+        "--set data.on_bad_image=leave_out; or, where a run or a tape has begun, let others stand in: "
+        "--set data.on_bad_image=replace",
     )
+    error.reason = reason
+    return error
 
 
 def open_image(data: bytes, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
     """Read the header: the size is known, the pixels are not decoded yet."""
-    if not data:
+    return open_file(io.BytesIO(data), name, reading)
+
+
+def open_file(file: BinaryIO, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:
+    """As `open_image`, from a file that stays open: no more is read than the header."""
+    start = file.read(12)
+    if not start:
         raise _unreadable(name, "the file is empty")
-    if data[4:12] in HEIC:
+    if start[4:] in HEIC:
         _learn_heic(name)
+    file.seek(0)
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(file)
     except UnidentifiedImageError as error:  # its text names the buffer's address
         raise _unreadable(name, "not an image of a known kind") from error
     except _BROKEN as error:
