@@ -26,6 +26,7 @@ Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 
+MOST_UNREADABLE = 0.01  # the share of one's own images that training does without unless told otherwise
 DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
 RESUME_MAY_CHANGE = (
@@ -183,6 +184,13 @@ class Data(RecipeTable):
         if self.on_bad_image == "auto":
             return "leave_out" if self.is_own else "error"
         return self.on_bad_image
+
+    @property
+    def bad_share(self) -> float:
+        """The share of unreadable images that training does without."""
+        if self.bad_images == "error":
+            return 0.0
+        return MOST_UNREADABLE if self.on_bad_image == "auto" else 1.0
 
 
 class Stream(RecipeTable):

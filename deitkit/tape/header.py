@@ -41,7 +41,8 @@ SAMPLED = 16  # images whose bytes are compared
 # Keys of a recipe that fix the views; the rest of `data` only says where the images are.
 VIEW_TABLES = ("augment.", "mix.")
 VIEW_KEYS = (
-    "data.mean", "data.std", "data.interpolation", "data.exif_orientation", "data.max_pixels", "train.seed", "stream.repeats", "stream.backend",
+    "data.mean", "data.std", "data.interpolation", "data.exif_orientation", "data.max_pixels",
+    "train.seed", "stream.repeats", "stream.backend",
 )  # fmt: skip
 FORMER_KEYS = frozenset({"data.on_bad_image"})  # of earlier tapes: of readable images it changes no view
 # Keys of [teacher] that say how a student learns from the answers, not what they are.

@@ -29,7 +29,13 @@ from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import load_checkpoint, save_checkpoint
 from deitkit.runs.folder import Run
-from deitkit.training.bad_images import StoppedByImage, count_replaced, refuse_too_many
+from deitkit.training.bad_images import (
+    StoppedByImage,
+    begin_background,
+    count_replaced,
+    hear_of_background,
+    refuse_bad_images,
+)
 from deitkit.training.evaluate import Watch, top1_of
 from deitkit.training.failures import naming_memory, refuse_non_finite
 from deitkit.training.log import MetricsLog, Sums
@@ -149,6 +155,7 @@ def fit(
         restore(run, training, log, observer.say)
     training.parallel.train()
     observer.start(training, first_step=training.progress.step)
+    begin_background(training)
     try:
         with held_back() as signals, naming_memory(training):
             fitting = Fitting(run, watch, log, observer, signals)
@@ -168,6 +175,8 @@ def fit(
         return _finish(run, watch, log, observer)
     finally:
         observer.stop()
+        if training.background:
+            training.background.stop()
 
 
 def _train(fitting: Fitting, begin: Begin | None) -> None:
@@ -224,7 +233,8 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
         refuse_non_finite(training, fitting.run)
     if log_due:
         fitting.observer.logged(_log(training, log, fitting.observer.say))
-        refuse_too_many(training)
+        hear_of_background(training, fitting.run, fitting.observer.say)
+        refuse_bad_images(training)
     began = time.perf_counter()
     if progress.evaluation_due and not interrupted:
         _evaluate(fitting)

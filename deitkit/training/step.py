@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from deitkit.data.check.background import Background
 from deitkit.data.check.left_out import LeftOut, scan_data, settle
 from deitkit.data.check.scan import Scan
 from deitkit.data.open import Source, counted, open_source, size_notes
@@ -68,6 +69,7 @@ class Training:
     info: ModelInfo
     workers: int
     left_out: LeftOut = field(default_factory=LeftOut)
+    background: Background | None = None
     messages: list[str] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     sums: Sums = field(default_factory=Sums)

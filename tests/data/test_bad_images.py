@@ -145,9 +145,7 @@ def test_replacing_depends_on_no_worker_and_no_history(damaged: Data, digits_rec
     assert same(whole[4:], batches(source, recipe, start=4))
 
 
-def test_a_broken_image_that_is_an_error_names_the_file_and_both_remedies(
-    damaged: Data, digits_recipe: Build
-):
+def test_a_broken_image_that_is_an_error_names_the_file_and_both_remedies(damaged: Data, digits_recipe: Build):
     data = damaged.model_copy(update={"on_bad_image": "error"})
     source = open_source(data, "train")
     with pytest.raises(UnreadableImage) as caught:

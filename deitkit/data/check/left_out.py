@@ -26,7 +26,6 @@ from deitkit.records import read_json
 from deitkit.runs.contents import LeftOutImages
 
 LEFT_OUT = "left_out.json"
-LIMIT = 0.01  # the share of unreadable images that "auto" does without
 NAMED = 10  # images of each kind in a message
 
 
@@ -63,7 +62,8 @@ def scan_data(
     """
     if not is_scanned(data):
         return None
-    splits = {split: open_source(data, split) for split in dict.fromkeys(("train", data.validate_on))}
+    wanted = dict.fromkeys(("train", str(data.validate_on)))
+    splits = {split: open_source(data, split) for split in wanted}
     return scan(splits, Reading.of(data), workers=workers, world=world, begin=begin, progress=progress)
 
 
@@ -83,7 +83,8 @@ def settle(data: Data, found: Scan | None, before: LeftOut | None = None) -> Lef
         return LeftOut(is_whole=found.is_whole, messages=said)
     what = counted_bad(found.bad)
     if data.bad_images == "replace":
-        return LeftOut(is_whole=found.is_whole, messages=(f"training shows others instead of {what}; evaluations do without", *said))
+        said = (f"training shows others instead of {what}; evaluations do without", *said)
+        return LeftOut(is_whole=found.is_whole, messages=said)
     lost = [f"no image of class {shown(name)} in {split} can be read" for split, name in found.lost_classes]
     return LeftOut(found.bad, found.is_whole, (f"left out: {what}", *lost, *said))
 
@@ -105,7 +106,7 @@ def _resumed(data: Data, found: Scan, before: LeftOut) -> LeftOut:
         )
     if later:
         said.append(f"others stand in for images that could be read when the run began: {counted_bad(later)}")
-    return LeftOut(before.images, before.is_whole and found.is_whole, tuple(said), later)
+    return LeftOut(before.images, before.is_whole, tuple(said), later)
 
 
 def refuse(data: Data, found: Scan) -> None:
@@ -121,7 +122,7 @@ def refuse(data: Data, found: Scan) -> None:
     if lost:
         problems.append(counted("classes have no readable image", lost))
     total = sum(found.images.values())
-    share = f", {found.share:.1%}: more than {LIMIT:.0%}" if found.share > LIMIT else ""
+    share = f", {found.share:.1%}" + (f": more than {data.bad_share:.0%}" if found.share > data.bad_share > 0 else "")
     where = quoted(data.path or data.dataset)
     raise DeitkitError(
         f"{len(found.bad):,} of {total:,} images cannot be read{share}",
@@ -134,8 +135,8 @@ def refuse(data: Data, found: Scan) -> None:
 
 def refused(data: Data, found: Scan) -> bool:
     """Whether training may not begin with these images."""
-    too_many = data.on_bad_image == "auto" and (found.share > LIMIT or _lost_to_training(found))
-    return bool(found.bad) and bool(data.bad_images == "error" or too_many or _is_nothing_left(found))
+    is_class_lost = data.on_bad_image == "auto" and _lost_to_training(found)
+    return bool(found.bad) and bool(found.share > data.bad_share or is_class_lost or _is_nothing_left(found))
 
 
 def _lost_to_training(found: Scan) -> list[str]:

@@ -208,7 +208,7 @@ def check(file: BinaryIO, name: str, reading: Reading, *, end: bytes = b"") -> N
     if ends_whole(image.format or "", end):
         return
     if image.format == "JPEG":
-        image.draft(None, (image.width // REDUCED, image.height // REDUCED))
+        image.draft(None, (max(1, image.width // REDUCED), max(1, image.height // REDUCED)))
     load_rgb(image, name, reading)
 
 

@@ -114,7 +114,7 @@ class Pool(Generic[Key, Sample]):
             timeout=POLL_S if self.workers else 0,
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_init_worker,
+            worker_init_fn=init_worker,
             multiprocessing_context=self.start_method if self.workers else None,
             generator=torch.Generator(),  # else every pass would draw from the global one
         )
@@ -232,7 +232,7 @@ def _as_it_is(sample: Any) -> Any:
     return sample
 
 
-def _init_worker(_: int) -> None:
+def init_worker(_: int) -> None:
     """The main process decides when to stop: Ctrl-C and a first SIGTERM, which reach a whole process group, must not
     end the workers before the step is finished and saved. When it is gone, they go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
