@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 
 from deitkit.catalog import DATASETS
-from deitkit.data.check.compare import compare
-from deitkit.data.check.left_out import left_out_of
-from deitkit.data.open import Source, counted, size_notes
+from deitkit.data.open import Source, size_notes
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import World, join_world, pick_device
 from deitkit.errors import DeitkitError, one_of
@@ -24,9 +22,9 @@ from deitkit.models.student import FUSIONS, Fusion
 from deitkit.predictions.find import data_of, kept_path, only_heads, open_for, open_other, state_of
 from deitkit.predictions.fusion_choice import FusionReport, fit_to, fused_by, name_of
 from deitkit.predictions.predict import predict
+from deitkit.predictions.since_training import since_training
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Data
-from deitkit.runs.folder import Run
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +181,8 @@ def _judge(
             table, fitted = _fit(reference, table, store=manner.store, keep_logits=manner.keep_logits)
         table.save(path)
         _say_notes(settings, source, known=len(table.class_names))
-        _say_trained_on(reference, settings, source)
-        _say_left_out(reference, source, table)
+        for note in since_training(reference.folder, settings, source, table.ids):
+            logger.info(note)
     return Evaluation(only_heads(table, [reference.head]), path, fitted)
 
 
@@ -262,27 +260,6 @@ def _fit(
     if not keep_logits:
         table = replace(table, heads={name: replace(head, logits=None) for name, head in table.heads.items()})
     return table, fitted
-
-
-def _say_trained_on(reference: Reference, settings: Data, source: Source) -> None:
-    """Says where held-out images of a run's own data are among those that it was trained on."""
-    if source.split == "train" or not Run.is_run(reference.folder):
-        return
-    own = Run(reference.folder).recipe().data
-    if (own.dataset, own.path) == (settings.dataset, settings.path) and own.validate_on == "val":
-        for note in compare(reference.folder, source).notes():
-            logger.info(note)
-
-
-def _say_left_out(reference: Reference, source: Source, table: Predictions) -> None:
-    """Names images that cannot be read, and those that a run could not read when it began."""
-    seen = set(table.ids)
-    if gone := [name for name in source.ids if name not in seen]:
-        logger.info(counted("images cannot be read and are left out", gone))
-    if Run.is_run(reference.folder):
-        before = {image.id for image in left_out_of(reference.folder).images if image.split == source.split}
-        if mended := sorted(before & seen):
-            logger.info(counted("images are measured on that could not be read when the run began", mended))
 
 
 def _say_notes(settings: Data, source: Source, *, known: int) -> None:

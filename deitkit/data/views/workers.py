@@ -74,7 +74,7 @@ class UnitMaker:
             try:
                 return self._make(unit)
             except _BrokenAt as broken:
-                if self.recipe.data.on_bad_image == "error":
+                if self.recipe.data.bad_images == "error":
                     raise broken.error from broken
                 self.unreadable[broken.index] = str(broken.error.value)
 
