@@ -52,6 +52,7 @@ class DatasetInfo:
         return self.folder or name
 
 
+IMAGENETS = ("imagenet", "imagenet_real")  # whose validation images are those of the paper's tables
 _IMAGENET_TERMS = "registration; non-commercial research and education only"
 _IMAGENET_HOME = "https://www.image-net.org/download.php"
 _INAT_TERMS = "non-commercial research and education only; each photograph has its own licence"

@@ -164,7 +164,11 @@ AnyFigure = Matrix | Curves | Points | Bars | Panels
 
 @dataclass(frozen=True)
 class Report:
-    """What an analysis measured: numbers, tables and figures, with the definitions that make them comparable."""
+    """What an analysis measured: numbers, tables and figures, with the definitions that make them comparable.
+
+    `verdict` says in sentences what the tables hold, and claims nothing that chance may have made
+    (`deitkit.measures.words`).
+    """
 
     name: str
     title: str
@@ -173,12 +177,13 @@ class Report:
     numbers: Mapping[str, Any]
     tables: tuple[Table, ...]
     figures: tuple[AnyFigure, ...]
+    verdict: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Numbers, strings, lists and dicts only: what JSON can hold; pictures are left to the image files."""
         pictures = tuple(figure for figure in self.figures if isinstance(figure, Panels))
         numbers = tuple(figure for figure in self.figures if not isinstance(figure, Panels))
-        values = dataclasses.asdict(dataclasses.replace(self, figures=numbers))
+        values = dataclasses.asdict(dataclasses.replace(self, figures=numbers)) | {"verdict": list(self.verdict)}
         return values | {"pictures": [picture.name for picture in pictures]} if pictures else values
 
     @classmethod
@@ -219,6 +224,7 @@ class _Saved:
     tables: tuple[Table, ...]
     figures: tuple[StoredFigure, ...]
     pictures: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()  # reports of earlier versions have none
 
 
 def read_saved(content: bytes, *, name: str) -> tuple[Report, tuple[str, ...]]:
@@ -231,7 +237,7 @@ def read_saved(content: bytes, *, name: str) -> tuple[Report, tuple[str, ...]]:
     problems = [f"{each.name}: {problem}" for each in (*saved.tables, *saved.figures) if (problem := _unsound(each))]
     if problems:
         raise DeitkitError(f"{name} is damaged: {problems[0]}", value=name, remedy=ANEW, problems=problems[1:])
-    rest = (saved.sources, saved.numbers, saved.tables, saved.figures)
+    rest = (saved.sources, saved.numbers, saved.tables, saved.figures, saved.verdict)
     return Report(saved.name, saved.title, saved.definitions, *rest), saved.pictures
 
 

@@ -150,14 +150,18 @@ def print_fit(report: FusionReport) -> None:
 
 
 def as_object(result: Evaluation, *, per_class: bool) -> dict[str, Any]:
-    """What --json prints of a data set; of ReaL only where its labels are there."""
+    """What --json prints of a data set; of ReaL and top-5 only where they are."""
     table = result.predictions
-    accuracy = {head: vars(score) for head, score in result.accuracy.items()}
-    if table.accepted is None:
-        accuracy = {head: {key: score[key] for key in ("top1", "right", "top5")} for head, score in accuracy.items()}
+    left_out = {"top5"} if _without_top5(result) else set()
+    left_out |= {"real", "real_right", "real_images"} if table.accepted is None else set()
     found: dict[str, Any] = {
-        "classifier": table.classifier, "dataset": table.dataset, "split": table.split, "images": len(table.labels),
-        "accuracy": accuracy, "settings": table.settings, "predictions": str(result.path),
+        "verdict": result.verdict, "classifier": table.classifier, "dataset": table.dataset, "split": table.split,
+        "images": len(table.labels),
+        "accuracy": {
+            head: {key: value for key, value in vars(score).items() if key not in left_out}
+            for head, score in result.accuracy.items()
+        },
+        "settings": table.settings, "predictions": str(result.path),
     }  # fmt: skip
     if per_class:
         found["per_class"] = result.per_class
@@ -166,12 +170,21 @@ def as_object(result: Evaluation, *, per_class: bool) -> dict[str, Any]:
     return found
 
 
+def _without_top5(result: Evaluation) -> bool:
+    return all(score.top5 is None for score in result.accuracy.values())
+
+
 def print_accuracy(result: Evaluation) -> None:
+    """The verdict, then a row a head."""
+    render.print_verdict(result.verdict)
     table = result.predictions
-    columns = ["head", "top-1", "right", "top-5"] + ([] if table.accepted is None else ["ReaL", "right of judged"])
+    top5 = [] if _without_top5(result) else ["top-5"]
+    columns = ["head", "top-1", "right", *top5, *([] if table.accepted is None else ["ReaL", "right of judged"])]
     rows = []
     for head, score in result.accuracy.items():
-        row = [head, f"{score.top1:.2%}", f"{score.right:,}", f"{score.top5:.2%}"]
+        row = [head, f"{score.top1:.2%}", f"{score.right:,}"]
+        if score.top5 is not None:
+            row.append(f"{score.top5:.2%}")
         if table.accepted is not None:
             real = "" if score.real is None else f"{score.real:.2%}"
             row += [real, f"{score.real_right:,} of {score.real_images:,}"]

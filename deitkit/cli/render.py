@@ -80,6 +80,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         console.print(Text(escaped(footer)))
 
 
+def print_verdict(sentences: Sequence[str]) -> None:
+    """What the tables below say, on stdout: a sentence a line, the first bold on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    for place, sentence in enumerate(sentences):
+        console.print(Text(escaped(sentence), style="" if place else "bold"))
+    if sentences:
+        console.print()
+
+
 def talks_to_a_terminal() -> bool:
     """Whether somebody sees stderr as it is drawn."""
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()

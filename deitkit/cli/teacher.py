@@ -208,7 +208,7 @@ def held_out_rows(found: Findings) -> list[list[str]]:
     rows = [
         ["images", f"{scores.images:,}"],
         ["top-1", f"{scores.top1:.2%} ({scores.right:,} right; 95 %: {scores.low:.2%} to {scores.high:.2%})"],
-        ["top-5", f"{scores.top5:.2%}"],
+        *([] if scores.top5 is None else [["top-5", f"{scores.top5:.2%}"]]),
         ["always the most frequent class", f"{scores.chance:.2%}"],
         ["negative log-likelihood", f"{scores.nll:.4f} nats"],
         ["mean confidence, entropy", f"{scores.confidence:.2%}, {scores.entropy:.3f} nats"],

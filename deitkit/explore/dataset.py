@@ -226,6 +226,7 @@ def _write(
     record.save(dataset)
     written = write(dataset, whole, record=record, advance=partial(progress, "writing labels"))
     changed |= written.changed
+    record.doubted = sorted({*record.doubted} - {*whole.said} | {each.field for each in whole.answers if each.doubts})
     corrected = [list(pair) for pair in sorted(written.corrected)]
     if corrected != record.corrected:
         changed.add(GROUND_TRUTH)

@@ -62,6 +62,7 @@ def _attributes(own: str, *, accepted: bool) -> dict[str, Any]:
 
     found = {
         "right": fiftyone.BooleanField(description=f"Whether {own} is the label"),
+        "doubted": fiftyone.BooleanField(description=f"Whether {own} doubts the label (confident learning)"),
         "label_probability": fiftyone.FloatField(description=f"The probability that {own} gives to the label"),
     }
     if accepted:

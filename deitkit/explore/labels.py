@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deitkit.data.open import LabelSets
 from deitkit.explore.agreement import ACCEPTED_PATH, Column, derive, described
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, Record
-from deitkit.predictions.table import HeadPredictions, Predictions
+from deitkit.predictions.table import HeadPredictions, Predictions, decisive
 
 CHUNK = 5_000  # images whose labels are held at once
 Columns = dict[str, Column]
@@ -26,10 +26,15 @@ Columns = dict[str, Column]
 
 @dataclass(frozen=True, eq=False)
 class FieldAnswer:
-    """What one head of one classifier says, and the field that shows it."""
+    """What one head of one classifier says, the field that shows it, and perhaps which labels it doubts [N]."""
 
     field: str
     head: HeadPredictions
+    doubted: NDArray[np.bool_] | None = None
+
+    @property
+    def doubts(self) -> bool:
+        return self.doubted is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +59,16 @@ class LabelPart:
         """Aligned predictions; `fields` by classifier and head."""
         first = aligned[0]
         answers = [
-            FieldAnswer(fields[each.classifier][name], head) for each in aligned for name, head in each.heads.items()
+            FieldAnswer(fields[each.classifier][name], head, each.doubted if name == decisive(each) else None)
+            for each in aligned
+            for name, head in each.heads.items()
         ]
         return cls(first.ids, first.labels, first.class_names, answers, first.accepted, file_of)
+
+    @property
+    def said(self) -> list[str]:
+        """The fields of all answers."""
+        return [answer.field for answer in self.answers]
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,7 @@ def _write_chunk(dataset: Any, chunk: LabelChunk, *, part: LabelPart, record: Re
     written.corrected.extend((image_id, label) for image_id, label, own in both if label != own)
     for answer in part.answers:
         wanted |= _said(answer, part.class_names, rows=rows, truth=truth)
+        wanted |= _doubted(answer, part, record, rows=rows, truth=truth)
     if part.accepted is not None:
         _write_accepted(dataset, chunk, part=part, accepted=part.accepted)
     wanted |= derive(columns | wanted, record)
@@ -152,6 +165,7 @@ def _paths(record: Record, part: LabelPart) -> list[str]:
         paths.append(ACCEPTED_PATH)
         attributes.append("accepted")
     paths += [f"{field}.{attribute}" for field in record.answers for attribute in attributes]
+    paths += [f"{answer.field}.doubted" for answer in part.answers if answer.doubts or answer.field in record.doubted]
     return [*paths, *(f"{answer.field}.logits" for answer in part.answers if answer.head.logits is not None)]
 
 
@@ -170,6 +184,18 @@ def _said(answer: FieldAnswer, class_names: tuple[str, ...], *, rows: NDArray[np
     if head.logits is not None:
         wanted[f"{field}.logits"] = list(head.logits[rows])
     return wanted
+
+
+def _doubted(
+    answer: FieldAnswer, part: LabelPart, record: Record, *, rows: NDArray[np.intp], truth: Column
+) -> Columns:  # fmt: skip
+    """Which labels the answer doubts; those that the user has corrected are not doubted any more."""
+    path = f"{answer.field}.doubted"
+    if answer.doubted is None:
+        return {path: [None] * len(rows)} if answer.field in record.doubted else {}
+    given = [part.class_names[label] for label in part.labels[rows].tolist()]
+    both = zip(answer.doubted[rows].tolist(), given, truth, strict=True)
+    return {path: [doubted and own == label for doubted, own, label in both]}
 
 
 def label_probability(

@@ -15,6 +15,7 @@ KEY = "image_id"
 GROUND_TRUTH = "ground_truth"
 ACCEPTED = "accepted_labels"
 FORMAT = 1
+LATER = {"doubted"}  # fields that older records of this format lack
 OTHER_NAME = "choose another name with --name, or --overwrite to delete it with all its tags and views"
 
 
@@ -41,7 +42,8 @@ class RecordedClassifier:
 class Record:
     """`fields` names ours; `views` and `shown` are as we last set them.
 
-    The `subject` is looked at, the others are compared with it. `logits` names the fields that hold some;
+    The `subject` is looked at, the others are compared with it. `logits` names the fields that hold some, `doubted`
+    those that say which labels they doubt;
     `corrected` are the labels that the user changed, by image id. `unfinished` while a build writes labels.
     """
 
@@ -56,6 +58,7 @@ class Record:
     views: list[dict[str, Any]] = field(default_factory=list)
     shown: dict[str, Any] = field(default_factory=dict)
     logits: list[str] = field(default_factory=list)
+    doubted: list[str] = field(default_factory=list)
     corrected: list[list[str]] = field(default_factory=list)
     unfinished: bool = False
 
@@ -73,14 +76,14 @@ class Record:
                 value=dataset.name,
                 remedy=OTHER_NAME,
             )
-        if noted.get("format") != FORMAT or not set(cls.__dataclass_fields__) <= set(noted):
+        if noted.get("format") != FORMAT or not set(cls.__dataclass_fields__) - LATER <= set(noted):
             raise DeitkitError(
                 f"the fiftyone dataset {dataset.name!r} was made by another version of deitkit",
                 value=dataset.name,
                 remedy=OTHER_NAME,
             )
         plain = _plain(noted)
-        known = {name: plain[name] for name in cls.__dataclass_fields__}
+        known = {name: plain[name] for name in cls.__dataclass_fields__ if name in plain}
         known["classifiers"] = tuple(
             RecordedClassifier(each["name"], each["place"], tuple((head, own) for head, own in each["heads"]))
             for each in plain["classifiers"]

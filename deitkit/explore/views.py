@@ -15,6 +15,7 @@ from deitkit.explore.agreement import AGREEMENT, described, heads_field, only
 from deitkit.explore.record import ACCEPTED, Record, RecordedClassifier
 from deitkit.measures.agreement import SOME_RIGHT, WRONG_ALIKE, WRONG_DIFFERENTLY
 from deitkit.models.forms import TOKEN_HEADS
+from deitkit.predictions.verdict import LABELS_VIEW
 
 # The App knows these eight, and shows no other colour of the view that is open.
 ORANGE, YELLOW, CYAN, PURPLE, PINK = "#EF6820", "#FAC515", "#06AED4", "#7A5AF8", "#EE46BC"
@@ -72,7 +73,7 @@ def views_of(record: Record) -> list[View]:
         for view in _pair(record, b if a.name == record.subject else a, field)
     ]
     views += [view for each in record.classifiers for view in _heads(record, each, word[each.name])]
-    views += _everyone(record)
+    views += [*_doubted(record), *_everyone(record)]
     for each in record.classifiers:
         views += _mistakes(record, each, word[each.name])
     return views
@@ -100,6 +101,14 @@ def _heads(record: Record, each: RecordedClassifier, word: str) -> list[View]:
     answers = tuple(each.fields[head] for head in TOKEN_HEADS)
     what = f"the class head and the distillation head of {each.name} decide differently"
     return [View(name, f"{what}; the greatest sum of confidences first", PURPLE, ((field, values),), answers)]
+
+
+def _doubted(record: Record) -> list[View]:
+    field = record.first.decisive
+    if field not in record.doubted:
+        return []
+    what = f"{record.subject} doubts the label, by confident learning; its most confident decisions first"
+    return [View(LABELS_VIEW, what, PINK, ((f"{field}.doubted", (True,)),), (field,))]
 
 
 def _everyone(record: Record) -> list[View]:

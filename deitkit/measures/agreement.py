@@ -24,6 +24,7 @@ from deitkit.errors import DeitkitError
 from deitkit.measures.arrays import Decisions
 
 CONFIDENCE = 0.95
+MOST_CLASSES_WITHOUT_TOP5 = 10  # of so few, nearly every classifier has the label among its five best
 ALL_RIGHT, SOME_RIGHT = "all right", "some right"
 WRONG_ALIKE, WRONG_DIFFERENTLY = "all wrong alike", "all wrong differently"
 NOTHING = -1  # a decision, or a label, that is not there

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
-from deitkit.measures.agreement import exact_mcnemar, paired_interval, wilson_interval
+from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5, exact_mcnemar, paired_interval, wilson_interval
 from deitkit.measures.arrays import Floats, Hits, Labels, Logits
 from deitkit.measures.calibration import expected_calibration_error
 
@@ -75,7 +75,8 @@ def joined(parts: Sequence[TeacherAnswers]) -> TeacherAnswers:
 
 @dataclass(frozen=True)
 class Scores:
-    """Rates from 0 to 1; `low` and `high` bound top1 (95 %, Wilson). nll and entropy are means in nats.
+    """Rates from 0 to 1; `low` and `high` bound top1 (95 %, Wilson). `top5` is None where there are at most 10 classes;
+    nll and entropy are means in nats.
 
     `ece`, the expected calibration error: images in 15 equal bins of their confidence, |accuracy - mean confidence|
     of each bin, weighted by its images (Guo et al. 2017). `chance` is the accuracy of always naming the most frequent
@@ -87,7 +88,7 @@ class Scores:
     top1: float
     low: float
     high: float
-    top5: float
+    top5: float | None
     nll: float
     entropy: float
     confidence: float
@@ -106,8 +107,8 @@ class Scores:
         return self.chance_p > SIGNIFICANCE
 
 
-def scores_of(answers: TeacherAnswers) -> Scores:
-    """Answers, one at least -> Scores."""
+def scores_of(answers: TeacherAnswers, *, classes: int) -> Scores:
+    """Answers, one at least, between so many classes -> Scores."""
     images, right = len(answers), int(answers.right.sum())
     interval = wilson_interval(right, images)
     chance = float(np.bincount(answers.labels).max() / images)
@@ -117,7 +118,7 @@ def scores_of(answers: TeacherAnswers) -> Scores:
         top1=right / images,
         low=interval.low,
         high=interval.high,
-        top5=float(answers.in_top5.mean()),
+        top5=float(answers.in_top5.mean()) if classes > MOST_CLASSES_WITHOUT_TOP5 else None,
         nll=float(answers.nll.mean()),
         entropy=float(answers.entropy.mean()),
         confidence=float(answers.confidence.mean()),

@@ -98,6 +98,7 @@ def _selected(predictions: Predictions, ids: list[str]) -> Predictions:
         heads={name: _head_rows(head, rows) for name, head in predictions.heads.items()},
         paths=None if predictions.paths is None else [predictions.paths[row] for row in rows],
         accepted=None if predictions.accepted is None else predictions.accepted.take(rows),
+        doubted=None if predictions.doubted is None else predictions.doubted[rows],
     )
 
 

@@ -19,11 +19,12 @@ from deitkit.models.folder import find_model, read_config, read_info, store_fusi
 from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import FUSIONS, Fusion
+from deitkit.predictions.doubts import predict_kept, with_doubts, without_logits
 from deitkit.predictions.find import data_of, kept_path, only_heads, open_for, open_other, state_of
 from deitkit.predictions.fusion_choice import FusionReport, fit_to, fused_by, name_of
-from deitkit.predictions.predict import predict
 from deitkit.predictions.since_training import since_training
 from deitkit.predictions.table import Predictions
+from deitkit.predictions.verdict import LABELS_VIEW, command_words, labels_words, table_verdict
 from deitkit.recipe.schema import Data
 
 logger = logging.getLogger(__name__)
@@ -33,13 +34,13 @@ logger = logging.getLogger(__name__)
 class HeadAccuracy:
     """How often a head is right: shares from 0 to 1, and counts of images.
 
-    `real` is by all labels that an image may have (Beyer et al. 2020), of the `real_images` that have any; None where
-    the data know one label an image.
+    `top5` is None where there are at most 10 classes. `real` is by all labels that an image may have (Beyer et al.
+    2020), of the `real_images` that have any; None where the data know one label an image.
     """
 
     top1: float
     right: int
-    top5: float
+    top5: float | None
     real: float | None = None
     real_right: int | None = None
     real_images: int | None = None
@@ -47,11 +48,15 @@ class HeadAccuracy:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a classifier says of a split, the file that keeps it, and what fitting the fusion brought, if it was."""
+    """What a classifier says of a split, the file that keeps it, and what fitting the fusion brought, if it was.
+
+    `verdict` says it in sentences; commands in them are whole.
+    """
 
     predictions: Predictions
     path: Path
     fusion_fit: FusionReport | None = None
+    verdict: tuple[str, ...] = ()
 
     @property
     def top1(self) -> dict[str, float]:
@@ -60,11 +65,10 @@ class Evaluation:
 
     @property
     def accuracy(self) -> dict[str, HeadAccuracy]:
-        """Each head's scores; top-5 is of all classes where there are fewer."""
+        """Each head's scores."""
         table, found = self.predictions, {}
         for head in table.heads:
-            top5 = table.accuracy(head, k=min(5, len(table.class_names)))
-            found[head] = HeadAccuracy(table.accuracy(head), int(table.hits(head).sum()), top5)
+            found[head] = HeadAccuracy(table.accuracy(head), int(table.hits(head).sum()), table.top5(head))
             if table.accepted is not None:
                 right, judged = table.real_accuracy(head)
                 real = right / judged if judged else None
@@ -129,7 +133,7 @@ def evaluate_each(
     reference = Reference.parse(str(model))
     _refuse_unfit(reference, fit=fit_fusion, store=store_fusion, datasets=datasets)
     if reference.is_table:
-        return [_of_table(reference, datasets, data=str(data), fit_fusion=fit_fusion)]
+        return [_in_words(_of_table(reference, datasets, data=str(data), fit_fusion=fit_fusion), reference.place)]
     wanted = named_data(reference, datasets, data=str(data), val_fraction=val_fraction)
     if output and len(wanted) > 1:
         raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
@@ -141,8 +145,18 @@ def evaluate_each(
         for place, settings in wanted:
             chosen = split or settings.validate_on
             path = Path(output) if output else kept_path(reference, settings.dataset, chosen, data=place)
-            found.append(_judge(reference, loaded, settings, chosen, path, manner, device=picked, world=world))
+            judged = _judge(reference, loaded, settings, chosen, path, manner, device=picked, world=world)
+            named = {"dataset": settings.dataset if any(datasets) or data else "", "data": place, "split": chosen}
+            found.append(_in_words(judged, str(path) if output else reference.word, **named))
     return found
+
+
+def _in_words(found: Evaluation, where: str, **named: str) -> Evaluation:
+    """With its verdict; `where` its predictions are found again, on the images `named`."""
+    doubted = found.predictions.doubted
+    command = command_words("explore", where, **named, more=["--view", LABELS_VIEW])
+    labels = labels_words(0 if doubted is None else int(doubted.sum()), command)
+    return replace(found, verdict=(*table_verdict(found.predictions), *labels))
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ def _judge(
         model, (source, classes) = loaded, open_for(loaded, settings, split)
     own = model.info
     info = replace(own, fusion=manner.fusion or own.fusion, crop_ratio=manner.crop_ratio or own.crop_ratio)
-    table = predict(
+    table = predict_kept(
         model.student.to(device), info, source, name=reference.short(1), device=device, world=world,
         batch_size=manner.batch_size, workers=manner.workers, keep_logits=manner.keep_logits or manner.fit,
         classes=classes, reading=Reading.of(settings),
@@ -241,7 +255,7 @@ def _of_table(reference: Reference, datasets: Sequence[str], *, data: str, fit_f
             remedy="leave out --dataset and --data, or name the run or model that made it",
         )
     path = Path(reference.place)
-    table = Predictions.load(path)
+    table = with_doubts(Predictions.load(path))
     return Evaluation(only_heads(table, [reference.head]), path, fit_to(table) if fit_fusion else None)
 
 
@@ -255,10 +269,10 @@ def _fit(
     if store:
         place = find_model(reference.place)
         store_fusion(place, fitted.choice)
-        table = fused_by(table, fitted.choice)
+        table = with_doubts(fused_by(table, fitted.choice))
         logger.info(f"stored in {place}: {name_of(fitted.choice)}; --fusion softmax is the paper's again")
     if not keep_logits:
-        table = replace(table, heads={name: replace(head, logits=None) for name, head in table.heads.items()})
+        table = without_logits(table)
     return table, fitted
 
 

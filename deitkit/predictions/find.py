@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.errors import DeitkitError
+from deitkit.models.forms import decisive_head
 from deitkit.models.reference import EMA, Reference, short_names, step_of
 from deitkit.predictions.foreign import as_model, open_foreign, spec_of
 
@@ -69,13 +70,16 @@ def predictions_of(
 def only_heads(table: Predictions, heads: Sequence[str]) -> Predictions:
     """Only these heads, where none of them is ""; `settings` still says which there are.
 
+    Doubts of labels stay while the head that has them does.
+
     Raises:
         DeitkitError: the table lacks one of them.
     """
     if not all(heads):
         return table
     chosen = {head: table.head(head) for head in dict.fromkeys(heads)}
-    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)})
+    doubted = table.doubted if decisive_head(chosen) == decisive_head(table.heads) else None
+    return replace(table, heads=chosen, settings=table.settings | {"heads": list(table.heads)}, doubted=doubted)
 
 
 # Which images
@@ -200,7 +204,7 @@ def _make(
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
     from deitkit.models.load import load_model
-    from deitkit.predictions.predict import predict
+    from deitkit.predictions.doubts import predict_kept
 
     picked = pick_device(device)
     if reference.is_foreign:
@@ -208,7 +212,7 @@ def _make(
     else:
         model = load_model(reference.word)
         source, classes = open_for(model, settings, split)
-    table = predict(
+    table = predict_kept(
         model.student.to(picked), model.info, source, name=reference.short(1), device=picked,
         keep_logits=keep_logits, reading=Reading.of(settings), classes=classes,
     )  # fmt: skip

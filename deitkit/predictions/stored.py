@@ -64,6 +64,7 @@ class Stored:
     heads: dict[str, StoredHead]
     paths: list[str] | None
     accepted: list[list[int]] | None
+    doubted: NDArray[np.bool_] | None
 
 
 def read_stored(path: Path, *, logits: bool) -> Stored:
@@ -115,6 +116,7 @@ def _stored(table: pa.Table, about: Metadata) -> Stored:
         about, read_names(table["image_id"], about), labels,
         {name: _head(table, name, classes) for name in about.heads},
         read_names(table["path"], about) if "path" in names else None, accepted,
+        _marks(table["doubted"], "doubted") if "doubted" in names else None,
     )  # fmt: skip
 
 
@@ -144,6 +146,13 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[Any]:
         raise TypeError(f"{name}: {column.type} with {column.null_count} empty places")
     values: NDArray[Any] = column.to_numpy()
     return values
+
+
+def _marks(column: pa.ChunkedArray, name: str) -> NDArray[np.bool_]:
+    """A column of yes and no, none of them missing."""
+    if column.null_count or not pa.types.is_boolean(column.type):
+        raise TypeError(f"{name}: {column.type} with {column.null_count} empty places")
+    return np.asarray(column.to_numpy(), dtype=np.bool_)
 
 
 def _matrix(column: pa.ChunkedArray, name: str) -> NDArray[Any]:

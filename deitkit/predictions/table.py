@@ -2,7 +2,8 @@
 
 On disk it is one Parquet file for a data set and a split: the columns `image_id`, `path`, `label`, then `HEAD.top`,
 `HEAD.confidence` and, on request, `HEAD.logits` as lists of fixed size. What holds for the whole table is JSON in the
-schema's metadata. `accepted`, lists of labels, is there where several or none may be right (ImageNet-ReaL).
+schema's metadata. `accepted`, lists of labels, is there where several or none may be right (ImageNet-ReaL); `doubted`
+where it is known which labels the decisive head doubts (`deitkit.predictions.doubts`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import write_atomic
+from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
 from deitkit.models.forms import decisive_head
 from deitkit.models.reference import is_foreign, local_folder
 from deitkit.predictions.stored import as_metadata, escaped, read_stored
@@ -60,6 +62,7 @@ class Predictions:
     paths: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     accepted: LabelSets | None = None
+    doubted: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         images = len(self.ids)
@@ -68,6 +71,8 @@ class Predictions:
             lengths["paths"] = len(self.paths)
         if self.accepted is not None:
             lengths["accepted"] = len(self.accepted)
+        if self.doubted is not None:
+            lengths["doubted"] = len(self.doubted)
         if wrong := {name: length for name, length in lengths.items() if length != images}:
             raise ValueError(f"{images} image ids, but other lengths: {wrong}")
         if len(set(self.ids)) != images:
@@ -93,6 +98,11 @@ class Predictions:
     def accuracy(self, head: str, k: int = 1) -> float:
         """The fraction of images whose label is among the head's k best classes."""
         return float(self.hits(head, k).mean())
+
+    def top5(self, head: str) -> float | None:
+        """`accuracy` with k = 5; None where there are at most 10 classes."""
+        kept = self.head(head).top.shape[1] >= TOP
+        return self.accuracy(head, TOP) if kept and len(self.class_names) > MOST_CLASSES_WITHOUT_TOP5 else None
 
     def hits(self, head: str, k: int = 1) -> NDArray[np.bool_]:
         """Whether each image's label is among the head's k best classes: [N]."""
@@ -140,7 +150,7 @@ class Predictions:
         return cls(
             about.dataset, about.split, about.fingerprint, about.classifier, about.class_names, stored.ids,
             stored.labels, heads, stored.paths, about.settings,
-            None if stored.accepted is None else LabelSets(stored.accepted),
+            None if stored.accepted is None else LabelSets(stored.accepted), stored.doubted,
         )  # fmt: skip
 
 
@@ -194,6 +204,8 @@ def _table(predictions: Predictions) -> pa.Table:
     columns["label"] = pa.array(predictions.labels, pa.int64())
     if predictions.accepted is not None:
         columns["accepted"] = pa.array(predictions.accepted.rows, pa.list_(pa.int32()))
+    if predictions.doubted is not None:
+        columns["doubted"] = pa.array(predictions.doubted, pa.bool_())
     for name, head in predictions.heads.items():
         columns[f"{name}.top"] = _lists(head.top.astype(np.int32))
         columns[f"{name}.confidence"] = _lists(head.confidence)

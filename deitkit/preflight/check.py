@@ -65,7 +65,7 @@ def check(
         dataset=held_out.dataset,
         split=held_out.split,
         labels="hard" if recipe.teacher is None else recipe.teacher.labels,
-        held_out=scores_of(first),
+        held_out=scores_of(first, classes=len(held_out.class_names)),
         views=_view_scores(subject, recipe, train, batches, extent, device),
         order=find_order(first, held_out.class_names, outputs=_outputs(subject, batches[0], recipe)),
         now=subject.input,

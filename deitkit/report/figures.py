@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.draw.inks import Inks, inks_of
 from deitkit.analysis.draw.page import PageDrawing, page_drawing
 from deitkit.analysis.report import AnyFigure, Report
@@ -13,13 +14,33 @@ from deitkit.predictions.table import Predictions
 from deitkit.report.examples import ExampleKind
 from deitkit.report.folder import SavedReport
 from deitkit.report.thumbnails import Album
-from deitkit.report.views import Embedded, Example, KindView, PageBudget, ReportView, ShownAnswer, TableView
+from deitkit.report.views import Embedded, Example, KindView, PageBudget, ReportView, Sentence, ShownAnswer, TableView
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
+@dataclass(eq=False)
+class Desk:
+    """What is made once for a page, however often the page is put together anew to fit its budget: each drawing, and
+    the comparison of its runs."""
+
+    drawn: dict[str, PageDrawing | None] = field(default_factory=dict)
+    comparison: Report | None = None
+
+    def draw(self, figure: AnyFigure, key: str, inks: Inks) -> PageDrawing | None:
+        """The drawing under the page's own key of it, or None where it is no drawing."""
+        if key not in self.drawn:
+            self.drawn[key] = page_drawing(figure, key, inks=inks)
+        return self.drawn[key]
+
+    def compare(self, tables: Sequence[Predictions]) -> Report:
+        """Of all runs of the page."""
+        self.comparison = self.comparison or compare(tables)
+        return self.comparison
+
+
 def show_report(
-    report: Report, key: str, budget: PageBudget, *, inks: Inks, saved: SavedReport | None = None,
+    report: Report, key: str, budget: PageBudget, *, inks: Inks, desk: Desk, saved: SavedReport | None = None,
     without: tuple[str, ...] = (),
 ) -> ReportView:  # fmt: skip
     """Figures as the page's own drawings; large ones and pictures as the files that were saved, where they fit."""
@@ -27,7 +48,7 @@ def show_report(
     embedded: list[Embedded] = []
     inks = inks_of(report.figures, inks)
     for figure in report.figures:
-        drawn = page_drawing(figure, f"{key}-{figure.name}", inks=inks)
+        drawn = desk.draw(figure, f"{key}-{figure.name}", inks)
         if drawn is not None:
             drawings.append(drawn)
         elif saved is not None:
@@ -39,6 +60,7 @@ def show_report(
     return ReportView(
         anchor=report.name,
         title=report.title,
+        verdict=tuple(map(Sentence.of, report.verdict)),
         drawings=tuple(drawings),
         embedded=tuple(embedded),
         tables=tuple(
@@ -51,10 +73,10 @@ def show_report(
     )
 
 
-def show_figures(figures: Sequence[AnyFigure], key: str, *, inks: Inks) -> tuple[PageDrawing, ...]:
+def show_figures(figures: Sequence[AnyFigure], key: str, *, inks: Inks, desk: Desk) -> tuple[PageDrawing, ...]:
     """Figures as the page's own drawings; no name has two colours in them."""
     inks = inks_of(figures, inks)
-    drawn = (page_drawing(figure, f"{key}-{figure.name}", inks=inks) for figure in figures)
+    drawn = (desk.draw(figure, f"{key}-{figure.name}", inks) for figure in figures)
     return tuple(drawing for drawing in drawn if drawing is not None)
 
 
@@ -104,12 +126,13 @@ def _example(row: int, student: Predictions, teachers: Mapping[str, Predictions]
     return Example(student.ids[row], student.class_names[label], album.thumbnail(row), tuple(answers))
 
 
-def name_lost(album: Album, shown: int) -> str:
+def name_lost(album: Album, views: Sequence[KindView]) -> str:
     """Which of the shown images are gone, in a sentence."""
-    if not album.lost:
+    examples = [example for view in views for example in view.examples]
+    lost = [album.lost[example.image] for example in examples if example.picture is None]
+    if not lost:
         return ""
-    first = Path(album.lost[0]) if album.table.paths else album.lost[0]
     return (
-        f"{len(album.lost)} of the {shown} images to be shown are not where they were or cannot be read, the first:"
-        f" {first}. Put them back, or evaluate anew with --data FOLDER."
+        f"{len(lost)} of the {len(examples)} images to be shown are not where they were or cannot be read, the first:"
+        f" {lost[0]}. Put them back, or evaluate anew with --data FOLDER."
     )

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import shlex
 
-from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.draw.inks import Inks
-from deitkit.analysis.report import Report, Table
+from deitkit.analysis.report import Table
 from deitkit.measures.agreement import wilson_interval
 from deitkit.predictions.table import Predictions
 from deitkit.report.examples import find_kinds
-from deitkit.report.figures import name_lost, show_figures, show_kinds, show_report
+from deitkit.report.figures import Desk, name_lost, show_figures, show_kinds, show_report
 from deitkit.report.folder import Missing, RunFolder
 from deitkit.report.inks import run_inks
 from deitkit.report.provenance import commands, environment, settings
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.tables import classes_table, confusions_table, heads_table
-from deitkit.report.thumbnails import Album
 from deitkit.report.training import training_figures
-from deitkit.report.views import HeadlineTile, KindView, PageBudget, ReportView, RunView, TableView
+from deitkit.report.verdict import run_verdict
+from deitkit.report.views import HeadlineTile, KindView, PageBudget, ReportView, RunView, Sentence, TableView
 from deitkit.runs.duration import spell_seconds
 
 
-def show_run(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> RunView:
+def show_run(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks, desk: Desk) -> RunView:
     """Everything that the folder can tell; missing and broken parts are named."""
     folder, main, teacher = subject.folder, subject.main, subject.teacher
     whole = teacher if teacher is not None and main is not None and len(teacher.ids) == len(main.ids) else None
     inks = run_inks(inks, folder.name)
-    disagreement = _disagreement(subject, key, budget, inks)
+    disagreement = _disagreement(subject, key, budget, inks, desk)
     kinds, lost = _kinds(subject, budget)
     _note_missing(folder, main)
     recipe = folder.recipe
@@ -38,15 +37,16 @@ def show_run(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> 
         recipe_name=recipe.name if recipe else "",
         state=_state(folder),
         resume="" if folder.status == "finished" else folder.resume,
+        verdict=tuple(map(Sentence.of, run_verdict(subject, subject.disagreement))),
         tiles=tuple(_tiles(folder, main)),
-        curves=show_figures(training_figures(folder.metrics), key, inks=inks),
+        curves=show_figures(training_figures(folder.metrics), key, inks=inks, desk=desk),
         evaluations=_evaluations(folder),
         heads=TableView.of(heads_table([main, *folder.tables[1:]], whole)) if main else None,
         disagreement=disagreement,
         kinds=kinds,
         kinds_images=lost,
         reports=tuple(
-            show_report(saved.report, f"{key}-{saved.report.name}", budget, inks=inks, saved=saved)
+            show_report(saved.report, f"{key}-{saved.report.name}", budget, inks=inks, desk=desk, saved=saved)
             for saved in folder.saved
             if saved.report.name != "disagreement" or disagreement is None
         ),
@@ -133,27 +133,20 @@ def _evaluations(folder: RunFolder) -> TableView | None:
     return TableView.of(table, more="metrics.jsonl")
 
 
-def _disagreement(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks) -> ReportView | None:
-    """Table 4 for the run's heads and its teachers; nothing where one head stands alone."""
-    tables = subject.aligned
-    if sum(len(table.heads) for table in tables) < 2:
-        return None
-    order = [*tables[1:], tables[0]]
-    teacher = tables[1].classifier if len(tables) == 2 else ""
-    report: Report | None = subject.folder.attempt("the disagreement", lambda: compare(order, teacher=teacher), None)
+def _disagreement(subject: ReportedRun, key: str, budget: PageBudget, inks: Inks, desk: Desk) -> ReportView | None:
+    report = subject.disagreement
     if report is None:
         return None
-    return show_report(report, f"{key}-disagreement", budget, inks=inks, without=("classes",))
+    return show_report(report, f"{key}-disagreement", budget, inks=inks, desk=desk, without=("classes",))
 
 
 def _kinds(subject: ReportedRun, budget: PageBudget) -> tuple[tuple[KindView, ...], str]:
     if not subject.aligned:
         return (), ""
     student, *others = subject.aligned
-    album = Album(student, subject.folder.recipe)
     teachers = {table.classifier: table for table in others}
-    views = show_kinds(find_kinds(student, subject.teacher), student, teachers, album, budget)
-    return views, name_lost(album, sum(len(view.examples) for view in views))
+    views = show_kinds(find_kinds(student, subject.teacher), student, teachers, subject.album, budget)
+    return views, name_lost(subject.album, views)
 
 
 def _classes(

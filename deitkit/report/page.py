@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from deitkit import __version__
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.report.figures import Desk
 from deitkit.report.folder import Missing, RunFolder, short_names
 from deitkit.report.inks import page_inks
 from deitkit.report.one_run import show_run
@@ -42,9 +44,9 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
         raise DeitkitError("there is nothing to report: no run was given", remedy="deitkit report RUN")
     names = short_names([run.path for run in runs])
     subjects = [ReportedRun(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
-    budget, note = PageBudget().divided(len(runs)), ""
+    budget, note, desk = PageBudget().divided(len(runs)), "", Desk()
     while True:
-        view = _view(subjects, title or _title(names), budget, note)
+        view = _view(subjects, title or _title(names), budget, note, desk)
         html = render(view)
         if len(html.encode()) <= MOST_BYTES or budget == budget.tighter():
             break
@@ -56,10 +58,10 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     )
 
 
-def _view(subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note: str) -> PageView:
+def _view(subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note: str, desk: Desk) -> PageView:
     inks = page_inks(subjects)
-    shown = tuple(show_run(subject, f"run{number}", budget, inks) for number, subject in enumerate(subjects, start=1))
-    comparison = compare_runs(subjects, budget, inks) if len(subjects) > 1 else None
+    shown = tuple(show_run(each, f"run{number}", budget, inks, desk) for number, each in enumerate(subjects, start=1))
+    comparison = compare_runs(subjects, budget, inks, desk) if len(subjects) > 1 else None
     return PageView(title, __version__, shown, comparison, note)
 
 
@@ -84,13 +86,18 @@ def contents(run: RunView) -> list[tuple[str, str]]:
     return [(anchor, words) for anchor, words, there in found if there]
 
 
-def render(page: PageView) -> str:
-    """The page's HTML; every text is escaped."""
-    environment = Environment(
+@cache
+def _templates() -> Environment:
+    """Compiled once, because a page may be put together several times."""
+    return Environment(
         loader=PackageLoader("deitkit.report", "template"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    html = environment.get_template("page.html").render(page=page, contents=contents) + "\n"
+
+
+def render(page: PageView) -> str:
+    """The page's HTML; every text is escaped."""
+    html = _templates().get_template("page.html").render(page=page, contents=contents) + "\n"
     return html.encode("utf-8", "backslashreplace").decode()  # names whose bytes are no text are spelled out
 
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from deitkit.analysis.disagreement.report import compare
+from deitkit.analysis.report import Report
 from deitkit.models.reference import Reference, foreign_parts, is_foreign
 from deitkit.predictions.align import align
 from deitkit.predictions.find import is_current, kept_files
 from deitkit.predictions.table import Predictions
 from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
+from deitkit.report.thumbnails import Album
 
 
 @dataclass(eq=False)
@@ -60,6 +63,21 @@ class ReportedRun:
         tables = [table for table in (self.main, *self.teachers.values()) if table is not None]
         alone = tables[:1]
         return self.folder.attempt("the comparison with the teacher", lambda: align(tables), alone) if tables else []
+
+    @cached_property
+    def disagreement(self) -> Report | None:
+        """Table 4 for the run's heads and its teachers; nothing where one head stands alone."""
+        tables = self.aligned
+        if sum(len(table.heads) for table in tables) < 2:
+            return None
+        order = [*tables[1:], *tables[:1]]
+        teacher = tables[1].classifier if len(tables) == 2 else ""
+        return self.folder.attempt("the disagreement", lambda: compare(order, teacher=teacher), None)
+
+    @cached_property
+    def album(self) -> Album:
+        """The images behind the aligned predictions."""
+        return Album(self.aligned[0], self.folder.recipe)
 
     @property
     def teacher(self) -> Predictions | None:

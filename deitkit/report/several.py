@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.draw.inks import Inks
 from deitkit.analysis.report import Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import wilson_interval
-from deitkit.report.figures import show_figures, show_report
+from deitkit.report.figures import Desk, show_figures, show_report
 from deitkit.report.folder import RunFolder, short_names
 from deitkit.report.provenance import spell_value
 from deitkit.report.run_tables import ReportedRun
@@ -21,15 +20,15 @@ from deitkit.runs.duration import spell_seconds
 KEY = "comparison"
 
 
-def compare_runs(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks) -> ComparisonView:
+def compare_runs(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks, desk: Desk) -> ComparisonView:
     """The comparison of at least two runs."""
     folders = [subject.folder for subject in subjects]
     figures = overlaid({folder.name: folder.metrics for folder in folders})
-    disagreement, note = _disagreement(subjects, budget, inks)
+    disagreement, note = _disagreement(subjects, budget, inks, desk)
     return ComparisonView(
         runs=TableView.of(runs_table(folders)),
         settings=_settings(folders),
-        curves=show_figures(figures, KEY, inks=inks),
+        curves=show_figures(figures, KEY, inks=inks, desk=desk),
         disagreement=disagreement,
         note=note,
     )
@@ -79,7 +78,9 @@ def _settings(folders: Sequence[RunFolder]) -> TableView | None:
     return TableView.of(Table("settings", title, ("key", *recipes), tuple(rows)), most=len(rows))
 
 
-def _disagreement(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks) -> tuple[ReportView | None, str]:
+def _disagreement(
+    subjects: Sequence[ReportedRun], budget: PageBudget, inks: Inks, desk: Desk
+) -> tuple[ReportView | None, str]:
     """The matrix of all runs and their teachers, teachers first; or why there is none."""
     runs = {subject.folder.run.path.absolute(): subject.main for subject in subjects if subject.main is not None}
     if len(runs) < 2:
@@ -89,6 +90,7 @@ def _disagreement(subjects: Sequence[ReportedRun], budget: PageBudget, inks: Ink
     names = short_names(list(tables))
     order = [replace(table, classifier=name) for table, name in zip(tables.values(), names, strict=True)]
     try:
-        return show_report(compare(order), f"{KEY}-disagreement", budget, inks=inks, without=("classes",)), ""
+        report = desk.compare(order)
+        return show_report(report, f"{KEY}-disagreement", budget, inks=inks, desk=desk, without=("classes",)), ""
     except DeitkitError as error:
         return None, f"The runs' decisions are not compared: {error.message()}"

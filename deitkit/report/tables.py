@@ -21,7 +21,6 @@ def heads_table(tables: Sequence[Predictions], teacher: Predictions | None) -> T
         for head, said in table.heads.items():
             count = len(table.ids)
             interval = wilson_interval(int(table.hits(head).sum()), count)
-            top5 = table.accuracy(head, 5) if said.top.shape[1] >= 5 and len(table.class_names) > 5 else None
             alike = (
                 float((table.top1(head) == teacher.top1(decisive(teacher))).mean())
                 if teacher is not None and table is tables[0]
@@ -29,8 +28,9 @@ def heads_table(tables: Sequence[Predictions], teacher: Predictions | None) -> T
             )
             real = table.real_accuracy(head) if table.accepted is not None else None
             rows.append(
-                (f"{table.dataset}/{table.split}", head, count, table.accuracy(head), interval.low, interval.high, top5,
-                 real[0] / real[1] if real and real[1] else None, float(said.confidence[:, 0].mean()), alike)
+                (f"{table.dataset}/{table.split}", head, count, table.accuracy(head), interval.low, interval.high,
+                 table.top5(head), real[0] / real[1] if real and real[1] else None,
+                 float(said.confidence[:, 0].mean()), alike)
             )  # fmt: skip
     columns = ("data", "head", "images", "top-1", "low", "high", "top-5", "ReaL", "mean confidence", "as the teacher")
     formats = {"images": ","} | dict.fromkeys(columns[3:], SHARE)

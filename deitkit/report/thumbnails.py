@@ -45,14 +45,21 @@ class Album:
 
     table: Predictions
     recipe: Recipe | None
-    lost: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)  # image id -> its file, where that is known
+    seen: dict[int, Thumbnail | None] = field(default_factory=dict)
 
     def thumbnail(self, row: int) -> Thumbnail | None:
-        """The picture of an image, or None, noted in `lost`, where it is not there any more or cannot be read."""
+        """The picture of an image, read once, or None, noted in `lost`, where it is not there or cannot be read."""
+        if row not in self.seen:
+            self.seen[row] = self._thumbnail(row)
+        return self.seen[row]
+
+    def _thumbnail(self, row: int) -> Thumbnail | None:
         try:
             return shrink(decode(self._read(row), self.table.ids[row], self._reading))
         except (DeitkitError, OSError):
-            self.lost.append(self.table.paths[row] if self.table.paths else self.table.ids[row])
+            image_id = self.table.ids[row]
+            self.lost[image_id] = str(Path(self.table.paths[row])) if self.table.paths else image_id
             return None
 
     def _read(self, row: int) -> bytes:

@@ -68,6 +68,19 @@ def _texts(table: Table) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """A sentence of a verdict, and the command that it ends with, if it does."""
+
+    words: str
+    command: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> Sentence:
+        words, is_command, rest = text.partition(": deitkit ")
+        return cls(f"{words}:", f"deitkit {rest}") if is_command else cls(words)
+
+
+@dataclass(frozen=True)
 class HeadlineTile:
     """A headline number."""
 
@@ -128,6 +141,7 @@ class ReportView:
 
     anchor: str
     title: str
+    verdict: tuple[Sentence, ...]
     drawings: tuple[PageDrawing, ...]
     embedded: tuple[Embedded, ...]
     tables: tuple[TableView, ...]
@@ -164,6 +178,7 @@ class RunView:
     recipe_name: str
     state: str  # nothing for a finished run
     resume: str
+    verdict: tuple[Sentence, ...]
     tiles: tuple[HeadlineTile, ...]
     missing: tuple[Missing, ...]
     problems: tuple[str, ...]

@@ -27,6 +27,7 @@ from torch.nn.functional import cosine_similarity
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import World
 from deitkit.models.student import Student
+from deitkit.predictions.doubts import predict_kept
 from deitkit.predictions.predict import predict
 from deitkit.predictions.table import Predictions
 from deitkit.teachers.ask import Decisions, ask_teacher
@@ -50,10 +51,10 @@ class Watch:
         record |= agreements(table, self._teacher_on(table))
         return record | mean_cosines(cosines, training.world)
 
-    def predict(self, student: Student, *, name: str = "") -> Predictions:
-        """The student's answers on the validation images."""
-        training = self.training
-        return predict(
+    def predict(self, student: Student, *, name: str = "", kept: bool = False) -> Predictions:
+        """The student's answers on the validation images, with the labels that it doubts where they are `kept`."""
+        training, ask = self.training, predict_kept if kept else predict
+        return ask(
             student, training.info, training.val, name=name, device=training.device, world=training.world,
             workers=training.workers, reading=Reading.of(training.recipe.data),
         )  # fmt: skip

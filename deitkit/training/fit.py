@@ -332,7 +332,7 @@ def _finish(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> FitR
     if _is_out_of_patience(training):
         best = load_checkpoint(run.checkpoints / "best")
         training.student.network.load_state_dict(best.model)
-    table = watch.predict(training.student, name=run.name)
+    table = watch.predict(training.student, name=run.name, kept=True)
     top1 = top1_of(table)
     if training.world.is_main:
         save_model(run.model, training.student, training.info)

@@ -69,7 +69,7 @@ def look(training: Training, teacher: Teacher) -> Verdict:
         dataset=val.dataset,
         split=val.split,
         labels="hard" if recipe.teacher is None else recipe.teacher.labels,
-        held_out=scores_of(answers),
+        held_out=scores_of(answers, classes=len(val.class_names)),
         views=(view_scores(subject, recipe, views, kind="mixed" if recipe.is_mixing else "augmented"),),
         order=find_order(answers, val.class_names, outputs=len(val.class_names)),
         is_brief=True,

@@ -108,6 +108,25 @@ def test_unknown_classes_are_refused_with_the_command_that_helps(
     assert "deitkit finetune --from" in error["remedy"]
 
 
+# The verdict
+
+
+def test_the_verdict_comes_first_and_top_5_only_of_more_than_ten_classes(
+    tmp_path: Path, model: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    found = evaluate(model, "--data", data)
+    fused = found["accuracy"]["fused"]
+    assert found["verdict"][0].startswith(f"{fused['right']} of 36 right (") and fused.keys() == {"top1", "right"}
+    assert run(["evaluate", str(model), "--data", str(data), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(found["verdict"])] == found["verdict"]
+    assert not any("top-5" in line for line in lines)
+    many = tuple(f"class {number:02d}" for number in range(11))
+    wide = evaluate(model_folder(tmp_path / "wide", many), "--data", images(tmp_path / "more", val(many, 1)))
+    assert wide["accuracy"]["fused"]["top5"] >= wide["accuracy"]["fused"]["top1"]
+
+
 # Several data sets, classes, counts
 
 

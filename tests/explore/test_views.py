@@ -157,3 +157,17 @@ def test_the_most_disputed_images_come_from_both_views_in_turn_and_none_twice(bu
     assert most_disputed(dataset, own, count=3).values("id") == split[:3]
     assert most_disputed(dataset, own, count=len(expected)).values("id") == expected
     assert most_disputed(dataset, own, count=1_000).values("id") == expected
+
+
+def test_labels_to_check_are_those_that_the_subject_doubts_until_they_are_corrected(build: Build) -> None:
+    doubted = np.zeros(len(student().ids), dtype=bool)
+    doubted[[3, 7, 8]] = True
+    dataset = build(replace(student(), doubted=doubted), twin())
+    view = dataset.load_saved_view("labels to check")
+    assert sorted(view.values("image_id")) == [student().ids[row] for row in (3, 7, 8)]
+    sample = view.first()
+    sample["ground_truth"].label = next(name for name in student().class_names if name != sample["ground_truth"].label)
+    sample.save()
+    dataset = build(replace(student(), doubted=doubted), twin())
+    assert len(dataset.load_saved_view("labels to check")) == 2, "whoever corrected a label has checked it"
+    assert "labels to check" not in build(student(seed=4)).list_saved_views(), "answers that doubt nothing"

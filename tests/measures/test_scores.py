@@ -18,10 +18,11 @@ LABELS[:90] = LOGITS[:90].argmax(dim=1)
 
 
 def test_scores_are_those_of_torch_and_scikit_learn() -> None:
-    scores = scores_of(answers_of(LOGITS, LABELS))
+    scores = scores_of(answers_of(LOGITS, LABELS), classes=12)
     probabilities = LOGITS.double().softmax(dim=1)
     assert scores.top1 == pytest.approx(float((LOGITS.argmax(dim=1) == LABELS).double().mean()))
     assert scores.top5 == pytest.approx(top_k_accuracy_score(LABELS, LOGITS, k=5))
+    assert scores_of(answers_of(LOGITS, LABELS), classes=10).top5 is None, "of ten classes it says little"
     assert scores.nll == pytest.approx(float(torch.nn.functional.cross_entropy(LOGITS.double(), LABELS)))
     assert scores.entropy == pytest.approx(float(torch.special.entr(probabilities).sum(dim=1).mean()))
     assert scores.confidence == pytest.approx(float(probabilities.amax(dim=1).mean()))
@@ -32,7 +33,7 @@ def test_scores_are_those_of_torch_and_scikit_learn() -> None:
 
 def test_batches_joined_are_the_whole() -> None:
     parts = joined([answers_of(LOGITS[:70], LABELS[:70]), answers_of(LOGITS[70:], LABELS[70:])])
-    assert scores_of(parts) == scores_of(answers_of(LOGITS, LABELS))
+    assert scores_of(parts, classes=12) == scores_of(answers_of(LOGITS, LABELS), classes=12)
 
 
 def test_rows_that_are_not_finite_are_wrong_and_counted() -> None:
@@ -40,7 +41,7 @@ def test_rows_that_are_not_finite_are_wrong_and_counted() -> None:
     logits[0, 3], logits[1] = torch.nan, torch.inf
     answers = answers_of(logits, LABELS)
     assert not answers.right[:2].any() and not answers.in_top5[:2].any()
-    assert scores_of(answers).not_finite == 2 and np.isfinite(scores_of(answers).nll)
+    assert scores_of(answers, classes=12).not_finite == 2 and np.isfinite(scores_of(answers, classes=12).nll)
 
 
 def test_the_calibration_error_is_its_definition() -> None:
@@ -75,9 +76,9 @@ def test_chance_is_recognised_and_rarely_anything_else() -> None:
     alarms = 0
     for _ in range(200):
         labels = torch.randint(10, (300,), generator=generator)
-        alarms += not scores_of(answers_of(torch.randn((300, 10), generator=generator), labels)).is_chance
+        alarms += not scores_of(answers_of(torch.randn((300, 10), generator=generator), labels), classes=10).is_chance
     assert alarms <= 2  # the level is 0.001 each
-    assert not scores_of(answers_of(LOGITS, LABELS)).is_chance
+    assert not scores_of(answers_of(LOGITS, LABELS), classes=12).is_chance
 
 
 def test_skill_runs_from_chance_to_one() -> None:

@@ -109,7 +109,7 @@ def test_there_are_no_false_alarms_on_few_images(digits: tuple[Source, Source]) 
         chosen = sorted(generator.choice(len(digits[1]), size, replace=False).tolist())
         first, *others = held_out_answers(subject, recipe, digits[1], chosen, ways=ways, device=CPU)
         found = Findings(
-            teacher="T", dataset="digits", split="val", labels="hard", held_out=scores_of(first),
+            teacher="T", dataset="digits", split="val", labels="hard", held_out=scores_of(first, classes=10),
             order=find_order(first, digits[1].class_names, outputs=10),
             inputs=trials_of(first, others, ways, now=subject.input),
         )  # fmt: skip

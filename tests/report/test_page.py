@@ -7,16 +7,19 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deitkit.analysis.draw.page import STRONG
-from deitkit.analysis.report import Curves, Matrix, Panel, Panels, Report, Series, Table
+from deitkit.analysis.draw.page import STRONG, page_drawing
+from deitkit.analysis.report import AnyFigure, Curves, Matrix, Panel, Panels, Report, Series, Table
 from deitkit.analysis.save import save_report
 from deitkit.measures.agreement import wilson_interval
+from deitkit.measures.words import rate_words
 from deitkit.predictions.table import Predictions
 from deitkit.report import build_page
 from deitkit.runs.folder import Run
@@ -218,3 +221,68 @@ def test_what_as_dict_gives_is_read_again() -> None:
     again = Report.from_dict(json.loads(json.dumps(report.as_dict())))
     assert again.figures == tuple(figure for figure in report.figures if not isinstance(figure, Panels))
     assert again.tables == report.tables and again.definitions == report.definitions
+
+
+# The verdict
+
+
+def test_a_page_begins_with_the_verdict_of_its_run(student: Run) -> None:
+    table = Predictions.load(student.predictions / "folder-val.parquet")
+    replace(table, doubted=np.arange(60) < 2).save(student.predictions / "folder-val.parquet")
+    main = read(build_page([student.path]).html).all("main")[0].text
+    right = int(table.hits("fused").sum())
+    assert main.split(".")[0].strip() == f"{rate_words(right, 60)} by the fused head"
+    assert "whether student fused or teacher is right more often" in main.split("Result")[0]
+    assert f"2 labels to check: deitkit explore {student.path} --view 'labels to check'" in " ".join(main.split())
+
+
+def test_a_comparison_begins_with_who_is_right_more_often(student: Run, make_run: MakeRun) -> None:
+    twin = make_run("twin", heads=("class",), seed=3)
+    page = read(build_page([student.path, twin.path]).html)
+    words = page.words()
+    assert words.index("is right more often") < words.index("The runs; top-1 with its 95% interval")
+    assert (
+        words.count(
+            f"{rate_words(int(Predictions.load(twin.predictions / 'folder-val.parquet').hits('class').sum()), 60)}."
+        )
+        == 1
+    )
+
+
+def test_a_run_without_predictions_says_what_its_last_evaluation_says(make_run: MakeRun) -> None:
+    page = read(build_page([make_run("student", predicted=False).path]).html)
+    assert "90.0 % right by the fused head at epoch 5, on the validation images." in page.words()
+
+
+def test_every_analysis_on_a_page_begins_with_its_verdict(student: Run) -> None:
+    report = Report(
+        "errors", "Errors", {}, (), {}, (Table("heads", "Heads", ("a",), ((1,),)),), (), ("All is <well>.",)
+    )
+    save_report(report, student.reports)
+    assert "All is <well>." in read(build_page([student.path]).html).words()
+
+
+# The work
+
+
+def test_a_page_that_is_put_together_twice_draws_compares_and_reads_once(
+    student: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    read_images: list[str] = []
+
+    def draw(figure: AnyFigure, key: str, **options: Any) -> Any:
+        drawn.append(key)
+        return page_drawing(figure, key, **options)
+
+    def read_regular(path: Path, **options: Any) -> bytes:
+        read_images.append(str(path))
+        return path.read_bytes()
+
+    monkeypatch.setattr("deitkit.report.figures.page_drawing", draw)
+    monkeypatch.setattr("deitkit.report.thumbnails.read_regular", read_regular)
+    monkeypatch.setattr("deitkit.report.page.MOST_BYTES", 1)  # as small as it goes
+    html = build_page([student.path]).html
+    assert "Images and rows were left out" in html
+    assert drawn and len(drawn) == len(set(drawn)) == html.count("<svg")
+    assert read_images and len(read_images) == len(set(read_images))

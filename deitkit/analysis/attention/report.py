@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cosine_similarity
 
 from deitkit.analysis.attention.measure import AttentionLook, Pixels, Weights
+from deitkit.analysis.attention.verdict import attention_verdict
 from deitkit.analysis.report import AnyFigure, Cloud, Curves, Panel, Panels, Points, Report, Series, Table
 from deitkit.errors import DeitkitError
 
@@ -41,14 +42,16 @@ def attention_report(looks: Sequence[AttentionLook], *, classifier: str, grids: 
     looks, grids = _distinct(looks), grids or Grids()
     _refuse_absent(looks[0], grids)
     layers, heads = looks[0].distance.shape
+    tables = (_image_table(looks), _layer_table(looks), _head_table(looks))
     return Report(
         name="attention",
         title=f"Attention of {classifier}, {len(looks)} image{'s' if len(looks) > 1 else ''}",
         definitions=DEFINITIONS,
         sources=SOURCES,
         numbers={"images": len(looks), "layers": layers, "heads": heads, "tokens": list(looks[0].names)},
-        tables=(_image_table(looks), _layer_table(looks), _head_table(looks)),
+        tables=tables,
         figures=(*(figure for look in looks for figure in _pictures(look, grids)), *_curves(looks)),
+        verdict=tuple(attention_verdict(looks, *tables[:2])),
     )
 
 

@@ -7,7 +7,7 @@ compare the heads at the end only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from deitkit.analysis.disagreement.pairs import SHARE
 from deitkit.analysis.report import Cloud, Points, Report, Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.arrays import Decisions
-from deitkit.models.forms import HEADS
+from deitkit.models.forms import HEADS, decisive_head
 from deitkit.predictions.table import Predictions
 
 RECORDED = "metrics.jsonl"
@@ -123,7 +123,24 @@ def by_epoch_report(
         },
         tables=(_table(moments),),
         figures=(_teacher_figure(known, student, teacher), _labels_figure(moments, student, teacher, teacher_accuracy)),
+        verdict=tuple(_verdict(moments, known, student, teacher)),
     )
+
+
+def _verdict(moments: Sequence[Moment], known: Sequence[Moment], student: str, teacher: str) -> Iterator[str]:
+    """How near the deciding head comes, and when it is nearest; these are shares of the images, without intervals."""
+    head = decisive_head(known[-1].teacher)
+    alike = [(moment.epoch, moment.teacher[head]) for moment in known if head in moment.teacher]
+    right = [(moment.epoch, moment.labels[head]) for moment in moments if head in moment.labels]
+    for what, shares in ((f"decides as {teacher}", alike), ("is right", right)):
+        last, best = shares[-1], max(shares, key=lambda each: each[1])
+        told = [_at(*last), *([_at(*shares[0])] if len(shares) > 1 else [])]
+        told += [f"most {_at(*best)}"] if best not in (last, shares[0]) else []
+        yield f"The {head} head of {student} {what}, of all images, {', '.join(told)}."
+
+
+def _at(epoch: float, share: float) -> str:
+    return f"on {100 * share:.1f} % at epoch {epoch:.4g}"
 
 
 def _heads(moments: Sequence[Moment]) -> list[str]:

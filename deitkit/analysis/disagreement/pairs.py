@@ -135,11 +135,13 @@ def _rates(
             (pair.a.name, pair.b.name, count, total, count / total, *_ends(wilson), *_ends(bootstrap), published[i][j])
         )
     intervals = ("low", "high", "bootstrap low", "bootstrap high")
+    columns = ("a", "b", "different", "images", "rate", *intervals, "paper")
+    kept = len(columns) if any(row[-1] is not None for row in rows) else -1
     return Table(
         name="pairs",
         title=title,
-        columns=("a", "b", "different", "images", "rate", *intervals, "paper"),
-        rows=tuple(rows),
+        columns=columns[:kept],
+        rows=tuple(row[:kept] for row in rows),
         formats={"different": ",", "images": ","} | dict.fromkeys(("rate", *intervals, "paper"), SHARE),
     )
 

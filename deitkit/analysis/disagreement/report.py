@@ -25,8 +25,9 @@ from deitkit.analysis.disagreement.pairs import (
     kinds_figure,
     pair_tables,
 )
+from deitkit.analysis.disagreement.verdict import disagreement_verdict
 from deitkit.analysis.report import Matrix, Report, Table
-from deitkit.catalog import TABLE4_CLASSIFIERS, TABLE4_MATRIX
+from deitkit.catalog import IMAGENETS, TABLE4_CLASSIFIERS, TABLE4_MATRIX
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.measures.agreement import CONFIDENCE, refuse_unequal_lengths
 from deitkit.measures.arrays import Decisions
@@ -69,7 +70,9 @@ def compare(
     aligned = align(predictions)
     first, everyone = aligned[0], classifiers(aligned)
     images = f"{first.dataset}/{first.split}"
-    report = disagreement_report(everyone, first.labels, images=images, resamples=resamples, seed=seed)
+    report = disagreement_report(
+        everyone, first.labels, images=images, resamples=resamples, seed=seed, is_imagenet=first.dataset in IMAGENETS
+    )
     reference = find(everyone, teacher) if teacher else everyone[0]
     tables = [class_table(everyone, reference, first.labels, class_names=first.class_names)]
     others = [each for each in everyone if each is not reference]
@@ -86,7 +89,22 @@ def compare(
         numbers["moved"] = {"student": student.name, "baseline": start.name, "teacher": reference.name, **gain}
         tables.append(table)
         figures.append(figure)
-    return replace(report, numbers=numbers, tables=(*report.tables, *tables), figures=tuple(figures))
+    report = replace(report, numbers=numbers, tables=(*report.tables, *tables), figures=tuple(figures))
+    beside = _beside(everyone, aligned, reference)
+    words = disagreement_verdict(report, reference, beside, first.labels, class_names=first.class_names)
+    return replace(report, verdict=tuple(words))
+
+
+def _beside(
+    everyone: Sequence[ComparedClassifier], aligned: Sequence[Predictions], reference: ComparedClassifier
+) -> list[ComparedClassifier]:
+    """What decides of every other model; of one model alone, its distillation head, or else its last."""
+    own = [[find(everyone, name) for name, _ in _named_heads(each)] for each in aligned]
+    decisive = [
+        find(everyone, each.classifier) for each, heads in zip(aligned, own, strict=True) if reference not in heads
+    ]
+    alone = [each for each in everyone if each is not reference]
+    return decisive or [next((each for each in alone if each.name.endswith(" distillation")), alone[-1])]
 
 
 def _who_moved(
@@ -154,18 +172,22 @@ def disagreement_report(
     images: str = "images",
     resamples: int = RESAMPLES,
     seed: int = 0,
+    is_imagenet: bool = False,
 ) -> Report:
-    """The matrix of Table 4 for these classifiers and the labels [N], and every pair's measures with intervals."""
+    """The matrix of Table 4 for these classifiers and the labels [N], and every pair's measures with intervals.
+
+    Where the images are ImageNet's, Table 4's own rates stand beside them.
+    """
     refuse_unequal_lengths({"labels": labels} | {each.name: each.top1 for each in classifiers})
     _refuse_too_few(classifiers)
     everyone = [ComparedClassifier(GROUND_TRUTH, labels, "groundtruth"), *classifiers]
     names = tuple(each.name for each in everyone)
     rates = tuple(tuple(disagreement(a.top1, b.top1) for b in everyone) for a in everyone)
-    published = published_rates([each.table4 for each in everyone])
+    published = published_rates([each.table4 if is_imagenet else "" for each in everyone])
     return Report(
         name="disagreement",
         title=f"Different decisions on {len(labels):,} images of {images}",
-        definitions=_definitions(resamples=resamples, seed=seed),
+        definitions=_definitions(resamples=resamples, seed=seed, is_imagenet=is_imagenet),
         sources=(*OWN_SOURCES, *SOURCES),
         numbers={
             "images": len(labels),
@@ -177,13 +199,14 @@ def disagreement_report(
     )
 
 
-def _definitions(*, resamples: int, seed: int) -> dict[str, str]:
+def _definitions(*, resamples: int, seed: int, is_imagenet: bool) -> dict[str, str]:
+    paper = {"paper": "Table 4: ImageNet validation, DeiT-B distilled from RegNetY-16GF; other models differ"}
     return {
         "rate": "the fraction of images for which two classifiers' most probable classes differ;"
         " against the ground truth it is the top-1 error",
         "interval": f"{CONFIDENCE:.0%}; low and high: Wilson's score interval of the rate; bootstrap: percentiles"
         f" of {resamples:,} resamples of the images, the same for all pairs, seed {seed}",
-        "paper": "Table 4: ImageNet validation, DeiT-B distilled from RegNetY-16GF; other data and models differ",
+        **(paper if is_imagenet else {}),
         "gain": "of agreement with the teacher, in the table of who moved; its interval is for paired proportions",
         **DEFINITIONS,
     }

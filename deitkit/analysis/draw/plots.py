@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from deitkit.analysis.draw.canvas import Canvas, CanvasLook
 from deitkit.analysis.draw.sheet import LINE, WIDEST, colour, line, marker, name_ticks, numbers, settle, sheet, wrapped
@@ -218,14 +219,15 @@ def _name_points(figure: Figure, axes: Axes, points: Points, look: CanvasLook) -
     taken = [_around(axes, x, y, y) for cloud in marked for x, y in zip(cloud.x, cloud.y, strict=True)]
     taken += [_around(axes, x, *ends) for cloud in marked for x, ends in zip(cloud.x, cloud.intervals, strict=False)]
     taken += [box for cloud in points.clouds if points.joined or cloud.line for box in _along(axes, cloud)]
-    inside = axes.get_window_extent(renderer)
+    within = np.array([axes.get_window_extent(renderer).extents])
     for cloud in points.clouds:
         for x, y, name in zip(cloud.x, cloud.y, cloud.names, strict=False):
             if not name:
                 continue
             tried = [_written(axes, name, (x, y), where, look) for where in BESIDE]
             boxes = [text.get_window_extent(renderer) for text in tried]
-            costs = [_covered(box, taken) + 2 * (_area(box) - _shared(box, inside)) for box in boxes]
+            edges = np.array([other.extents for other in taken])
+            costs = [_covered(box, edges) + 2 * (_area(box) - _covered(box, within)) for box in boxes]
             best = costs.index(min(costs))
             taken.append(boxes[best])
             for text in tried[:best] + tried[best + 1 :]:
@@ -261,10 +263,9 @@ def _area(box: Bbox) -> float:
     return float(box.width * box.height)
 
 
-def _shared(a: Bbox, b: Bbox) -> float:
-    both = Bbox.intersection(a, b)
-    return 0.0 if both is None else _area(both)
-
-
-def _covered(box: Bbox, taken: list[Bbox]) -> float:
-    return sum(_shared(box, other) for other in taken)
+def _covered(box: Bbox, edges: NDArray[np.float64]) -> float:
+    """What the box shares with others, by their edges (left, bottom, right, top) [n, 4]."""
+    left, bottom, right, top = box.extents
+    across = np.minimum(edges[:, 2], right) - np.maximum(edges[:, 0], left)
+    up = np.minimum(edges[:, 3], top) - np.maximum(edges[:, 1], bottom)
+    return float(sum((across.clip(0) * up.clip(0)).tolist()))

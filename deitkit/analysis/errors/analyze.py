@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import data_settings, predictions_of
+from deitkit.predictions.verdict import LABELS_VIEW, command_words
 
 if TYPE_CHECKING:
     from deitkit.analysis.errors.pictures import PictureReader
@@ -49,6 +50,9 @@ def analyze(
         trained_on=[name for model, name in names.items() if learned_from(model, tables[0])],
         picture=pictures,
         options=ErrorOptions(top=top, bins=bins),
+        command=command_words(
+            "explore", words[0], dataset=dataset, data=str(data), split=split, more=["--view", LABELS_VIEW]
+        ),
     )
     return report if pictures is None else _with_lost(report, pictures)
 

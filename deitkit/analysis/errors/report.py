@@ -23,12 +23,15 @@ from deitkit.analysis.errors.tables import (
     labels_table,
     temperature_table,
 )
+from deitkit.analysis.errors.verdict import errors_verdict
 from deitkit.analysis.report import Report, Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.calibration import BINS, RESAMPLES
 from deitkit.measures.clusters import Clusters, find_clusters
 from deitkit.predictions.align import align
 from deitkit.predictions.table import Predictions
+
+TO_CHECK = "the table `doubtful`"  # where labels to check stand
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,13 @@ def find_errors(
     trained_on: Sequence[str] = (),
     picture: Picture | None = None,
     options: ErrorOptions | None = None,
+    command: str = TO_CHECK,
 ) -> Report:
     """Every head of every classifier, or the `heads` named of it, on the images that all of them have.
 
     Images are listed for the first classifier: for the head named first, else for the fused one, else for its only
     one. `trained_on` names the classifiers that were trained on these very images. `picture` gives the pixels of a row
-    of the first classifier's predictions.
+    of the first classifier's predictions. `command` is what the verdict names to look at doubtful labels.
 
     Raises:
         DeitkitError: other data, splits or classes, no image in common, an unknown head, contradictory logits.
@@ -74,6 +78,8 @@ def find_errors(
         notes=[*_in_sample(first, trained_on), *_fitted_here(aligned)],
         picture=picture,
         options=options,
+        command=command,
+        in_sample=first.split == "train" or first.classifier in trained_on,
     )
 
 
@@ -107,6 +113,8 @@ def errors_report(
     notes: Sequence[str] = (),
     picture: Picture | None = None,
     options: ErrorOptions | None = None,
+    command: str = TO_CHECK,
+    in_sample: bool = False,
 ) -> Report:
     """Answers of any number of heads on the same images -> the report.
 
@@ -134,6 +142,7 @@ def errors_report(
         numbers=_numbers(heads, own, images, clusters) | {"notes": notes},
         tables=tuple(_tables(heads, own, images, clusters, lists)),
         figures=tuple(figure for figure in figures if figure is not None),
+        verdict=tuple(errors_verdict(own, images, several=len(heads) > 1, in_sample=in_sample, command=command)),
     )
 
 

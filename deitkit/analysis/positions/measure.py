@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from deitkit.errors import DeitkitError
+from deitkit.measures.arrays import Hits
 from deitkit.models.positions import POSITION_MODES, resample_pos_embed
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ class Positions:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right decisions of each head at one size with one mode, of `images`."""
+    """Right decisions of each head at one size with one mode, of `images`; `hits` [N] are the deciding head's."""
 
     size: tuple[int, int]
     mode: str
     right: dict[str, int]
     images: int
+    hits: Hits | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,7 @@ def measure_accuracy(
     from deitkit.data.views.augment import AS_IT_LIES
     from deitkit.models.load import upscale
     from deitkit.predictions.predict import predict
+    from deitkit.predictions.table import decisive
 
     for size, versions in measures.resampled.items():
         for positions in versions:
@@ -179,4 +182,4 @@ def measure_accuracy(
                 reading=reading or AS_IT_LIES, classes=classes,
             )  # fmt: skip
             right = {head: int(table.hits(head).sum()) for head in table.heads}
-            yield Accuracy(size, positions.mode, right, len(table.ids))
+            yield Accuracy(size, positions.mode, right, len(table.ids), table.hits(decisive(table)))

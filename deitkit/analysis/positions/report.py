@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deitkit.analysis.positions.measure import AS_TRAINED, PositionMeasures, Positions
+from deitkit.analysis.positions.verdict import positions_verdict
 from deitkit.analysis.report import AnyFigure, Curves, Panel, Panels, Report, Series, Table
 from deitkit.measures.agreement import wilson_interval
 
@@ -30,6 +31,7 @@ def positions_report(measures: PositionMeasures, *, images: str = "images") -> R
         },
         tables=(_norm_table(measures), *([_accuracy_table(measures, images)] if measures.accuracy else [])),
         figures=tuple(_figures(measures, images)),
+        verdict=tuple(positions_verdict(measures)),
     )
 
 

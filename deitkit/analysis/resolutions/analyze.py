@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deitkit.catalog import IMAGENETS
 from deitkit.errors import DeitkitError, one_of, quoted
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import data_settings, open_for, predictions_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deitkit.predictions.table import Predictions
     from deitkit.recipe.schema import Data
 
-IMAGENETS, V2 = ("imagenet", "imagenet_real"), "imagenet_v2"
+V2 = "imagenet_v2"
 logger = logging.getLogger(__name__)
 
 
@@ -74,6 +75,7 @@ def analyze(
     return resolutions_report(
         rows, runs, classifier=name, own=loaded.info.size, images=images, mode=chosen if patch_of(loaded) else "",
         conditions=protocol.conditions() if protocol else None,
+        is_imagenet=bool(sets) and sets[0].settings.dataset in IMAGENETS,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -36,12 +37,16 @@ DISTILLATION = ("dist_token", "head_dist.weight", "head_dist.bias")  # which a f
 
 @dataclass(frozen=True)
 class Hits:
-    """Right decisions of each head, of `images`; `real` counts those that people accept, of the `judged` images."""
+    """Right decisions of each head, of `images`; `real` counts those that people accept, of the `judged` images.
+
+    `decided` [N]: the deciding head's, in the order of the images' ids, so that two can be paired.
+    """
 
     right: Mapping[str, int]
     images: int
     real: Mapping[str, int] = field(default_factory=dict)
     judged: int = 0
+    decided: NDArray[np.bool_] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, table: Predictions, ids: Sequence[str] | None = None) -> Hits:
@@ -59,11 +64,13 @@ class Hits:
                 remedy="deitkit evaluate makes them anew",
             )
         right = {head: int(table.hits(head)[chosen].sum()) for head in table.heads}
+        order = sorted(np.flatnonzero(chosen).tolist(), key=table.ids.__getitem__)
+        decided = table.hits([*table.heads][-1])[order]
         if table.accepted is None:
-            return cls(right, int(chosen.sum()))
+            return cls(right, int(chosen.sum()), decided=decided)
         judged = chosen & (table.accepted.counts > 0)
         real = {head: int(table.accepted.hits(table.top1(head)[:, None])[judged].sum()) for head in table.heads}
-        return cls(right, int(chosen.sum()), real, int(judged.sum()))
+        return cls(right, int(chosen.sum()), real, int(judged.sum()), decided)
 
     @property
     def head(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from deitkit.analysis.report import AnyFigure, Cloud, Curves, Points, Report, Series, Table
 from deitkit.analysis.resolutions.measure import Finetuned, Hits, Resolution
+from deitkit.analysis.resolutions.verdict import resolutions_verdict
 from deitkit.analysis.speed import COMMON, Size, speed_definitions, speed_table, spelled
 from deitkit.measures.agreement import wilson_interval
 
@@ -20,15 +22,20 @@ Value = Callable[[Resolution, Finetuned | None], Any]
 
 def resolutions_report(
     found: Sequence[Resolution], finetuned: Sequence[Finetuned] = (), *, classifier: str, own: Size, images: str = "",
-    mode: str = "", conditions: Mapping[str, Any] | None = None,
+    mode: str = "", conditions: Mapping[str, Any] | None = None, is_imagenet: bool = False,
 ) -> Report:  # fmt: skip
     """The model `classifier`, trained at `own` px, at each size; `images` names the data, `mode` the interpolation
-    (none for a convnet), `conditions` say how speed was measured (None: it was not)."""
+    (none for a convnet), `conditions` say how speed was measured (None: it was not).
+
+    Table 10's rows stand beside the same model's only where the images are ImageNet's.
+    """
+    if not is_imagenet:
+        found = [replace(row, published=None) for row in found]
     count = max((row.hits.images for row in found if row.hits), default=0)
     return Report(
         name="resolutions",
         title=f"{classifier} (trained at {spelled(own)} px) at other image sizes",
-        definitions=_definitions(mode, conditions),
+        definitions=_definitions(mode, conditions, is_imagenet=is_imagenet),
         sources=SOURCES,
         numbers={
             "size": list(own), "sizes": [list(row.size) for row in found], "mode": mode or None, "images": count,
@@ -40,10 +47,12 @@ def resolutions_report(
             *([speed_table({spelled(row.size): row.speed for row in found}, what="size")] if conditions else []),
         ),
         figures=tuple(_figures(found, finetuned, own, images)),
+        verdict=tuple(resolutions_verdict(found, finetuned, own)),
     )  # fmt: skip
 
 
-def _definitions(mode: str, conditions: Mapping[str, Any] | None) -> dict[str, str]:
+def _definitions(mode: str, conditions: Mapping[str, Any] | None, *, is_imagenet: bool) -> dict[str, str]:
+    paper = "Table 10's DeiT-B, fine-tuned at each size but 224; its images per second are of one V100"
     resampled = f"its position embedding resampled ({mode})" if mode else "a network without position embedding"
     return {
         "as it is": f"every weight as trained, {resampled}; images resized to the size over the crop ratio and cropped",
@@ -52,7 +61,7 @@ def _definitions(mode: str, conditions: Mapping[str, Any] | None) -> dict[str, s
         "real": "top-1 by all labels that people accept, on the images that have one (ImageNet-ReaL)",
         "v2": "top-1 on ImageNet-V2, matched-frequency",
         "tokens": "patches and prefix tokens",
-        "paper": "Table 10's DeiT-B, fine-tuned at each size but 224; its images per second are of one V100",
+        **({"paper": paper} if is_imagenet else {}),
         "band": "the longer side of the 95% interval; of speeds, of the quartiles",
         **COMMON,
         **(speed_definitions(conditions) if conditions else {}),

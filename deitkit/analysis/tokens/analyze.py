@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deitkit.catalog import IMAGENETS
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import Reference, short_names
 
@@ -53,7 +54,7 @@ def analyze(
                 control=named or found == "label",
             )
         )  # fmt: skip
-    return compare_tokens(measured, images=f"{source.dataset}/{split}")
+    return compare_tokens(measured, images=f"{source.dataset}/{split}", is_imagenet=source.dataset in IMAGENETS)
 
 
 def second_token(reference: Reference) -> str | None:

@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from deitkit.analysis.report import Curves, PublishedValue, Report, Series, Table
 from deitkit.analysis.tokens.measure import FIXED, TokenMeasures
+from deitkit.analysis.tokens.verdict import tokens_verdict
 from deitkit.catalog import TOKENS_COSINE_AFTER, TOKENS_COSINE_BEFORE
 from deitkit.errors import DeitkitError
-
-if TYPE_CHECKING:
-    pass
 
 TOKENS_COSINE_CONTROL = 0.999  # Sec. 4: two class tokens with the same target
 EXTREMES = 5  # classes shown at either end
@@ -28,7 +25,6 @@ DEFINITIONS = {
     "block": "the two tokens after that block, of the same image",
     "final norm": "after the norm that follows the last block: what the heads read",
     "std": "standard deviation over the images; embedding and input are the same for all",
-    "paper": "Sec. 4, DeiT on ImageNet: 0.06 before the first layer, 0.93 after the last; 0.999 for the control",
     "control": "a model whose second token has the same target as the first: two class tokens",
     "cka": "linear CKA of the class tokens [images, D] and the distillation tokens [images, D] of the same images, both"
     " centred: |X'Y|^2 / (|X'X| |Y'Y|), Frobenius norms; it nears 1 where images are fewer than D",
@@ -37,6 +33,7 @@ DEFINITIONS = {
     "norm": "mean L2 norm over the images",
     "classes": "mean cosine after the final norm over the images of a true class, with its standard deviation",
 }
+PAPER = {"paper": "Sec. 4, DeiT on ImageNet: 0.06 before the first layer, 0.93 after the last; 0.999 for the control"}
 SOURCES = (
     "Touvron et al., Training data-efficient image transformers, 2020, Sec. 4",
     "Kornblith et al., Similarity of neural network representations revisited, 2019",
@@ -44,8 +41,11 @@ SOURCES = (
 )
 
 
-def compare_tokens(models: Sequence[TokenMeasures], *, images: str = "images") -> Report:
-    """Any number of models' tokens side by side, a control among them or not."""
+def compare_tokens(
+    models: Sequence[TokenMeasures], *, images: str = "images", is_imagenet: bool = False
+) -> Report:  # fmt: skip
+    """Any number of models' tokens side by side, a control among them or not; beside the paper's where the images are
+    ImageNet's."""
     if not models:
         raise DeitkitError("there is nothing to compare: no model was given", remedy="name a distilled run")
     models = _distinct(models)
@@ -54,18 +54,21 @@ def compare_tokens(models: Sequence[TokenMeasures], *, images: str = "images") -
     return Report(
         name="tokens",
         title=f"Class and distillation token of {names}, {counts} images of {images}",
-        definitions=DEFINITIONS,
+        definitions=DEFINITIONS | (PAPER if is_imagenet else {}),
         sources=SOURCES,
         numbers={
             "images": {model.label: model.images for model in models},
             "cosine": {model.label: {place.name: place.cosine for place in model.places} for model in models},
         },
-        tables=(_depth_table(models), *_class_tables(models)),
+        tables=(_depth_table(models, is_imagenet=is_imagenet), *_class_tables(models)),
         figures=tuple(
             figure
             for layers, group in groupby(sorted(models, key=lambda model: model.layers), key=lambda model: model.layers)
-            for figure in _figures(list(group), f"_{layers}_layers" if len({m.layers for m in models}) > 1 else "")
+            for figure in _figures(
+                list(group), f"_{layers}_layers" if len({m.layers for m in models}) > 1 else "", is_imagenet=is_imagenet
+            )
         ),
+        verdict=tuple(tokens_verdict(models)),
     )
 
 
@@ -87,8 +90,9 @@ def _published(model: TokenMeasures) -> tuple[float | None, ...]:
     return (*before, *(None for _ in range(model.layers - 1)), *after)
 
 
-def _depth_table(models: Sequence[TokenMeasures]) -> Table:
-    columns = ("model", "depth", "cosine", "std", "paper", "cka", "cka_debiased", "norm_class", "norm_distillation")
+def _depth_table(models: Sequence[TokenMeasures], *, is_imagenet: bool) -> Table:
+    published = ("paper",) if is_imagenet else ()
+    columns = ("model", "depth", "cosine", "std", *published, "cka", "cka_debiased", "norm_class", "norm_distillation")
     return Table(
         name="depth",
         title="By depth",
@@ -99,7 +103,7 @@ def _depth_table(models: Sequence[TokenMeasures]) -> Table:
                 place.name,
                 place.cosine,
                 place.cosine_std,
-                paper,
+                *([paper] if is_imagenet else []),
                 place.cka,
                 place.cka_debiased,
                 *place.norms,
@@ -136,10 +140,10 @@ def _class_tables(models: Sequence[TokenMeasures]) -> tuple[Table, ...]:
     )
 
 
-def _figures(models: Sequence[TokenMeasures], suffix: str) -> list[Curves]:
+def _figures(models: Sequence[TokenMeasures], suffix: str, *, is_imagenet: bool) -> list[Curves]:
     """Models of equal depth in the same figures."""
     ticks = tuple(place.name for place in models[0].places)
-    found = [_cosine_figure(models, ticks, f"cosine{suffix}")]
+    found = [_cosine_figure(models, ticks, f"cosine{suffix}", is_imagenet=is_imagenet)]
     spaces = tuple(
         Series(model.label, tuple(value for value in values if value is not None))
         for model in models
@@ -170,8 +174,7 @@ def _figures(models: Sequence[TokenMeasures], suffix: str) -> list[Curves]:
     return found
 
 
-def _cosine_figure(models: Sequence[TokenMeasures], ticks: tuple[str, ...], name: str) -> Curves:
-    last = len(ticks) - 1
+def _references(models: Sequence[TokenMeasures], last: int) -> list[PublishedValue]:
     before, after, control = TOKENS_COSINE_BEFORE, TOKENS_COSINE_AFTER, TOKENS_COSINE_CONTROL
     references = []
     if not all(model.control for model in models):
@@ -181,6 +184,12 @@ def _cosine_figure(models: Sequence[TokenMeasures], ticks: tuple[str, ...], name
         ]
     if any(model.control for model in models):
         references.append(PublishedValue(f"paper, two class tokens: {control}", control, last - 1, last))
+    return references
+
+
+def _cosine_figure(
+    models: Sequence[TokenMeasures], ticks: tuple[str, ...], name: str, *, is_imagenet: bool
+) -> Curves:  # fmt: skip
     return Curves(
         name=name,
         title="Class and distillation token, mean and standard deviation",
@@ -196,5 +205,5 @@ def _cosine_figure(models: Sequence[TokenMeasures], ticks: tuple[str, ...], name
             )
             for model in models
         ),
-        references=tuple(references),
+        references=tuple(_references(models, len(ticks) - 1) if is_imagenet else ()),
     )

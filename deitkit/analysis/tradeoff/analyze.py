@@ -182,4 +182,5 @@ def answers_of(
 def judged(model: Contender, entry: OpenedModel, table: Predictions) -> Contender:
     """With what it decides: by the head that was named, else by the one that counts."""
     head = entry.reference.head or [*table.heads][-1]
-    return replace(model, head=head, right=int(table.hits(head).sum()), images=len(table.ids))
+    decided = table.hits(head)
+    return replace(model, head=head, right=int(decided.sum()), images=len(table.ids), decided=decided)

@@ -6,7 +6,7 @@ Runs a network once, to count its operations; times nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from deitkit.errors import DeitkitError
+from deitkit.measures.arrays import Hits
 from deitkit.models.throughput import Candidate, Speed
 
 Cost = Literal["throughput", "parameters", "macs", "memory"]
@@ -30,7 +31,8 @@ def kind_name(*, transformer: bool, distilled: bool) -> str:
 class Contender:
     """One model: what it costs at its `size` (height, width) px, and its `right` decisions by `head`, of `images`.
 
-    `kind` is what it is a mark of in a figure; None is what was not measured.
+    `kind` is what it is a mark of in a figure; None is what was not measured. `decided` [N] are those decisions, of all
+    models on the same images in the same order.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Contender:
     head: str
     right: int
     images: int
+    decided: Hits | None = field(default=None, compare=False)
 
     @property
     def top1(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from deitkit.analysis.report import AnyFigure, Cloud, Points, Report, Table
 from deitkit.analysis.speed import COMMON, speed_definitions, speed_table, spelled
 from deitkit.analysis.tradeoff.measure import AXES, Axis, Contender, Cost, fronts, pareto_front
+from deitkit.analysis.tradeoff.verdict import tradeoff_verdict
 from deitkit.catalog import TABLE5
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import wilson_interval
@@ -54,6 +55,7 @@ def tradeoff_report(
             *([_published_table()] if published else []),
         ),
         figures=(*_figure(ranked, front, images, cost), *([_published_figure()] if published else [])),
+        verdict=tuple(tradeoff_verdict(ranked, front, cost)),
     )  # fmt: skip
 
 

@@ -60,9 +60,10 @@ def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...
 
 
 def print_report(report: Report, *, without: tuple[str, ...] = ()) -> None:
-    """A report's tables; where a matrix has published values, they stand in brackets beside the measured ones."""
+    """A report's verdict, then its tables; published values of a matrix stand in brackets beside the measured ones."""
     from deitkit.analysis.report import Matrix
 
+    render.print_verdict(report.verdict)
     matrices = {figure.name: figure for figure in report.figures if isinstance(figure, Matrix)}
     for table in report.tables:
         if table.name not in without:

@@ -75,21 +75,24 @@ def test_intervals_hold_the_rate_and_say_how_they_were_drawn() -> None:
     report = disagreement_report(
         [ComparedClassifier("a", a), ComparedClassifier("b", b)], labels, resamples=200, seed=7
     )
-    for _, _, _, _, rate, low, high, bootstrap_low, bootstrap_high, paper in table_of(report, "pairs").rows:
-        assert low < rate < high and bootstrap_low < rate < bootstrap_high and paper is None
+    for _, _, _, _, rate, low, high, bootstrap_low, bootstrap_high in table_of(report, "pairs").rows:
+        assert low < rate < high and bootstrap_low < rate < bootstrap_high
         assert bootstrap_high - bootstrap_low == pytest.approx(high - low, rel=0.25)
     assert report.numbers["bootstrap"] == {"resamples": 200, "seed": 7}
     assert "200 resamples" in report.definitions["interval"] and "seed 7" in report.definitions["interval"]
 
 
 def test_a_distilled_run_a_twin_and_a_teacher_stand_where_table_4_has_them(family: list[Predictions]) -> None:
-    report = compare(family)
+    report = compare([replace(each, dataset="imagenet") for each in family])
     names = ("ground truth", "regnet", "twin", "student class", "student distillation", "student fused")
     figure = report.figures[0]
     assert figure.labels == names
     paper = [None if row == column else 100 * TABLE4_MATRIX[row][column] for row in range(6) for column in range(6)]
     assert [value for row in figure.references for value in row] == paper
     assert table_of(report, "pairs").rows[0][-1] == 0.171
+    other = compare(family)  # of pets
+    assert "paper" not in table_of(other, "pairs").columns and "paper" not in other.definitions
+    assert other.figures[0].references_title == ""
 
 
 def test_one_head_of_a_distilled_model_keeps_its_name_and_its_place(family: list[Predictions]) -> None:
@@ -97,7 +100,7 @@ def test_one_head_of_a_distilled_model_keeps_its_name_and_its_place(family: list
     alone = replace(
         student, heads={"distillation": student.heads["distillation"]}, settings={"heads": list(student.heads)}
     )
-    figure = compare([family[0], alone]).figures[0]
+    figure = compare([replace(each, dataset="imagenet") for each in (family[0], alone)]).figures[0]
     assert figure.labels == ("ground truth", "regnet", "student distillation")
     assert figure.references[0][2] == pytest.approx(100 * TABLE4_MATRIX[0][TABLE4_CLASSIFIERS.index("distillation")])
 

@@ -195,6 +195,23 @@ def test_reassessed_labels_say_which_doubts_they_share() -> None:
     assert "label accepted" not in rows_of(find_errors([table], options=FAST), "doubtful")[0]
 
 
+# The verdict
+
+
+def test_the_verdict_says_how_often_right_how_sure_and_which_labels_to_check() -> None:
+    right, _, sure, labels = find_errors([predicted()], options=FAST, command="deitkit explore x").verdict
+    (own,) = [row for row in rows_of(find_errors([predicted()], options=FAST), "heads") if "fused" in row["classifier"]]
+    assert right == f"{120 - own['errors']} of 120 right (72 to 86 %) by the student fused head."
+    assert sure.startswith(("Overconfident", "Underconfident", "No more", "As sure as right"))
+    assert labels == f"{own['doubtful']} labels to check: deitkit explore x"
+
+
+def test_on_images_that_it_learned_from_nothing_more_is_said() -> None:
+    verdict = find_errors([predicted(split="train")], options=FAST).verdict
+    assert verdict[-1] == "It learned from these images: all this says nothing of new ones, and hides wrong labels."
+    assert not any("labels to check" in sentence for sentence in verdict)
+
+
 # What is there, and what is missing
 
 

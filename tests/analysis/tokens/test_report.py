@@ -85,9 +85,9 @@ def test_means_and_deviations_run_over_the_images_of_all_batches() -> None:
         assert rows[f"block {layer + 1}"][2] == pytest.approx(np.mean(values))
         assert rows[f"block {layer + 1}"][3] == pytest.approx(np.std(values))
         classes = torch.cat([batch.layers[layer, 0] for batch in batches]).double().numpy()
-        assert rows[f"block {layer + 1}"][7] == pytest.approx(np.linalg.norm(classes, axis=1).mean())
+        assert rows[f"block {layer + 1}"][6] == pytest.approx(np.linalg.norm(classes, axis=1).mean())
     assert rows["embedding"][3] is None
-    assert rows["embedding"][8] == pytest.approx(np.linalg.norm(batches[0].embedding[1].numpy()), rel=1e-6)
+    assert rows["embedding"][7] == pytest.approx(np.linalg.norm(batches[0].embedding[1].numpy()), rel=1e-6)
     assert report.numbers["images"] == {"student": 7}
 
 
@@ -130,15 +130,22 @@ def test_a_real_students_tokens_are_measured_as_they_are(tmp_path: Path) -> None
 
 
 def figure_of(models: list[TokenMeasures], name: str = "cosine") -> Curves:
-    return next(f for f in compare_tokens(models).figures if isinstance(f, Curves) and f.name == name)
+    figures = compare_tokens(models, is_imagenet=True).figures
+    return next(f for f in figures if isinstance(f, Curves) and f.name == name)
 
 
 def test_the_papers_values_stand_before_the_first_and_after_the_last_layer() -> None:
-    report = tokens_report([random_tokens(2, seed=1)], classifier="student")
+    report = compare_tokens([summed("student")], is_imagenet=True)
     assert [row[4] for row in report.tables[0].rows] == [0.06, 0.06, None, None, 0.93, 0.93]
     figure = figure_of([summed("student")])
     spans = [(figure.ticks[each.first], figure.ticks[each.last]) for each in figure.references]
     assert spans == [("embedding", "input"), ("block 3", "final norm")]
+
+
+def test_the_papers_values_stand_beside_imagenets_images_alone() -> None:
+    report = tokens_report([random_tokens(2, seed=1)], classifier="student", images="digits/val")
+    assert "paper" not in report.tables[0].columns and "paper" not in report.definitions
+    assert not any(figure.references for figure in report.figures if isinstance(figure, Curves))
 
 
 def test_the_control_stands_beside_the_student_with_the_papers_0_999() -> None:
