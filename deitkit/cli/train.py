@@ -105,6 +105,7 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
 
 def train(verb: Verb, options: TrainingOptions) -> None:
     """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
+    from deitkit.distributed import is_main_process
     from deitkit.training.suggest import choose
 
     recipe = resolve(choose(verb, options))
@@ -121,6 +122,8 @@ def train(verb: Verb, options: TrainingOptions) -> None:
 
             raise point_to_own(error, verb, recipe) from error
         raise
+    if not is_main_process():
+        return
     if options.as_json:
         render.print_json({"run": output, "top1": top1})
         return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from deitkit.training.log import Sums
 from deitkit.training.step import Training
+
+logger = logging.getLogger(__name__)
 
 # What a person who watches may ask for between two steps; "pause" until it is taken back.
 Request = Literal["", "evaluate", "checkpoint", "pause", "stop"]
@@ -48,3 +51,10 @@ class Silent:
 
     def stop(self) -> None:
         """The run ended, whichever way."""
+
+
+class Logged(Silent):
+    """Tells the logger what a person should know, for programs that draw no view of their own."""
+
+    def say(self, text: str) -> None:
+        logger.info(text)

@@ -19,6 +19,7 @@ import torch
 
 from deitkit.data.check.scan import Scan
 from deitkit.data.source import spread_over
+from deitkit.data.views.augment import Reading
 from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
 from deitkit.models.throughput import peak_rise, wait, weight_bytes
@@ -202,7 +203,10 @@ def _evaluation_seconds(training: Training) -> float:
     seconds = []
     for images in (spread_over(part, 16), part):  # the first chooses kernels and starts workers
         began = time.perf_counter()
-        predict(training.student, training.info, images, name="", device=training.device, workers=training.workers)
+        predict(
+            training.student, training.info, images, name="", device=training.device, workers=training.workers,
+            reading=Reading.of(training.recipe.data),
+        )  # fmt: skip
         seconds.append(time.perf_counter() - began)
     fixed, whole = min(seconds), seconds[1]
     slope = max(whole - fixed, 0.0) / max(len(part) - 16, 1)

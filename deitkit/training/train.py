@@ -11,7 +11,7 @@ from deitkit.recipe.pick import Verb
 from deitkit.recipe.resolve import TrainingOptions, default_output, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
 from deitkit.training.fit import FitResult, train_run
-from deitkit.training.observer import Observer
+from deitkit.training.observer import Logged, Observer
 from deitkit.training.suggest import choose
 
 ORIGIN = "deitkit.train"  # of values, in recipe.toml
@@ -34,8 +34,8 @@ def train(
     `recipe` is a shipped recipe's name, a .toml file or a `Recipe`; without one it is chosen for the images, as the
     verbs do: to fine-tune where there is a `start`, else to distil where there is a `teacher`. The other values are the
     options of the verbs, and `changes` any of the recipe's dotted keys, with the last word. The run's folder is
-    `output`, by default runs/RECIPE. `workers` processes decode and augment (0: none beside this one). What is chosen
-    is told to the logger "deitkit".
+    `output`, by default runs/RECIPE. `workers` processes decode and augment (0: none beside this one). What is chosen,
+    left out or otherwise worth knowing is told to the logger "deitkit".
 
     Raises:
         DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
@@ -56,7 +56,7 @@ def train(
         resolved = resolve(choose(verb_of(options), options))
     return train_run(
         resolved, output or default_output(resolved), resume=resume, overwrite=overwrite, workers=workers,
-        device=device, strict=strict, observer=observer,
+        device=device, strict=strict, observer=observer or Logged(),
     )  # fmt: skip
 
 

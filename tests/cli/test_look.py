@@ -49,7 +49,11 @@ def test_a_dry_run_and_a_plan_find_unreadable_images(digits: Path, capsys: Captu
     shown = capsys.readouterr()
     assert json.loads(shown.out)["data"]["train_size"] == 159
     assert "left out: 1 image that cannot be read: train/" in shown.err
-    empty(digits, 101, 102, 103)
+    empty(digits, 1)
+    assert run([*words, "--plan", "--json"]) == 0  # an unreadable validation image is left out, too
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["train_images"], plan["val_images"]) == (159, 40)
+    empty(digits, 102, 103)
     for wanted in (["--dry-run"], ["--plan"], []):
         assert run([*words, *wanted]) == 2
         assert "4 of 200 images cannot be read, 2.0%: more than 1%" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import deitkit
 from deitkit.data.check import scan as scanning
 from deitkit.data.check.background import Background
 from deitkit.data.check.left_out import left_out_of
@@ -153,3 +154,13 @@ def test_of_many_images_those_damaged_inside_are_found_beside_the_training(
     assert any("beside the training: 1 image that cannot be read" in text for text in hears.said)
     left = left_out_of(run.path)
     assert left.is_whole and left.images == ()
+
+
+def test_a_program_is_told_by_the_logger_what_is_left_out(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(digits, 50).write_bytes(b"")
+    said: list[str] = []
+    monkeypatch.setattr("deitkit.training.observer.logger.info", said.append)
+    deitkit.train(recipe_for(digits, epochs=1), tmp_path / "run", device="cpu")
+    assert any(text.startswith("left out: 1 image that cannot be read") for text in said)
