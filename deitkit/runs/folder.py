@@ -211,6 +211,10 @@ class Run:
                 remedy="repeat the first command's options with --resume, or start a new run with --output OTHER",
             )
 
+    def has_steps(self) -> bool:
+        """Whether anything of its training is kept."""
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole line of metrics.jsonl; a half-written one, or one that a crash of the machine emptied, is left
         out.

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from deitkit.data.check.compare import TRAINED_ON, remember
-from deitkit.data.check.left_out import left_out_of, remember_left_out
+from deitkit.data.check.left_out import LEFT_OUT, left_out_of, remember_left_out
 from deitkit.data.check.scan import Scan
 from deitkit.data.open import counted
 from deitkit.data.views.augment import UnreadableImage
@@ -85,7 +85,7 @@ def train_run(
         run.refuse_occupied(overwrite=overwrite)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with join_world(picked.type) as world, run.lock() if world.is_main else contextlib.nullcontext():
-        before = left_out_of(run.path) if again else None
+        before = left_out_of(run.path, is_new=not run.has_steps()) if again else None
         training = build(
             recipe, world=world, device=picked, workers=workers, strict=strict, scan=scan, before=before
         )  # fmt: skip
@@ -107,6 +107,8 @@ def _open_folder(run: Run, training: Training, *, again: bool, strict: bool, obs
         take_up(run, training, strict=strict, say=observer.say)
         if not (run.path / TRAINED_ON).is_file():
             remember(training.train, run.path)
+        if not (run.path / LEFT_OUT).is_file():
+            remember_left_out(training.left_out, run.path)
         return None
     environment = describe(training, strict=strict)
 

@@ -164,3 +164,14 @@ def test_a_program_is_told_by_the_logger_what_is_left_out(
     monkeypatch.setattr("deitkit.training.observer.logger.info", said.append)
     deitkit.train(recipe_for(digits, epochs=1), tmp_path / "run", device="cpu")
     assert any(text.startswith("left out: 1 image that cannot be read") for text in said)
+
+
+def test_a_run_that_was_killed_before_it_kept_what_it_does_without_looks_again(digits: Path, tmp_path: Path) -> None:
+    image(digits, 50).write_bytes(b"")
+    unbroken = train_run(recipe_for(digits), tmp_path / "unbroken").run
+    with pytest.raises(Crash):
+        train_run(recipe_for(digits), tmp_path / "run", observer=CrashAt(1))
+    (tmp_path / "run" / "left_out.json").unlink()
+    resumed = train_run(recipe_for(digits), tmp_path / "run", resume=True).run
+    assert_equal(comparable(resumed), comparable(unbroken))
+    assert left_out_of(resumed.path) == left_out_of(unbroken.path)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -183,15 +184,19 @@ def remember_left_out(left_out: LeftOut, folder: Path) -> None:
     write_atomic(folder / LEFT_OUT, json.dumps(kept, indent=2) + "\n")
 
 
-def left_out_of(folder: Path) -> LeftOut:
-    """What a run does without: nothing where it is older than this.
+@overload
+def left_out_of(folder: Path) -> LeftOut: ...
+@overload
+def left_out_of(folder: Path, *, is_new: bool) -> LeftOut | None: ...
+def left_out_of(folder: Path, *, is_new: bool = False) -> LeftOut | None:
+    """What a run does without: nothing where it is older than this; None where a new one was killed before it was kept.
 
     Raises:
         DeitkitError: the file is not as deitkit writes it.
     """
     path = folder / LEFT_OUT
     if not path.is_file():
-        return LeftOut()
+        return None if is_new else LeftOut()
     kept = read_json(path, LeftOutImages, remedy="restore the file from a copy of the run, or train anew")
     images = (BadImage(each["split"], each["id"], each["class_name"], each["reason"]) for each in kept["images"])
     return LeftOut(tuple(images), kept["is_whole"])
