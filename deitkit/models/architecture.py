@@ -46,7 +46,8 @@ def adopt_known(known: Known, model: Model) -> Adopted:
         raise DeitkitError(
             f"{known.origin} does not say which architecture it is",
             value=known.origin,
-            remedy="--model timm:ARCHITECTURE, or a model of deitkit's such as --model deit_small",
+            problems=known.notes,
+            remedy="--model timm:ARCHITECTURE (model.name), or a model of deitkit's such as --model deit_small",
         )
     size = model.size if model.image_size is not None else known.size
     name, options = recipe_model(known, size)

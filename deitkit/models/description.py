@@ -1,10 +1,10 @@
-"""What is known of a model without opening it: by timm's description of it, or by its tensors' names and shapes."""
+"""What is known of a model without opening it: by timm's or transformers' description of it, or by its tensors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import timm
@@ -12,11 +12,10 @@ import timm.models
 from timm.data.imagenet_info import infer_imagenet_subset
 from torch import Tensor
 
-from deitkit.catalog import MODELS
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import imagenet_names, numbered, synsets
 from deitkit.models.folder import ModelInfo
-from deitkit.models.positions import count_prefix, guess_grid
+from deitkit.models.shapes import Shapes, differences, read_shapes
 from deitkit.models.weight_files import WeightsFile
 from deitkit.recipe.schema import Data
 
@@ -85,37 +84,22 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 
 def known_of_file(content: WeightsFile, reference: str) -> Known:
-    """What a file alone says: an architecture by name, or a transformer by its tensors' shapes; no class names."""
-    shaped = transformer_of(content.state)
-    if content.architecture is None or not timm.is_model(content.architecture):
-        architecture, arguments, size = shaped or (None, {}, None)
-        return Known(reference, architecture, arguments, size, notes=content.notes)
-    config = timm.models.get_pretrained_cfg(content.architecture) or timm.models.PretrainedCfg()
+    """What a file alone says: an architecture by name, where the shapes fit it, or a transformer by its tensors'
+    shapes; no class names."""
+    named, shapes = content.architecture, read_shapes(content.state)
+    if named is not None and timm.is_model(named):
+        known = _known_by_name(named, content.state, shapes, reference)
+        if shapes.architecture is None or not differences(content.state, named, known.arguments):
+            return replace(known, notes=content.notes)
+    notes = (*content.notes, *shapes.notes)
+    return Known(reference, shapes.architecture, shapes.arguments, shapes.size, notes=notes)
+
+
+def _known_by_name(named: str, state: Mapping[str, Tensor], shapes: Shapes, reference: str) -> Known:
+    config = timm.models.get_pretrained_cfg(named) or timm.models.PretrainedCfg()
     heads = config.classifier if isinstance(config.classifier, tuple) else (config.classifier,)
-    head = content.state.get(f"{heads[0]}.weight")
+    head = state.get(f"{heads[0]}.weight")
     arguments = {} if head is None else {"num_classes": head.shape[0]}
-    if shaped is None:
-        return Known(reference, content.architecture, arguments, config.input_size[1:], notes=content.notes)
-    return Known(
-        reference, content.architecture, {**arguments, "img_size": list(shaped[2])}, shaped[2], notes=content.notes
-    )
-
-
-def transformer_of(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any], tuple[int, int]] | None:
-    """timm's architecture, arguments and input size of a DeiT, read off its shapes; None where it is none."""
-    try:
-        patch = state["patch_embed.proj.weight"].shape[-1]
-        classes, width = state["head.weight"].shape
-        grid = guess_grid(state)
-        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    except (KeyError, ValueError):
-        return None
-    if grid is None:
-        return None
-    heads = next((known.num_heads for known in MODELS.values() if known.embed_dim == width), max(1, width // 64))
-    size = (grid[0] * patch, grid[1] * patch)
-    kind = "_distilled" if count_prefix(state) == 2 else ""
-    return f"deit_base{kind}_patch16_224", {
-        "num_classes": classes, "img_size": list(size), "patch_size": patch, "embed_dim": width, "depth": depth,
-        "num_heads": heads,
-    }, size  # fmt: skip
+    if shapes.size is None:
+        return Known(reference, named, arguments, config.input_size[1:])
+    return Known(reference, named, {**arguments, "img_size": list(shapes.size)}, shapes.size)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, quoted
 from deitkit.models.class_names import numbered
 from deitkit.models.description import Known
 from deitkit.models.folder import ModelInfo, save_model
 from deitkit.models.positions import POSITION_MODES, mean_norm, resample_pos_embed
 from deitkit.models.reference import Reference
+from deitkit.models.shapes import BESIDE
 from deitkit.models.student import Student, rebuild_student
 from deitkit.models.weights import describe, open_reference, refuse_larger
 from deitkit.recipe.schema import Data, PositionMode
@@ -63,12 +64,15 @@ def load_model(reference: str | Path | Reference) -> LoadedModel:
         raise DeitkitError(
             f"{word} holds no vision transformer with position embeddings, and does not say what it is",
             value=word,
+            problems=known.notes,
             remedy="name a run, a model folder or timm:NAME",
         )
     refuse_larger(known, weights.state)
     student = rebuild_student(known.architecture, known.arguments)
+    own = student.network.state_dict()
+    used = {key: value for key, value in weights.state.items() if key in own or not BESIDE.match(key)}
     try:
-        student.network.load_state_dict(weights.state)
+        student.network.load_state_dict(used)
     except RuntimeError as error:
         raise DeitkitError(
             f"{word} is no plain {known.architecture}: {error}", value=word, remedy="name a run or a model folder"
@@ -107,8 +111,14 @@ def upscale(model: LoadedModel, size: tuple[int, int], *, mode: PositionMode) ->
     """The same model at another resolution (height, width) px: only its position embedding changes.
 
     Raises:
-        DeitkitError: the model has no position embedding, or the size is no multiple of its patch.
+        DeitkitError: the model has no position embedding or no head, or the size is no multiple of its patch.
     """
+    if not model.student.num_classes:
+        raise DeitkitError(
+            f"{model.origin} has no head: a model folder has classes",
+            value=model.origin,
+            remedy=f"deitkit finetune --from {quoted(model.origin)} --image-size {size[0]}: it resizes, too",
+        )
     state = model.student.network.state_dict()
     if "pos_embed" not in state:
         raise DeitkitError(

@@ -17,7 +17,7 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import PositionMode
 
 POSITION_MODES: tuple[PositionMode, ...] = get_args(PositionMode)
-PREFIX_KEYS = ("cls_token", "dist_token")
+PREFIX_KEYS = ("cls_token", "dist_token", "reg_token")
 MOST_PREFIX_TOKENS = 8  # class, distillation and the registers of some transformers
 
 
@@ -58,8 +58,13 @@ def mean_norm(pos_embed: Tensor, *, prefix_tokens: int) -> float:
 
 
 def count_prefix(state: Mapping[str, Tensor]) -> int:
-    """Number of prefix tokens that a state dict's position embedding holds: read from the source, never assumed."""
-    return sum(key in state for key in PREFIX_KEYS)
+    """Number of prefix tokens, [1, P, D] each, of a state dict: read from the source, never assumed."""
+    return sum(state[key].shape[1] for key in PREFIX_KEYS if key in state and state[key].ndim == 3)
+
+
+def is_square(patches: int) -> bool:
+    """Whether so many patches can form a square."""
+    return patches > 0 and math.isqrt(patches) ** 2 == patches
 
 
 def guess_grid(state: Mapping[str, Tensor], *, size: tuple[int, int] | None = None) -> tuple[int, int] | None:
@@ -76,7 +81,7 @@ def guess_grid(state: Mapping[str, Tensor], *, size: tuple[int, int] | None = No
         if rows - grid[0] * grid[1] in range(MOST_PREFIX_TOKENS + 1):
             return grid
     for tokens in (prefix, 0):  # some embed the patches alone
-        side = math.isqrt(max(0, rows - tokens))
-        if side and side * side == rows - tokens:
+        if is_square(rows - tokens):
+            side = math.isqrt(rows - tokens)
             return side, side
     return None

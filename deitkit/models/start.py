@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from timm.layers.patch_embed import resample_patch_embed
 from torch import Tensor
 
@@ -216,13 +217,16 @@ def _fit_positions(
         return
     new_grid = (int(size[0]), int(size[1]))
     prefix = value.shape[1] - grid[0] * grid[1]
+    same = grid == new_grid
     fitted = resample_pos_embed(value, grid, new_grid, prefix_tokens=prefix, mode=mode)
     if fitting.gains_token and prefix:
         row = fitted[:, :1] if distillation == "class" else wanted[:, 1:2].to(fitted)
         fitted = torch.cat([fitted[:, :1], row, fitted[:, 1:]], dim=1)
     elif fitting.loses_token and prefix:
         fitted = torch.cat([fitted[:, :1], fitted[:, 2:]], dim=1)
-    same = grid == new_grid and fitted.shape == value.shape
+    elif not prefix:  # a position of zeros is none
+        fitted = F.pad(fitted, (0, 0, max(0, wanted.shape[1] - fitted.shape[1]), 0))
+    same &= fitted.shape == value.shape
     fitting.place("pos_embed", fitted, "loaded" if same else "resized")
     if grid != new_grid:
         fitting.notes.append(

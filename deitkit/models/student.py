@@ -25,6 +25,7 @@ NamedFusion = Literal["softmax", "average_logits"]
 FUSIONS: tuple[NamedFusion, ...] = get_args(NamedFusion)
 FittedKind = Literal["weighted_softmax", "weighted_logits"]
 TOKEN_NAMES = ("class", "distillation")
+CHANNELS = 3  # red, green and blue
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class Student(nn.Module):
         return Tokens(
             names=TOKEN_NAMES[:count],
             embedding=embedding,
-            input=embedding + network.pos_embed[0, :count],
+            # DeiT III gives the prefix tokens no position.
+            input=embedding if network.no_embed_class else embedding + network.pos_embed[0, :count],
             layers=torch.stack(layers),
             normed=network.norm(x)[:, :count].transpose(0, 1),
         )
@@ -172,6 +174,8 @@ def architecture_of(model: Model, num_classes: int) -> tuple[str, dict[str, Any]
             arguments.setdefault("img_size", list(model.size))  # a transformer of timm's at another size than its own
         return architecture, arguments
     variant = MODELS[model.name]
+    # timm's distilled transformer has a position for every token; `start` gives those that had none one of zeros.
+    options = {key: value for key, value in model.options.items() if not (model.distilled and key == "no_embed_class")}
     return f"{variant.timm}{'_distilled' if model.distilled else ''}_patch16_224", {
         "num_classes": num_classes,
         "img_size": list(model.size),
@@ -182,7 +186,7 @@ def architecture_of(model: Model, num_classes: int) -> tuple[str, dict[str, Any]
         "drop_path_rate": model.drop_path,
         "proj_drop_rate": model.dropout,
         "pos_drop_rate": model.dropout,
-        **model.options,
+        **options,
     }
 
 
@@ -206,6 +210,18 @@ def rebuild_student(architecture: str, arguments: dict[str, Any]) -> Student:
             f"timm has no model {architecture!r}.{near}",
             value=architecture,
             remedy="`python -c 'import timm; print(timm.list_models())'` lists all",
+        )
+    if arguments.get("in_chans", CHANNELS) != CHANNELS:
+        raise DeitkitError(
+            f"in_chans is {arguments['in_chans']}: images come with {CHANNELS} channels, grey ones, too",
+            value=arguments["in_chans"],
+            remedy="leave in_chans out of model.options",
+        )
+    if "_distilled" in architecture and arguments.get("reg_tokens"):
+        raise DeitkitError(
+            "a distillation token beside register tokens: timm has no such transformer",
+            value=arguments["reg_tokens"],
+            remedy="--set model.distilled=false, or weights without registers",
         )
     try:
         network = timm.create_model(architecture, pretrained=False, **arguments)

@@ -1,13 +1,16 @@
-"""Weights files -> state dicts: .safetensors, and .pth without executing anything. Builds no model.
+"""Weights files -> state dicts under timm's names: safetensors, and pickles without executing anything. Builds no
+model.
 
-The reference's checkpoints (`{"model": ..., "args": argparse.Namespace(...)}`) are read; pickles of other classes are
-refused.
+A file is known by its content, not its name (`file_signs`). The reference's checkpoints (`{"model": ..., "args":
+argparse.Namespace(...)}`) are read, and what trainers keep beside weights: NumPy's numbers and paths are met by
+stand-ins. Pickles of other classes are refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,13 +22,40 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
+from deitkit.models.file_signs import form_of
+from deitkit.models.namings import timms_names
 
-# Where a training script keeps its weights; the first that is there is taken.
-ENTRIES = ("model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema")
-LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer begins that stands for a file in a repository
+# Where a training script keeps its weights, at any depth; the first that is there is taken.
+ENTRIES = (
+    "model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema", "ema", "ema_state_dict", "teacher",
+    "student", "module", "network", "net", "backbone", "weights", "params",
+)  # fmt: skip
 FOREIGN = ("unsupported", "allowlisted")  # in torch's words for what it does not execute
-# What wrappers put before every key: DistributedDataParallel, torch.compile, deitkit's checkpoints.
-WRAPPERS = ("module.", "_orig_mod.", "network.")
+PARTS, ARRAYS = ("multiarray", "numeric"), ("scalar", "_reconstruct", "_frombuffer")
+PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path")
+# What a pickle may name beside tensors: numbers, arrays and paths. None of them is made: a stand-in takes the place.
+HARMLESS = (
+    "numpy.dtype", "numpy.ndarray",
+    *(f"numpy.{core}.{part}.{name}" for core in ("core", "_core") for part in PARTS for name in ARRAYS),
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in PATHS),
+)  # fmt: skip
+TOLD = 6
+DEEPEST = 3  # entries within entries
+# Of tensors that need a scale beside them. torch.bool is none: masks are buffers.
+QUANTISED = (torch.int8, torch.uint8, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class StandIn:
+    """In place of what a pickle names: it takes whatever it is given and keeps none of it."""
+
+    def __new__(cls, *_: object) -> StandIn:
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        """Keep nothing."""
+
+
+MET = [argparse.Namespace, *((StandIn, name) for name in HARMLESS)]
 
 
 @dataclass(frozen=True)
@@ -69,25 +99,26 @@ def forget_weights() -> None:
 @lru_cache(maxsize=1)
 def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
     """The file; `modified_ns` and `size` (bytes) tell it from what it was before."""
-    _refuse_pointer(path)
-    if path.suffix == ".safetensors":
-        return _unwrapped(_safetensors(path), None, [])
+    if form_of(path) == "safetensors":
+        return _named(_safetensors(path), None, [], path)
     content = _unpickled(path)
     notes: list[str] = []
-    state = _entry(content, notes) if isinstance(content, dict) else None
+    state = _entry(content, notes)
     if state is None:
-        raise DeitkitError(f"{path} holds no state dict", value=str(path), remedy="save model.state_dict() alone")
-    return _unwrapped(state, _architecture(content), notes)
+        raise DeitkitError(
+            f"{path} holds no state dict but {_contents(content)}",
+            value=str(path),
+            remedy="save model.state_dict() alone",
+        )
+    return _named(state, _architecture(content), notes, path)
 
 
-def _refuse_pointer(path: Path) -> None:
-    with open(path, "rb") as file:
-        if file.read(len(LFS)) == LFS:
-            raise DeitkitError(
-                f"{path} is a Git LFS pointer: it only names the weights",
-                value=str(path),
-                remedy="`git lfs pull` in its repository fetches them",
-            )
+def _contents(content: object) -> str:
+    """What a file holds instead, in a few words."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    more = ", ..." if len(content) > TOLD else ""
+    return f"{', '.join(map(repr, list(content)[:TOLD])) or 'nothing'}{more}"
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -99,17 +130,19 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path) -> Any:
-    """Tensors, plain values and `argparse.Namespace`, which runs nothing; other classes are refused."""
+    """Tensors, plain values, `argparse.Namespace`, which runs nothing, and stand-ins; other classes are refused."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # Opened here: by its name alone torch would take it for what its ending says.
+        with torch.serialization.safe_globals(MET), open(path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not any(word in str(error).lower() for word in FOREIGN):
             raise _unreadable(path, str(error).partition("WeightsUnpickler error: ")[2] or error) from error
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise DeitkitError(
-            f"{path} is a pickle of foreign code and was not executed",
+            f"{path} is a pickle of foreign code{f' ({named[1]})' if named else ''} and was not executed",
             value=str(path),
-            remedy="convert it where you trust it: safetensors.torch.save_file(state_dict, 'weights.safetensors')",
+            remedy="where you trust it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
         ) from error
     # Whatever its kind: of a changed file zipfile, pickle and torch raise what befits the byte that was changed.
     except Exception as error:
@@ -136,37 +169,47 @@ def _refuse_larger(content: Any, path: Path) -> None:
             waiting += each.values() if isinstance(each, Mapping) else each
 
 
-def _entry(content: dict[str, Any], notes: list[str]) -> dict[str, Tensor] | None:
-    if _is_state(content):
-        return content
-    found = [name for name in ENTRIES if _is_state(content.get(name))]
-    if not found:
+def _entry(content: object, notes: list[str], depth: int = 0) -> Mapping[str, Tensor] | None:
+    """The state dict in what a training script saved, however deep."""
+    if not isinstance(content, Mapping) or depth > DEEPEST:
         return None
-    if found[1:]:
-        notes.append(f"the file's {found[0]!r} was taken, not its {' or '.join(map(repr, found[1:]))}")
-    state: dict[str, Tensor] = content[found[0]]
-    return state
+    inside = {name: state for name in ENTRIES if (state := _entry(content.get(name), [], depth + 1)) is not None}
+    if not inside:
+        return content if _is_state(content) else None
+    name, *others = inside
+    if others:
+        notes.append(f"the file's {name!r} was taken, not its {' or '.join(map(repr, others))}")
+    return inside[name]
 
 
-def _is_state(candidate: object) -> bool:
-    return (
-        isinstance(candidate, Mapping)
-        and bool(candidate)
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in candidate.items())
-    )
+def _is_state(candidate: Mapping[Any, Any]) -> bool:
+    """Whether most of it are tensors under names: some write numbers beside them."""
+    tensors = [key for key, value in candidate.items() if isinstance(key, str) and isinstance(value, Tensor)]
+    return len(tensors) > len(candidate) / 2
 
 
-def _architecture(content: Mapping[str, Any]) -> str | None:
+def _architecture(content: Any) -> str | None:
     """What the reference's `args.model` or timm's `arch` says."""
     args = content.get("args")
     named = content.get("arch") or getattr(args, "model", None)
     return named if isinstance(named, str) else None
 
 
-def _unwrapped(state: Mapping[str, Tensor], architecture: str | None, notes: list[str]) -> WeightsFile:
-    """Keys without a wrapper's prefix, where every key has it."""
-    keys = dict(state)
-    while prefix := next((word for word in WRAPPERS if keys and all(key.startswith(word) for key in keys)), ""):
-        keys = {key.removeprefix(prefix): value for key, value in keys.items()}
-        notes = [*notes, f"{prefix!r} before every key was left out"]
-    return WeightsFile(keys, architecture, tuple(notes))
+def _named(state: Mapping[str, Any], architecture: str | None, notes: list[str], path: Path) -> WeightsFile:
+    """The tensors under timm's names.
+
+    Raises:
+        DeitkitError: they are quantised.
+    """
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    narrow = [key for key, value in tensors.items() if value.ndim > 1 and value.dtype in QUANTISED]
+    if narrow:
+        raise DeitkitError(
+            f"{path} holds quantised weights: {narrow[0]} has numbers of 8 bits",
+            value=str(path),
+            remedy="take the weights from before quantisation: training needs 16 bits or more",
+        )
+    if left := [key for key in state if key not in tensors]:
+        notes.append(f"{len(left)} entries without a tensor were left out ({', '.join(map(str, left[:TOLD]))})")
+    renamed = timms_names(tensors)
+    return WeightsFile(renamed.state, architecture, (*notes, *renamed.notes))

@@ -23,8 +23,9 @@ from deitkit.models import hub
 from deitkit.models.description import Known, known_of_config, known_of_file
 from deitkit.models.folder import ModelInfo, find_model, read_config, read_info
 from deitkit.models.positions import guess_grid
-from deitkit.models.reference import Reference
+from deitkit.models.reference import PUBLISHED, Reference
 from deitkit.models.student import CONFIG_SOURCES, SOURCES, architecture_of, refuse_sources
+from deitkit.models.transformers_config import PROCESSOR, is_transformers, known_of_transformers
 from deitkit.models.weight_files import forget_weights, read_weights, read_weights_file
 from deitkit.runs.checkpoint import load_checkpoint
 from deitkit.runs.folder import Run
@@ -159,13 +160,13 @@ def _hub_folder(reference: str) -> Path:
 def _known_of_folder(folder: Path, reference: str) -> Known:
     config = read_config(folder)
     _refuse_sources(config, folder)
+    if is_transformers(config):
+        return known_of_transformers(folder, reference, _processor(folder, reference))
     if "architecture" not in config:
-        named = str(config.get("_name_or_path") or reference).rpartition("/")[2].replace("-", "_")
-        published = f"timm:{named} has these weights" if timm.is_model(named) else "name a model of timm's or deitkit's"
         raise DeitkitError(
-            f"{reference} is no model of timm's: its config.json names no architecture",
+            f"{reference} is no model of timm's, deitkit's or transformers': its config.json names no architecture",
             value=reference,
-            remedy=published,
+            remedy="name its weights file alone, under another name than model.safetensors",
         )
     info = read_info(config)
     if info is not None:
@@ -177,6 +178,17 @@ def _known_of_folder(folder: Path, reference: str) -> Known:
         return known_of_config(pretrained, reference, architecture, arguments)
     except REFUSALS as error:
         raise _damaged_config(folder, error) from error
+
+
+def _processor(folder: Path, reference: str) -> Path | None:
+    """The file beside a config.json of transformers that tells mean and std, where there is one."""
+    if not reference.startswith(PUBLISHED):
+        return folder / PROCESSOR if (folder / PROCESSOR).is_file() else None
+    repository, _ = hub.split_id(reference)
+    try:
+        return hub.fetch(repository, [PROCESSOR], revision=folder.name, reference=reference)
+    except DeitkitError:  # not there, or not at hand: `known_of_transformers` says what it supposes
+        return None
 
 
 def _timm_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
@@ -227,6 +239,8 @@ def _weights_of_folder(folder: Path, reference: str) -> Weights:
     found += [path for ending in (".safetensors", ".pth", ".bin") for path in sorted(folder.glob(f"*{ending}"))]
     if not found:
         raise DeitkitError(f"{folder} holds no weights", value=reference, remedy=f"copy its {hub.WEIGHTS[0]} there")
+    if is_transformers(read_config(folder)):
+        return Weights(known, read_weights(found[0]))
     # Read here, where no pickle of code is executed, as timm 1.0.20 to 1.0.24 does.
     pretrained, architecture, arguments = _timm_config(folder)
     described = {key: value for key, value in pretrained.items() if key not in ("source", "file")}

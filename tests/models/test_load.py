@@ -133,7 +133,7 @@ def test_a_pickle_of_foreign_code_is_refused_and_not_executed(tmp_path: Path) ->
     torch.save({"model": Payload(target)}, tmp_path / "weights.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload(target)))
     for name in ("weights.pth", "plain.pth"):
-        with pytest.raises(DeitkitError, match="foreign code and was not executed"):
+        with pytest.raises(DeitkitError, match=r"foreign code.* and was not executed"):
             read_weights(tmp_path / name)
     assert not target.exists()
 
