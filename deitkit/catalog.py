@@ -72,6 +72,14 @@ DATASETS: dict[str, DatasetInfo] = {
     ),
     "inat18": DatasetInfo("iNaturalist 2018", 437_513, 24_426, 8142, _INAT_TERMS, f"{_INAT_HOME}/2018"),
     "inat19": DatasetInfo("iNaturalist 2019", 265_240, 3_003, 1010, _INAT_TERMS, f"{_INAT_HOME}/2019"),
+    "inat21": DatasetInfo(
+        "iNaturalist 2021", 2_686_843, 100_000, 10_000, _INAT_TERMS, f"{_INAT_HOME}/2021",
+        source="its competition's page",
+    ),
+    "inat21_mini": DatasetInfo(
+        "iNaturalist 2021 mini", 500_000, 100_000, 10_000, _INAT_TERMS, f"{_INAT_HOME}/2021",
+        source="its competition's page", folder="inat21",
+    ),
     "flowers102": DatasetInfo(
         "Flowers-102", 2_040, 6_149, 102, "none stated (Oxford Visual Geometry Group)",
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
@@ -94,10 +102,12 @@ DATASET_ALIASES: dict[str, str] = {
     "real": "imagenet_real", "flowers": "flowers102", "oxfordflowers": "flowers102", "oxfordflowers102": "flowers102",
     "oxford102flowers": "flowers102", "stanfordcars": "cars", "cars196": "cars", "inat2018": "inat18",
     "inaturalist18": "inat18", "inaturalist2018": "inat18", "inat2019": "inat19", "inaturalist19": "inat19",
-    "inaturalist2019": "inat19", "handwrittendigits": "digits",
+    "inaturalist2019": "inat19", "inat2021": "inat21", "inaturalist21": "inat21", "inaturalist2021": "inat21",
+    "inat2021mini": "inat21_mini", "inaturalist2021mini": "inat21_mini", "handwrittendigits": "digits",
 }  # fmt: skip
 AMBIGUOUS_DATASETS: dict[str, tuple[str, ...]] = {
-    "inat": ("inat18", "inat19"), "inaturalist": ("inat18", "inat19"), "cifar": ("cifar10", "cifar100"),
+    "inat": ("inat18", "inat19", "inat21"), "inaturalist": ("inat18", "inat19", "inat21"),
+    "cifar": ("cifar10", "cifar100"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from deitkit.data.datasets.digits import open_digits
 from deitkit.data.datasets.flowers import FLOWERS_FORMS
 from deitkit.data.datasets.imagenet import IMAGENET_FORMS, IMAGENET_REAL_FORMS
 from deitkit.data.datasets.imagenet_v2 import IMAGENET_V2_FORMS
-from deitkit.data.datasets.inat import INAT_FORMS
+from deitkit.data.datasets.inat import INAT21_FORMS, INAT_FORMS
 from deitkit.data.formats.folder import FOLDER, wrapped
 from deitkit.data.formats.hugging_face import PREFIX, SAVED, open_hub
 from deitkit.data.formats.image_parquet import IMAGE_PARQUET
@@ -56,6 +56,8 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "imagenet_real": IMAGENET_REAL_FORMS,
     "inat18": INAT_FORMS,
     "inat19": INAT_FORMS,
+    "inat21": INAT21_FORMS,
+    "inat21_mini": INAT21_FORMS,
     "flowers102": FLOWERS_FORMS,
     "cars": CARS_FORMS,
     "cifar10": CIFAR10_FORMS,

@@ -55,7 +55,7 @@ class StandIn:
         """Keep nothing."""
 
 
-MET = [argparse.Namespace, *((StandIn, name) for name in HARMLESS)]
+MET: list[Any] = [argparse.Namespace, *((StandIn, name) for name in HARMLESS)]
 
 
 @dataclass(frozen=True)

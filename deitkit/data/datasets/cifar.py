@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): python batches, binary batches, image folders. Fine labels only.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): python and binary batches, npz, image folders. Fine labels only.
 
 Pickles are checked against the published sums before they are read, and then may hold arrays and nothing else.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,9 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
 PIXELS = 3 * 32 * 32
+# How the arrays of an npz archive are called, in lower case; {} is the split.
+PIXEL_KEYS = ("x_{}", "{}_x", "{}_images", "images_{}", "{}_data", "data_{}")
+LABEL_KEYS = ("y_{}", "{}_y", "{}_labels", "labels_{}", "{}_fine_labels")
 # The five trees of CIFAR-100 as some mirrors, and the data set's own page, call them.
 ALSO = {name: f"{name}_tree" for name in ("maple", "oak", "palm", "pine", "willow")}
 
@@ -138,6 +143,55 @@ def open_binary(root: Path, data: schema.Data, split: str, *, layout: CifarLayou
     return _images(folder, data, split, names=names, labels=labels, pixels=records[:, layout.label_bytes :])
 
 
+def open_npz(root: Path, data: schema.Data, split: str, *, layout: CifarLayout) -> Source:
+    """One split of an npz archive of NumPy's, as Keras and many scripts keep it: `x_train`, `y_train`, `x_test`, ...
+
+    Raises:
+        DeitkitError: it is damaged, lacks the split, or does not hold pixels and labels.
+    """
+    path = npz_files(root, layout.dataset)[0]
+    refuse_fraction(data, root, path.name)
+    words = ("train",) if split == "train" else ("test", "val")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = {name.lower(): name for name in archive.files}
+            keys = [_key(names, forms, words) for forms in (PIXEL_KEYS, LABEL_KEYS)]
+            pixels, labels = (archive[key] if key else None for key in keys)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DeitkitError(f"{path} is no readable npz archive: {error}", value=path, remedy=AGAIN) from error
+    if pixels is None or labels is None:
+        what = f"{path} has no {' or '.join(words)} images with labels, but {', '.join(names.values())}"
+        raise DeitkitError(what, value=path, remedy="call the arrays x_train, y_train, x_test and y_test")
+    planes, numbers = _planes(pixels), labels.reshape(-1)
+    if planes is None or numbers.dtype.kind not in "iu" or len(numbers) != len(planes):
+        what = f"{path} holds {pixels.dtype} images {list(pixels.shape)} and {labels.dtype} labels {list(labels.shape)}"
+        remedy = "images are uint8 [N, 32, 32, 3], [N, 3, 32, 32] or [N, 3072], labels whole numbers [N]"
+        raise DeitkitError(what, value=path, remedy=remedy)
+    classes = class_list(data.dataset)
+    return _images(path, data, split, names=classes, labels=numbers.astype(np.int64), pixels=planes)
+
+
+def npz_files(root: Path, dataset: str) -> list[Path]:
+    """The archives in a folder that are called like the data set, by any of its spellings."""
+    if not root.is_dir():
+        return []
+    return [path for path in sorted(root.glob("*.npz")) if "".join(filter(str.isalnum, path.stem.lower())) == dataset]
+
+
+def _key(names: Mapping[str, str], forms: Sequence[str], words: Sequence[str]) -> str | None:
+    """The archive's own name of an array, whichever way it is written."""
+    return next((names[key] for word in words for form in forms if (key := form.format(word)) in names), None)
+
+
+def _planes(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | None:
+    """Pixels as [N, 3072], all red, all green, then all blue values; None where they are no such images."""
+    if pixels.dtype != np.uint8:
+        return None
+    if pixels.shape[1:] == (32, 32, 3):
+        pixels = pixels.transpose(0, 3, 1, 2)
+    return pixels.reshape(len(pixels), PIXELS) if pixels.shape[1:] in ((3, 32, 32), (PIXELS,)) else None
+
+
 def _images(
     folder: Path,
     data: schema.Data,
@@ -244,6 +298,12 @@ def _forms(layout: CifarLayout) -> tuple[Form, ...]:
             f"ROOT/{layout.binary_folder}/{{{', '.join(binary)}}}",
             lambda root: _folder(root, layout.binary_folder, f"{layout.test}.bin", layout.binary_names) is not None,
             partial(open_binary, layout=layout),
+        ),
+        Form(
+            "npz archive",
+            f"ROOT/{layout.dataset}.npz with x_train, y_train, x_test, y_test",
+            lambda root: bool(npz_files(root, layout.dataset)),
+            partial(open_npz, layout=layout),
         ),
         canonical_folder(
             classes,

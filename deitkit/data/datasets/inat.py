@@ -1,4 +1,5 @@
-"""iNaturalist 2018 and 2019: the competitions' JSON files or plain lists, and images in the archive's folders.
+"""iNaturalist 2018, 2019 and 2021: the competitions' JSON files or plain lists, and images in the archive's folders;
+2021's folders alone, which say the categories.
 
 Classes are matched by category id, never by place in a list; `data.category` coarsens them to a taxonomic level. Images
 are sorted by their path in the archive. Unpacks nothing, and reads no test images: they have no labels.
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,8 @@ from deitkit.data.source import SUFFIXES, Files, Form, PackedNames, Source, coun
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
-YEARS = {"inat18": "2018", "inat19": "2019"}
+YEARS = {"inat18": "2018", "inat19": "2019", "inat21": "", "inat21_mini": ""}  # as they stand in files' names
+TRAIN = {"inat21_mini": "train_mini"}  # what the training images are called, where not "train"
 PLACES = ("", "annotations")
 LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "supercategory")
 # Which of an image's folders (archive, super-category, category) are there, as people unpack them.
@@ -52,13 +55,17 @@ class InatKind:
     file_name: str
     read: Callable[[Path], InatAnnotations]
 
-    def find(self, root: Path, year: str, split: str) -> Path | None:
-        return _find(root, self.file_name.format(year=year, yy=year[2:], split=split))
+    def name(self, dataset: str, split: str) -> str:
+        year = YEARS[dataset]
+        word = TRAIN.get(dataset, split) if split == "train" else split
+        return self.file_name.format(year=year, yy=year[2:], split=word)
+
+    def find(self, root: Path, dataset: str, split: str) -> Path | None:
+        return _find(root, self.name(dataset, split))
 
 
 def _open(kind: InatKind, root: Path, data: schema.Data, split: str) -> Source:
-    year = YEARS[data.dataset]
-    found = {part: file for part in ("train", "val") if (file := kind.find(root, year, part))}
+    found = {part: file for part in ("train", "val") if (file := kind.find(root, data.dataset, part))}
     if "val" in found:
         refuse_fraction(data, root, found["val"].name)
     holds_out = "val" not in found and data.val_fraction is not None
@@ -152,9 +159,7 @@ def _on_disk(root: Path, names: Iterable[str]) -> set[str]:
     for folder in {name.rpartition("/")[0] for name in names}:
         if (root / folder).is_dir():
             prefix = f"{folder}/" if folder else ""
-            with os.scandir(root / folder) as entries:
-                names_there = (entry.name for entry in entries if not entry.name.startswith("."))
-                found |= {prefix + name for name in names_there if name.lower().endswith(tuple(SUFFIXES))}
+            found |= {prefix + name for name in _image_names(root / folder)}
     return found
 
 
@@ -212,6 +217,30 @@ def _read_list(file: Path) -> InatAnnotations:
     return InatAnnotations(file, pairs, levels)
 
 
+def _read_folders(split: Path) -> InatAnnotations:
+    """2021's folders: `00000_Animalia_Annelida_..._terrestris` is category 0, and its levels in their order."""
+    pairs, levels = [], {}
+    for folder in _numbered(split):
+        number, *names = folder.name.split("_")
+        levels[int(number)] = dict(zip(LEVELS[:6], names, strict=False))
+        pairs += [(f"{split.name}/{folder.name}/{name}", int(number)) for name in _image_names(folder)]
+    _refuse(split, {"it has no images in numbered folders": [] if pairs else [split.name]})
+    return InatAnnotations(split, sorted(pairs), levels)
+
+
+def _numbered(split: Path) -> Iterator[Path]:
+    """The class folders of 2021, `12345_...`."""
+    if split.is_dir():
+        yield from (folder for folder in split.iterdir() if re.match(r"\d{5}_", folder.name) and folder.is_dir())
+
+
+def _image_names(folder: Path) -> Iterator[str]:
+    """The image files of one folder."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    yield from (name for name in names if name.lower().endswith(tuple(SUFFIXES)))
+
+
 def _load(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
@@ -247,7 +276,7 @@ def _leads_out(name: str) -> bool:
 
 
 def _find(root: Path, name: str) -> Path | None:
-    return next((root / place / name for place in PLACES if (root / place / name).is_file()), None)
+    return next((root / place / name for place in PLACES if (root / place / name).exists()), None)
 
 
 def _refuse(file: Path, offenders: Mapping[str, Sequence[object]]) -> None:
@@ -260,15 +289,14 @@ def _bad(file: Path, problems: Sequence[str], *, remedy: str) -> DeitkitError:
 
 
 def _no_annotations(kind: InatKind, root: Path, dataset: str, split: str) -> DeitkitError:
-    year = YEARS[dataset]
-    name = kind.file_name.format(year=year, yy=year[2:], split=split)
+    name = kind.name(dataset, split)
     problems = [f"looked for {root / place / name}" for place in PLACES]
-    if test := kind.find(root, year, "test"):
+    if test := kind.find(root, dataset, "test"):
         problems.append(f"{test} does not help: test images have no labels")
     problems += [
         f"{file} is there: is it data.dataset={other}?"
-        for other, its_year in YEARS.items()
-        if other != dataset and (file := kind.find(root, its_year, split))
+        for other in YEARS
+        if kind.name(other, split) != name and (file := kind.find(root, other, split))
     ]
     remedy = f"`deitkit data download {dataset}` fetches the annotations"
     if split == "val":
@@ -278,19 +306,22 @@ def _no_annotations(kind: InatKind, root: Path, dataset: str, split: str) -> Dei
 
 def _no_images(root: Path, annotations: InatAnnotations, dataset: str) -> DeitkitError:
     first = annotations.pairs[0][0]
+    archive = f"train_val{YEARS[dataset]}" if YEARS[dataset] else first.partition("/")[0]
     return DeitkitError(
         f"none of the {len(annotations.pairs):,} images of {annotations.file} is there",
         value=root,
         problems=[f"looked for {root / place}" for place in dict.fromkeys(_place(first, layout) for layout in LAYOUTS)],
-        remedy=f"unpack train_val{YEARS[dataset]}.tar.gz in {root}; `deitkit data download {dataset}` fetches it",
+        remedy=f"unpack {archive}.tar.gz in {root}; `deitkit data download {dataset}` fetches it",
     )
 
 
-def _matches(kind: InatKind, root: Path) -> bool:
-    return any(kind.find(root, year, split) for year in YEARS.values() for split in ("train", "val", "test"))
+def _matches(kind: InatKind, datasets: Sequence[str], root: Path) -> bool:
+    found = [file for name in datasets for split in ("train", "val", "test") if (file := kind.find(root, name, split))]
+    return any(file.is_file() or next(_numbered(file), None) for file in found)
 
 
 JSON = InatKind("{split}{year}.json", _read_json)
+FOLDERS = InatKind("{split}", _read_folders)
 LIST = InatKind("iNaturalist{yy}_{split}.txt", _read_list)
 ANNOTATIONS = {
     "competition JSON": (JSON, "ROOT/train2018.json and ROOT/val2018.json"),
@@ -300,8 +331,21 @@ INAT_FORMS = tuple(
     Form(
         name,
         f"{files} (or in ROOT/annotations) and ROOT/train_val2018/SUPER/ID/*.jpg; 2019 likewise",
-        partial(_matches, kind),
+        partial(_matches, kind, ("inat18", "inat19")),
         partial(_open, kind),
     )
     for name, (kind, files) in ANNOTATIONS.items()
+)
+IN_2021 = {
+    "competition JSON": (JSON, "ROOT/train.json (or train_mini.json) and ROOT/val.json (or in ROOT/annotations) and "),
+    "numbered class folders": (FOLDERS, ""),
+}
+INAT21_FORMS = tuple(
+    Form(
+        name,
+        f"{files}ROOT/train/00000_KINGDOM_..._SPECIES/*.jpg (or train_mini) and ROOT/val/...",
+        partial(_matches, kind, ("inat21", "inat21_mini")),
+        partial(_open, kind),
+    )
+    for name, (kind, files) in IN_2021.items()
 )

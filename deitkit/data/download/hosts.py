@@ -1,8 +1,8 @@
 """What is served where: one plan for each data set of the catalog. Fetches nothing.
 
 Checksums are the publishers' own: Krizhevsky's page (CIFAR), the iNaturalist competitions' pages, the commit that holds
-ImageNet-V2; Flowers' are those that torchvision checks, ReaL's is of its repository's file. No file is fetched
-without one.
+ImageNet-V2; Flowers' and iNaturalist 2021's are those that torchvision checks, ReaL's is of its repository's file. No
+file is fetched without one.
 """
 
 from __future__ import annotations
@@ -114,6 +114,18 @@ HOSTS: dict[str, DownloadPlan] = {
             HostedFile(
                 f"{INAT}/2019/train_val2019.tar.gz", "md5:c60a6e2962c9b8ccbd458d12c8582644", makes=("train_val2019",)
             ),
+        ),
+    ),
+    "inat21": DownloadPlan(
+        files=(
+            HostedFile(f"{INAT}/2021/val.tar.gz", "md5:f6f6e0e242e3d4c9569ba56400938afc", makes=("val",)),
+            HostedFile(f"{INAT}/2021/train.tar.gz", "md5:e0526d53c7f7b2e3167b2b43bb2690ed", makes=("train",)),
+        ),
+    ),
+    "inat21_mini": DownloadPlan(
+        files=(
+            HostedFile(f"{INAT}/2021/val.tar.gz", "md5:f6f6e0e242e3d4c9569ba56400938afc", makes=("val",)),
+            HostedFile(f"{INAT}/2021/train_mini.tar.gz", "md5:db6ed8330e634445efc8fec83ae81442", makes=("train_mini",)),
         ),
     ),
     "flowers102": DownloadPlan(

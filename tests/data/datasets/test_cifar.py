@@ -290,3 +290,48 @@ def test_numbered_folders_of_cifar_count_from_0(tmp_path, numbers):
         path.parent.mkdir(parents=True)
         Image.new("RGB", (2, 2)).save(path)
     assert opened(tmp_path, "cifar10").class_names == tuple(names_of(CIFAR10)[number] for number in numbers)
+
+
+# An npz archive
+
+
+def archive(root: Path, *, shape: tuple[int, ...] = (32, 32, 3), **more: Any) -> np.ndarray:
+    """cifar10.npz as Keras keeps it, with 10 training and 4 test images; the training pixels [N, 32, 32, 3]."""
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 32, 32, 3), dtype=np.uint8)
+    stored = pixels.transpose(0, 3, 1, 2) if shape[0] == 3 else pixels
+    labels = np.arange(14, dtype=np.uint8)[:, None] % 10
+    arrays = {"x_train": stored[:10], "y_train": labels[:10], "x_test": stored[10:], "y_test": labels[10:], **more}
+    arrays = {name: array.reshape(-1, *shape) if "x_" in name else array for name, array in arrays.items()}
+    np.savez_compressed(root / "CIFAR-10.npz", **arrays)
+    return pixels
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (3, 32, 32)])
+def test_an_npz_archive_is_read_whichever_way_its_pixels_lie(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    pixels = archive(tmp_path, shape=shape)
+    train, test = opened(tmp_path, "cifar10"), opened(tmp_path, "cifar10", "val")
+    assert (len(train), len(test), train.class_names) == (10, 4, class_list("cifar10"))
+    assert test.labels.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(np.asarray(decode(train.read(3), "3")), pixels[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"x_train": np.zeros((10, 32, 32, 3), np.float32)}, "float32 images"),
+        ({"y_train": np.zeros(9, np.uint8)}, r"labels \[9\]"), ({"y_train": np.full(10, 10)}, "labels in"),
+        ({"y_train": np.array(["cat"] * 10, dtype=object)}, "no readable npz"),
+    ],
+)  # fmt: skip
+def test_an_npz_archive_of_something_else_says_what_it_holds(
+    tmp_path: Path, change: dict[str, np.ndarray], match: str
+) -> None:
+    archive(tmp_path, **change)
+    with pytest.raises(DeitkitError, match=match):
+        opened(tmp_path, "cifar10")
+
+
+def test_an_npz_archive_without_the_split_names_what_is_there(tmp_path: Path) -> None:
+    np.savez(tmp_path / "cifar10.npz", weights=np.zeros(3))
+    with pytest.raises(DeitkitError, match="no train images with labels, but weights"):
+        opened(tmp_path, "cifar10")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deitkit.catalog import DATASETS
-from deitkit.data.datasets.inat import INAT_FORMS
+from deitkit.data.datasets.inat import INAT21_FORMS, INAT_FORMS
 from deitkit.data.source import Source
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Data
@@ -361,3 +361,50 @@ def test_other_folders_are_left_to_other_forms(tmp_path):
     touch(tmp_path, "train/12/a.jpg", "val/12/a.jpg")
     assert not any(form.matches(tmp_path) for form in INAT_FORMS)
     assert not any(form.matches(tmp_path / "absent") for form in INAT_FORMS)
+
+
+# 2021: numbered folders, with or without the JSON files
+
+
+def folders_of_2021(root: Path, train: str = "train_mini") -> None:
+    taxa = ("00000_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
+            "00007_Plantae_Tracheophyta_Liliopsida_Poales_Poaceae_Poa_annua")  # fmt: skip
+    for split, count in ((train, 3), ("val", 1)):
+        for taxon in taxa:
+            (root / split / taxon).mkdir(parents=True)
+            for number in range(count):
+                (root / split / taxon / f"{number}.jpg").write_bytes(b"\xff\xd8")
+
+
+def opened_2021(root: Path, dataset: str, split: str = "train", **settings: Any) -> Source:
+    form = next(form for form in INAT21_FORMS if form.matches(root))
+    return form.open(root, Data(dataset=dataset, path=str(root), **settings), split)
+
+
+@pytest.mark.parametrize(("dataset", "train"), [("inat21", "train"), ("inat21_mini", "train_mini")])
+def test_the_folders_of_2021_say_their_categories_and_levels(tmp_path: Path, dataset: str, train: str) -> None:
+    folders_of_2021(tmp_path, train)
+    source = opened_2021(tmp_path, dataset)
+    assert (source.class_names, source.labels.tolist()) == (("0", "7"), [0, 0, 0, 1, 1, 1])
+    assert opened_2021(tmp_path, dataset, "val").labels.tolist() == [0, 1]
+    assert opened_2021(tmp_path, dataset, category="genus").class_names == ("Lumbricus", "Poa")
+
+
+def test_the_mini_set_beside_the_whole_ones_name_is_pointed_to(tmp_path: Path) -> None:
+    folders_of_2021(tmp_path)
+    with pytest.raises(DeitkitError, match=r"data\.dataset=inat21_mini"):
+        opened_2021(tmp_path, "inat21")
+
+
+def test_the_json_of_2021_is_read_with_its_folders(tmp_path: Path) -> None:
+    folders_of_2021(tmp_path)
+    for split, count in (("train_mini", 2), ("val", 1)):
+        folder = next((tmp_path / split).glob("00007*"))
+        images = [{"id": n, "file_name": f"{split}/{folder.name}/{n}.jpg"} for n in range(count)]
+        described = {
+            "images": images, "categories": [{"id": 0, "kingdom": "Animalia"}, {"id": 7, "kingdom": "Plantae"}],
+            "annotations": [{"id": n, "image_id": n, "category_id": 7} for n in range(count)],
+        }  # fmt: skip
+        (tmp_path / f"{split}.json").write_text(json.dumps(described))
+    source = opened_2021(tmp_path, "inat21_mini")
+    assert (len(source), set(source.labels.tolist()), source.class_names) == (2, {1}, ("0", "7"))
