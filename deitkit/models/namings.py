@@ -27,7 +27,7 @@ TOLD = 3
 
 
 @dataclass(frozen=True)
-class Naming:
+class KeyNames:
     """How one project calls a vision transformer's tensors.
 
     `patches` and `positions` find its patch embedding's weight and its position embedding, behind whatever was put
@@ -48,11 +48,11 @@ class Naming:
 
 NAMINGS = (
     # DeiT, DeiT III (gamma_1), DINO, MAE and DINOv2 (register_tokens) have timm's names but for these.
-    Naming(
+    KeyNames(
         "timm's", r"patch_embed\.proj\.weight", "pos_embed",
         ((r"\.gamma_([12])$", r".ls\1.gamma"), (r"^register_tokens$", "reg_token")),
     ),
-    Naming(
+    KeyNames(
         "transformers'", r"(?:(?:deit|vit|dinov2\w*)\.)?embeddings\.patch_embeddings\.projection\.weight",
         r"(?:(?:deit|vit|dinov2\w*)\.)?embeddings\.position_embeddings",
         (
@@ -67,7 +67,7 @@ NAMINGS = (
             (r"^distillation_classifier\.", "head_dist."),
         ),
     ),
-    Naming(
+    KeyNames(
         "mmpretrain's", r"(?:backbone\.)?patch_embed\.projection\.weight", r"(?:backbone\.)?pos_embed",
         (
             (r"^backbone\.", ""), (r"^patch_embed\.projection\.", "patch_embed.proj."), (r"^layers\.", "blocks."),
@@ -77,7 +77,7 @@ NAMINGS = (
             (r"^ln2\.", "fc_norm."), (r"^head\.layers\.(head\w*)\.", r"\1."),
         ),
     ),
-    Naming(
+    KeyNames(
         "torchvision's", r"conv_proj\.weight", r"encoder\.pos_embedding",
         (
             (r"^conv_proj\.", "patch_embed.proj."), (r"^class_token$", "cls_token"),
@@ -131,7 +131,7 @@ def _taken_off(state: Mapping[str, Tensor], wrappers: list[str], notes: list[str
     return kept
 
 
-def _translated(state: Mapping[str, Tensor], naming: Naming) -> dict[str, Tensor]:
+def _translated(state: Mapping[str, Tensor], naming: KeyNames) -> dict[str, Tensor]:
     renamed = {}
     for key, value in state.items():
         for theirs, ours in naming.keys:
