@@ -56,7 +56,7 @@ def quickstart(
 
     On scikit-learn's 1,797 handwritten digits, without a network: train a convnet teacher, distil a nano DeiT from it
     beside an undistilled twin, upscale the student, fine-tune both at the higher resolution, then compare every
-    decision and every token, beside what the paper reports for ImageNet.
+    decision and every token, and say in words what that shows.
 
     Example: deitkit quickstart --dry-run
     """
@@ -87,7 +87,7 @@ def quickstart(
 
 
 def explain(root: Path) -> dict[str, Any]:
-    """Who disagrees with whom, and how alike the tokens are, beside what the paper reports for ImageNet."""
+    """Who disagrees with whom, and how alike the tokens are."""
     from deitkit.analysis import disagreement, tokens
     from deitkit.analysis.save import save_report
 
@@ -170,7 +170,7 @@ def upscale_student(root: Path) -> None:
 
 
 def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> None:
-    """Accuracies, the matrix and the tokens, the paper's ImageNet numbers in brackets."""
+    """Accuracies, then the verdicts, the matrix and the tokens."""
     from deitkit.cli.analyze.shared import print_report
 
     rows = [[name, head, f"{value:.2%}"] for name, heads in top1.items() for head, value in heads.items()]
