@@ -106,14 +106,16 @@ class Key:
 def recipe_keys() -> dict[str, Key]:
     """Dotted key -> what is known of it, read off the schema's text."""
     text = SCHEMA.read_text(encoding="utf-8")
-    tables = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+    body = ast.parse(text).body
+    tables = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    named = {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in body if isinstance(node, ast.Assign)}
     lines = text.splitlines()
     keys = {}
     for table in _fields(tables["Recipe"]):
         name = re.match(r"\w+", ast.unparse(table.annotation))
         if name and name[0] in tables:
             for field in _fields(tables[name[0]]):
-                keys[f"{_name(table)}.{_name(field)}"] = _key(field, lines)
+                keys[f"{_name(table)}.{_name(field)}"] = _key(field, lines, named)
     return keys
 
 
@@ -125,8 +127,10 @@ def _name(field: ast.AnnAssign) -> str:
     return ast.unparse(field.target)
 
 
-def _key(field: ast.AnnAssign, lines: list[str]) -> Key:
+def _key(field: ast.AnnAssign, lines: list[str], named: dict[str, str]) -> Key:
+    """`named` are the types that the schema gives a name."""
     annotation = ast.unparse(field.annotation)
+    annotation = named.get(annotation, annotation)
     comment = lines[(field.end_lineno or field.lineno) - 1].partition("  # ")[2]
     literal = re.search(r"Literal\[(.*?)\]", annotation)
     choices = tuple(map(str, ast.literal_eval(f"({literal[1]},)"))) if literal else ()

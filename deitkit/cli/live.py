@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from deitkit.cli.picture import BARS, Picture
+from deitkit.cli.picture import BARS, Picture, beats
 from deitkit.cli.progress import REFRESHES_A_SECOND
 from deitkit.cli.render import escaped, say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
+from deitkit.models.forms import decisive_head
 from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class PlainLines:
 
     def __init__(self, title: str) -> None:
         self.title = title
+        self.best = -1.0
 
     def start(self, training: Training, *, first_step: int) -> None:
         self.total = training.total_steps
@@ -40,7 +42,10 @@ class PlainLines:
 
     def logged(self, record: Mapping[str, Any]) -> None:
         if "top1" in record:
-            for line in evaluation(record):
+            first, *more = evaluation(record)
+            is_best = beats(record, self.best)
+            self.best = record["top1"][decisive_head(record["top1"])] if is_best else self.best
+            for line in (f"{first}{'  (best so far)' if is_best else ''}", *more):
                 say(f"  {line}")
             return
         done = max(record["step"] - self.first_step, 1)

@@ -48,7 +48,7 @@ class Picture:
             return []
         score = record["top1"][decisive_head(record["top1"])]
         self.scores.append(score)
-        is_best = score >= self.best and not record.get("asked")  # the later one of equals is kept
+        is_best = beats(record, self.best)
         self.best = score if is_best else self.best
         cells = self._cells(record, is_best=is_best)
         rows = [self._row(cells, width=width)]
@@ -130,6 +130,11 @@ class Picture:
             line.append(f"  data wait {waiting:.0%}")
         line.append(f"  {record.get('memory_mb', 0):.0f} MiB  lr {record['lr']:.1e}")
         return line
+
+
+def beats(record: Mapping[str, Any], best: float) -> bool:
+    """Whether an evaluation is the best so far: the later one of equals, and none that was asked for by a key."""
+    return not record.get("asked") and bool(record["top1"][decisive_head(record["top1"])] >= best)
 
 
 def sparkline(values: Sequence[float], *, cells: int, bars: str = BARS) -> str:

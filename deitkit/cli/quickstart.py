@@ -80,7 +80,7 @@ def quickstart(
     if as_json:
         render.print_json({"runs": str(root), "seed": seed, "top1": top1, "seconds": round(seconds, 1), **found})
         return
-    show_results(top1, found)
+    show_results(root, top1, found)
     render.say(f"\ndone in {seconds:.0f} s; figures (PNG, SVG) and JSON are in {root}/student_32/reports. Next:")
     for command in next_commands(root):
         render.say(f"  {command}")
@@ -169,13 +169,17 @@ def upscale_student(root: Path) -> None:
     render.say(f"  upscaled the student: position norm kept by {kept}")
 
 
-def show_results(top1: dict[str, dict[str, float]], found: dict[str, Any]) -> None:
+def show_results(root: Path, top1: dict[str, dict[str, float]], found: dict[str, Any]) -> None:
     """Accuracies, then the verdicts, the matrix and the tokens."""
     from deitkit.cli.analyze.shared import print_report
+    from deitkit.models.kept import standing_of
+    from deitkit.runs.folder import Run
 
-    rows = [[name, head, f"{value:.2%}"] for name, heads in top1.items() for head, value in heads.items()]
+    standings = {name: standing_of(Run(root / name)) for name in top1}
+    models = {name: standing.spelled() if standing else "" for name, standing in standings.items()}
+    rows = [[name, head, f"{value:.2%}", models[name]] for name, heads in top1.items() for head, value in heads.items()]
     images = found["disagreement"].numbers["images"]
-    render.print_table(f"Top-1 on {images} held-out digits", ["run", "head", "top-1"], rows)
+    render.print_table(f"Top-1 on {images} held-out digits", ["run", "head", "top-1", "model"], rows)
     for report in found.values():
         print_report(report, without=("pairs", "kinds", "kappa", "mcnemar", "classes", "class_extremes"))
 

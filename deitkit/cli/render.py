@@ -92,6 +92,23 @@ def print_verdict(sentences: Sequence[str]) -> None:
         console.print()
 
 
+def output_width() -> int | None:
+    """Columns of the terminal on stdout; None where a program reads it."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else None
+
+
+def print_lines(title: str, heading: str, lines: Sequence[str]) -> None:
+    """Lines of text on stdout, each of them one line, whatever the terminal's width."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=output_width() or 10_000, highlight=False)
+    for text, style in ((title, "bold"), (heading, "dim"), *((line, "") for line in lines)):
+        console.print(Text(escaped(text), style=style), overflow="ellipsis", no_wrap=True)
+
+
 def talks_to_a_terminal() -> bool:
     """Whether somebody sees stderr as it is drawn."""
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()

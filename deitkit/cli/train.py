@@ -122,14 +122,23 @@ def train(verb: Verb, options: TrainingOptions) -> None:
 
             raise point_to_own(error, verb, recipe) from error
         raise
-    if not is_main_process():
-        return
-    if options.as_json:
-        render.print_json({"run": output, "top1": top1})
+    if is_main_process():
+        show_result(output, top1, as_json=options.as_json)
+
+
+def show_result(output: str, top1: dict[str, float], *, as_json: bool) -> None:
+    """What came out, and of which epoch the model is."""
+    from deitkit.models.kept import standing_of
+    from deitkit.runs.folder import Run
+
+    standing = standing_of(Run(Path(output)))
+    if as_json:
+        render.print_json({"run": output, "top1": top1, **(standing.facts() if standing else {})})
         return
     render.print_table(
-        f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()]
-    )
+        f"Top-1 of {output}", ["head", "top-1"], [[head, f"{value:.2%}"] for head, value in top1.items()],
+        footer="\n".join(standing.sentences(quoted(output))) if standing else "",
+    )  # fmt: skip
     render.say(f"next: deitkit evaluate {quoted(output)}   deitkit explore {quoted(output)} --launch")
 
 

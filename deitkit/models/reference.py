@@ -1,6 +1,6 @@
 """What a user may call a model or classifier, in every verb and recipe key that takes one: the one grammar.
 
-    RUN                                                 its final model; a short name (`student`) finds runs/*/student
+    RUN                                                 its model; a short name (`student`) finds runs/*/student
     RUN@best, RUN@last, RUN@STEP, RUN@ema               a checkpoint that the run kept, the average of its weights
     a model folder, timm:NAME, hf-hub:OWNER/NAME[@REV]  a model with its config
     FILE.safetensors, FILE.pth                          weights alone

@@ -85,10 +85,15 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
 
 
 def _keep_old_rules(text: str, values: dict[str, Any]) -> None:
-    """A run's recipe holds every value; where one has no rule for holding images out, they were drawn by place."""
-    data = values.get("data")
-    if isinstance(data, dict) and "split_rule" not in data and text.startswith(RESOLVED[0]) and RESOLVED[1] in text:
+    """A run's recipe holds every value. One without a rule for holding images out drew them by place; one that does not
+    say which weights are kept kept the last, or the best where patience may have ended it."""
+    if not (text.startswith(RESOLVED[0]) and RESOLVED[1] in text):
+        return
+    data, train = values.get("data"), values.get("train")
+    if isinstance(data, dict) and "split_rule" not in data:
         data["split_rule"] = "place"
+    if isinstance(train, dict) and "keep" not in train:
+        train["keep"] = "best" if train.get("patience") else "last"
 
 
 def recipe_label(path: Path) -> str:

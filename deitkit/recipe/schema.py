@@ -25,13 +25,14 @@ Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
+Keep = Literal["best", "last"]
 
 MOST_UNREADABLE = 0.01  # the share of one's own images that training does without unless told otherwise
 DEFAULT_ORIGIN = "deitkit default"
 # Keys that a resumed run may change: they alter neither the views nor a weight's path, or only its last bits.
 RESUME_MAY_CHANGE = (
     "train.accumulation", "train.log_every", "checkpoint.every_steps", "checkpoint.keep", "teacher.tape",
-    "teacher.check", "data.path", "data.split_rule",  # the images themselves are compared
+    "teacher.check", "train.keep", "data.path", "data.split_rule",  # the images themselves are compared
     "data.on_bad_image",  # what was left out stays so; of readable images it changes nothing
 )  # fmt: skip
 
@@ -250,7 +251,11 @@ class EmaTable(RecipeTable):
 
 class Train(RecipeTable):
     """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps; `parts` are the
-    parameters that learn."""
+    parameters that learn.
+
+    `keep` says which weights become the run's model: the best by the decisive head on the validation images, the later
+    ones of equals, or the last. Without validation images of their own the last are kept: test images choose nothing.
+    """
 
     epochs: Count = 300
     parts: Literal["all", "classifier", "classifier+last_norm"] = "all"
@@ -261,10 +266,12 @@ class Train(RecipeTable):
     eval_every: Count = 1
     log_every: Count = 50
     patience: Count | None = None
+    keep: Keep = "best"  # of the run's weights: its model
 
 
 class CheckpointTable(RecipeTable):
-    """`every_steps` in optimiser steps, by default one epoch; `keep` recent checkpoints stay."""
+    """`every_steps` in optimiser steps, by default one epoch, and whenever a better model is found; `keep` recent
+    checkpoints stay, and the best."""
 
     every_steps: Count | None = None
     keep: Count = 2

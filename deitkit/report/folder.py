@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from deitkit.analysis.report import ANEW, Report, read_saved
 from deitkit.errors import DeitkitError
+from deitkit.models.kept import Standing, standing
 from deitkit.models.reference import PUBLISHED, Reference, is_foreign, local_folder
 from deitkit.predictions.find import kept_files
 from deitkit.predictions.table import Predictions
@@ -94,6 +95,11 @@ class RunFolder:
     @cached_property
     def result(self) -> dict[str, Any]:
         return self.attempt("result.json", self.run.result, None) or {}
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """Its best and its last weights, and which of them are its model; None before the first evaluation."""
+        return standing(self.recipe, self.result or None, self.metrics) if self.recipe else None
 
     @cached_property
     def environment(self) -> dict[str, Any]:

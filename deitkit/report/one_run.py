@@ -7,6 +7,7 @@ import shlex
 from deitkit.analysis.draw.inks import Inks
 from deitkit.analysis.report import Table
 from deitkit.measures.agreement import wilson_interval
+from deitkit.models.kept import Standing
 from deitkit.predictions.table import Predictions
 from deitkit.report.examples import find_kinds
 from deitkit.report.figures import Desk, name_lost, show_figures, show_kinds, show_report
@@ -96,6 +97,8 @@ def _tiles(folder: RunFolder, main: Predictions | None) -> list[HeadlineTile]:
         tiles.append(
             HeadlineTile("epochs", f"{folder.epoch:g}" + (f" of {epochs}" if epochs else ""), f"{step:,} steps")
         )
+    if folder.standing is not None:
+        tiles.append(_model_tile(folder.standing, folder.name))
     if folder.seconds is not None:
         tiles.append(
             HeadlineTile("time of training", spell_seconds(folder.seconds), "evaluations and checkpoints left out")
@@ -104,6 +107,12 @@ def _tiles(folder: RunFolder, main: Predictions | None) -> list[HeadlineTile]:
     if folder.ended:
         tiles.append(HeadlineTile("ended", folder.ended[:10], folder.ended[11:]))
     return tiles
+
+
+def _model_tile(standing: Standing, name: str) -> HeadlineTile:
+    """Which weights are the run's model, or its best so far."""
+    value = standing.spelled() or f"best so far: epoch {standing.best.epoch:g}"
+    return HeadlineTile("model", value, "; ".join(standing.sentences(name)))
 
 
 def _accuracy(head: str, table: Predictions) -> HeadlineTile:
@@ -127,9 +136,14 @@ def _evaluations(folder: RunFolder) -> TableView | None:
     if not lines:
         return None
     heads = list(dict.fromkeys(head for line in lines for head in line["top1"]))
-    rows = tuple((line.get("step"), line.get("epoch"), *(line["top1"].get(head) for head in heads)) for line in lines)
+    stands = folder.standing
+    rows = tuple(
+        (line.get("step"), line.get("epoch"), *(line["top1"].get(head) for head in heads),
+         stands.mark(line) if stands else "")
+        for line in lines
+    )  # fmt: skip
     formats = {"step": ",", "epoch": "g"} | dict.fromkeys(heads, ".2%")
-    table = Table("evaluations", "Top-1 at each evaluation", ("step", "epoch", *heads), rows, formats)
+    table = Table("evaluations", "Top-1 at each evaluation", ("step", "epoch", *heads, "weights"), rows, formats)
     return TableView.of(table, more="metrics.jsonl")
 
 

@@ -24,6 +24,7 @@ from deitkit.errors import DeitkitError
 from deitkit.files import remove, replace_folder, saving, sync_folder, write_atomic
 from deitkit.records import read_json
 from deitkit.runs.contents import Manifest
+from deitkit.runs.names import BEST
 
 STEP_FOLDER = re.compile(r"step-(\d{9})")
 FILES = ("model.safetensors", "state.pt")
@@ -143,6 +144,15 @@ def load_latest(root: Path, *, say: Callable[[str], None]) -> Checkpoint | None:
         except DeitkitError as error:
             say(f"{error.what}; skipped for the one before it")
     return None
+
+
+def load_best(root: Path, *, step: int) -> Checkpoint | None:
+    """The best checkpoint, if it is of this step; None where it is missing, damaged or of another one."""
+    try:
+        found = load_checkpoint(root / BEST)
+    except DeitkitError:
+        return None
+    return found if found.step == step else None
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deitkit.recipe.schema import Keep
 from deitkit.runs.folder import Run
 
 
@@ -13,7 +14,8 @@ from deitkit.runs.folder import Run
 class RunFacts:
     """A run in a few values; None for what it does not have (yet).
 
-    `top1`: accuracy by head; `seconds`: of training, evaluations and checkpoints left out.
+    `top1`: accuracy by head, of the model, which is the `kept` of its weights; `best_top1` by the head that decides;
+    `seconds`: of training, evaluations and checkpoints left out.
     """
 
     path: str
@@ -23,6 +25,8 @@ class RunFacts:
     top1: dict[str, float] | None
     best_top1: float | None
     best_step: int | None
+    best_epoch: float | None
+    kept: Keep | None
     seconds: float | None
 
 
@@ -57,6 +61,7 @@ def _facts(run: Run, epochs: int) -> RunFacts:
     result = run.result() or {}
     lines = run.metrics()
     evaluations = [line for line in lines if "top1" in line and not line.get("asked")]
+    best = [line["epoch"] for line in evaluations if line["step"] == result.get("best_step")]
     return RunFacts(
         path=str(run.path),
         status=run.status(),
@@ -65,5 +70,7 @@ def _facts(run: Run, epochs: int) -> RunFacts:
         top1=result.get("top1") or (evaluations[-1]["top1"] if evaluations else None),
         best_top1=result.get("best_top1"),
         best_step=result.get("best_step"),
+        best_epoch=result.get("best_epoch", best[-1] if best else None),
+        kept=result.get("kept"),
         seconds=result.get("seconds"),
     )

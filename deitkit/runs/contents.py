@@ -7,6 +7,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic reads the standard library's from Python 3.12 on only
 
+from deitkit.recipe.schema import Keep
+
 MORE = ConfigDict(extra="allow")  # fields of another version of deitkit
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -18,13 +20,23 @@ ByHead = Annotated[dict[str, Share], Field(min_length=1)]
 
 @with_config(MORE)
 class Result(TypedDict):
-    """result.json: what came out of a finished run; `top1` by head."""
+    """result.json: what came out of a finished run; `top1` by head, of its model.
+
+    `kept` says which weights are the model, those after `kept_step`: runs of earlier versions do not say it.
+    `best_top1` is the decisive head's, on the validation images.
+    """
 
     top1: ByHead
     images: NotRequired[Count]
     step: NotRequired[Count]
+    epoch: NotRequired[Positive]
+    kept: NotRequired[Keep]
+    kept_step: NotRequired[Count]
+    kept_epoch: NotRequired[Positive]
     best_top1: NotRequired[Finite | None]  # -1 where no evaluation counted
     best_step: NotRequired[Count | None]
+    best_epoch: NotRequired[Positive]
+    stopped_early: NotRequired[bool]
     seconds: NotRequired[Positive | None]
 
 

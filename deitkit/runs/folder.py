@@ -76,6 +76,12 @@ class Run:
     def reports(self) -> Path:
         return self.path / "reports"
 
+    @property
+    def began(self) -> float | None:
+        """When its folder was made: seconds since 1970; None where it lies there in parts."""
+        path = self._place("recipe.toml")
+        return path.stat().st_mtime if path.is_file() else None
+
     @staticmethod
     def is_run(path: Path) -> bool:
         whole = (path / "recipe.toml").is_file() and (path / "environment.json").is_file()

@@ -13,7 +13,7 @@ from deitkit.records import read_json
 from deitkit.runs.contents import Stepped
 from deitkit.runs.folder import Run, find_runs
 
-EMA, LAST = "ema", "last"
+BEST, EMA, LAST = "best", "ema", "last"
 LONG = 200  # characters of a name that an error shows
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def checkpoints(run: Run) -> list[str]:
         return []
     names = sorted(path.parent.name for path in run.checkpoints.glob("*/manifest.json"))
     steps = [name for name in names if name.startswith("step-")]
-    return [*steps, *(["best"] if "best" in names else [])]
+    return [*steps, *([BEST] if BEST in names else [])]
 
 
 def step_of(run: Run, checkpoint: str) -> int:

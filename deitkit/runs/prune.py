@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deitkit.files import REMAINS
 from deitkit.runs.folder import Run
-from deitkit.runs.names import checkpoints
+from deitkit.runs.names import BEST, checkpoints
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def superfluous(run: Run) -> list[Superfluous]:
         if _is_left(path)
     ]
     if run.status() == "finished":
-        steps = [run.checkpoints / name for name in checkpoints(run) if name != "best"]
+        steps = [run.checkpoints / name for name in checkpoints(run) if name != BEST]
         found += [_measured(path, "the run is finished") for path in steps[:-1]]
     return found
 

@@ -20,15 +20,14 @@ import torch
 from deitkit.data.check.compare import TRAINED_ON, remember
 from deitkit.data.check.left_out import LEFT_OUT, left_out_of, remember_left_out
 from deitkit.data.check.scan import Scan
-from deitkit.data.open import counted
 from deitkit.data.views.augment import UnreadableImage
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import Interrupted
 from deitkit.models.forms import decisive_head
-from deitkit.models.load import save_model
 from deitkit.recipe.schema import Recipe
-from deitkit.runs.checkpoint import load_checkpoint, save_checkpoint
+from deitkit.runs.checkpoint import save_checkpoint
 from deitkit.runs.folder import Run
+from deitkit.runs.names import BEST
 from deitkit.training.bad_images import (
     StoppedByImage,
     begin_background,
@@ -36,23 +35,16 @@ from deitkit.training.bad_images import (
     hear_of_background,
     refuse_bad_images,
 )
-from deitkit.training.evaluate import Watch, top1_of
+from deitkit.training.evaluate import Watch
 from deitkit.training.failures import naming_memory, refuse_non_finite
+from deitkit.training.finish import FitResult, finish
 from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
-from deitkit.training.resume import describe, restore, take_up
+from deitkit.training.resume import as_begun, describe, restore, take_up
 from deitkit.training.signals import Signals, Waiting, held_back
-from deitkit.training.step import Training, TrainingProgress, build, train_step
+from deitkit.training.step import Training, build, train_step
 from deitkit.training.teacher_check import brief_check
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A finished run and its top-1 on the validation split, by head."""
-
-    run: Run
-    top1: dict[str, float]
 
 
 def train_run(
@@ -81,6 +73,7 @@ def train_run(
     again = resume and Run.is_run(run.path)
     if again:
         run.refuse_changed(recipe)
+        recipe = as_begun(run, recipe, observer.say)
     else:
         run.refuse_occupied(overwrite=overwrite)
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -174,7 +167,7 @@ def fit(
                 if not training.world.is_distributed:  # the other ranks wait elsewhere
                     _save(fitting)
                 raise StoppedByImage(error) from error
-        return _finish(run, watch, log, observer)
+        return finish(run, watch, observer)
     finally:
         observer.stop()
         if training.background:
@@ -186,9 +179,10 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
     training = fitting.training
     progress = training.progress
     if progress.evaluation_due:
-        _evaluate(fitting)
+        is_best = _evaluate(fitting)
+        _save_all(fitting, is_best=is_best)
     with contextlib.closing(training.loader.steps(progress.step, training.total_steps)) as stream:
-        while progress.step < training.total_steps and not _is_out_of_patience(training):
+        while progress.step < training.total_steps and not training.is_out_of_patience:
             with fitting.leaving_early():
                 parts = next(stream)
             train_step(training, parts)
@@ -199,6 +193,11 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
             progress.step += 1
             fitting.observer.step(progress.step, training.sums)
             _end_step(fitting, interrupted=training.world.any(_heed(fitting)))
+    if training.has_stopped_early:
+        fitting.observer.say(
+            f"stopped early, after epoch {training.epoch_of(progress.step):g} of {training.recipe.train.epochs}: "
+            f"{progress.evaluations_without_gain} evaluations without a better top-1 (train.patience)"
+        )
 
 
 # The end of a step: log, evaluate, checkpoint
@@ -238,10 +237,9 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
         hear_of_background(training, fitting.run, fitting.observer.say)
         refuse_bad_images(training)
     began = time.perf_counter()
-    if progress.evaluation_due and not interrupted:
-        _evaluate(fitting)
-    if save_due:
-        _save(fitting)
+    is_best = progress.evaluation_due and not interrupted and _evaluate(fitting)
+    if save_due or is_best or training.is_out_of_patience:
+        _save_all(fitting, is_best=is_best)
     log.leave_out(time.perf_counter() - began)
     if interrupted:
         raise Interrupted(interrupted, progress.step)
@@ -271,9 +269,10 @@ def memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 
 
-def _evaluate(fitting: Fitting, *, counts: bool = True) -> None:
-    """Log what the watch measures; remember the best. One that does not `count` was asked for by a key: whoever looks
-    more often must not choose another model."""
+def _evaluate(fitting: Fitting, *, counts: bool = True) -> bool:
+    """Log what the watch measures; whether it is the best so far, the later one of equals.
+
+    One that does not `count` was asked for by a key: whoever looks more often must not choose another model."""
     training, progress, log, observer = fitting.training, fitting.training.progress, fitting.log, fitting.observer
     observer.doing("evaluating")
     with fitting.leaving_early() if counts else contextlib.nullcontext():  # else the step is not logged yet
@@ -283,22 +282,25 @@ def _evaluate(fitting: Fitting, *, counts: bool = True) -> None:
     log.write(record)
     observer.logged(record)
     if not counts:
-        return
+        return False
     progress.evaluation_due = False
     top1 = record["top1"]
-    if (score := top1[decisive_head(top1)]) > progress.best_top1:
-        progress.best_top1, progress.best_step, progress.evaluations_without_gain = score, progress.step, 0
-        _save(fitting, name="best")
-    else:
-        progress.evaluations_without_gain += 1
+    score = top1[decisive_head(top1)]
+    progress.evaluations_without_gain = 0 if score > progress.best_top1 else progress.evaluations_without_gain + 1
+    if score < progress.best_top1:
+        return False
+    progress.best_top1, progress.best_step = score, progress.step
+    return True
 
 
-def _is_out_of_patience(training: Training) -> bool:
-    patience = training.recipe.train.patience
-    return patience is not None and training.progress.evaluations_without_gain >= patience
+# Saving
 
 
-# Saving, and the end
+def _save_all(fitting: Fitting, *, is_best: bool) -> None:
+    """The step's checkpoint, and after it the best: a run that is killed in between knows of it and has its weights."""
+    _save(fitting)
+    if is_best:
+        _save(fitting, name=BEST)
 
 
 def _save(fitting: Fitting, *, name: str | None = None) -> None:
@@ -326,42 +328,3 @@ def _save(fitting: Fitting, *, name: str | None = None) -> None:
         keep=training.recipe.checkpoint.keep,
         name=name,
     )
-
-
-def _finish(run: Run, watch: Watch, log: MetricsLog, observer: Observer) -> FitResult:
-    """Write model, predictions and result; after early stopping the model is the best one, else the last."""
-    training = watch.training
-    if _is_out_of_patience(training):
-        best = load_checkpoint(run.checkpoints / "best")
-        training.student.network.load_state_dict(best.model)
-    table = watch.predict(training.student, name=run.name, kept=True)
-    top1 = top1_of(table)
-    if training.world.is_main:
-        save_model(run.model, training.student, training.info)
-        if training.ema is not None:
-            save_model(run.path / "model_ema", training.ema.student, training.info)
-        table.save(run.predictions / f"{table.dataset}-{table.split}.parquet")
-        progress = training.progress
-        run.write_json(
-            "result.json",
-            {
-                "top1": top1,
-                "images": len(table.labels),
-                "step": progress.step,
-                "best_top1": progress.best_top1,
-                "best_step": progress.best_step,
-                "seconds": round(log.seconds_total(run.metrics()), 1),
-                **_unreadable(progress),
-            },
-        )
-        if progress.unreadable:
-            observer.say(
-                f"others stood in {progress.replaced:,} times for " + counted("unreadable images", progress.unreadable)
-            )
-    training.world.barrier()
-    return FitResult(run, top1)
-
-
-def _unreadable(progress: TrainingProgress) -> dict[str, Any]:
-    """For result.json: images that could not be read, and how often others stood in for them."""
-    return {"replaced": progress.replaced, "unreadable": progress.unreadable} if progress.unreadable else {}

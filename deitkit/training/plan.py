@@ -140,7 +140,7 @@ def plan_run(
         evaluation_s=_evaluation_seconds(training),
         evaluations=math.ceil(train.epochs / train.eval_every),
         checkpoint_s=checkpoint_s,
-        checkpoints=math.ceil(training.total_steps / (recipe.checkpoint.every_steps or shape.steps_per_epoch)),
+        checkpoints=_checkpoints(recipe, training.total_steps, shape.steps_per_epoch),
         start_s=start_s,
         memory_mb=steps.memory_mb,
         largest_batch=_largest_batch(shape.batch_size, shape.mix_group, steps.memory_mb, free),
@@ -212,6 +212,13 @@ def _evaluation_seconds(training: Training) -> float:
     slope = max(whole - fixed, 0.0) / max(len(part) - 16, 1)
     models = 1 if training.ema is None else 2
     return models * (fixed + slope * max(len(training.val) - 16, 0))
+
+
+def _checkpoints(recipe: Recipe, steps: int, steps_per_epoch: int) -> int:
+    """How many a run saves: at its steps, and whenever a better model is found between them."""
+    every = recipe.checkpoint.every_steps
+    at_bests = 0 if every is None else round(BESTS * steps / steps_per_epoch / recipe.train.eval_every)
+    return math.ceil(steps / (every or steps_per_epoch)) + at_bests
 
 
 def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:

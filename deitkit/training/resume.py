@@ -9,9 +9,18 @@ import torch
 
 from deitkit.data.content import content_differences, content_of
 from deitkit.errors import DeitkitError
-from deitkit.runs.checkpoint import load_latest, remove_beyond, set_damaged_aside
+from deitkit.recipe.schema import Recipe
+from deitkit.runs.checkpoint import (
+    Checkpoint,
+    load_best,
+    load_latest,
+    remove_beyond,
+    save_checkpoint,
+    set_damaged_aside,
+)
 from deitkit.runs.environment import describe_environment
 from deitkit.runs.folder import Run
+from deitkit.runs.names import BEST
 from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.step import Training, TrainingProgress
 
@@ -90,6 +99,18 @@ def _refuse_other_teacher(run: Run, before: dict[str, Any], now: dict[str, Any])
         )
 
 
+def as_begun(run: Run, recipe: Recipe, say: Say) -> Recipe:
+    """The recipe to go on with: it keeps the weights that the run began to keep, unless others are asked for now."""
+    was, now = run.recipe().train.keep, recipe.train.keep
+    if was == now:
+        return recipe
+    if "train.keep" in recipe.given:
+        say(f"train.keep was {was}, is {now}")
+        return recipe
+    say(f"train.keep stays {was}, as the run began: --set train.keep={now} changes it")
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep": was})})
+
+
 def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     """Take up the newest valid checkpoint; without one, begin at step 0."""
     checkpoint = load_latest(run.checkpoints, say=say)
@@ -108,7 +129,20 @@ def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     if training.ema is not None:
         training.ema.student.network.load_state_dict(checkpoint.state["ema"])
     training.progress = TrainingProgress(**checkpoint.state["progress"])
+    if training.world.is_main:
+        _mend_best(run, training, checkpoint)
     sums = checkpoint.state["sums"]
     if len(sums) == training.world.ranks:
         training.sums = Sums.load(sums[training.world.rank], training.device)
     say(f"resuming {run.path} at step {checkpoint.step} of {training.total_steps}")
+
+
+def _mend_best(run: Run, training: Training, checkpoint: Checkpoint) -> None:
+    """Save the best weights anew where a kill came before them: the step's checkpoint, saved first, has them."""
+    step = training.progress.best_step
+    if step != checkpoint.step or load_best(run.checkpoints, step=step) is not None:
+        return
+    save_checkpoint(
+        run.checkpoints, step=step, model=checkpoint.model, state={}, metrics_bytes=checkpoint.metrics_bytes,
+        keep=training.recipe.checkpoint.keep, name=BEST,
+    )  # fmt: skip

@@ -31,6 +31,7 @@ from deitkit.recipe.schema import Data, Recipe
 from deitkit.tape import Tape, open_tape
 from deitkit.teachers import Teacher, check_chunk, open_teacher
 from deitkit.teachers.output import TeacherOutput
+from deitkit.training.keep import keep_notes
 from deitkit.training.log import Sums
 from deitkit.training.losses import Terms, combine, hard_distillation, label_loss, soft_distillation
 from deitkit.training.optim import Ema, build_optimizer, learning_rate
@@ -78,6 +79,16 @@ class Training:
     def total_steps(self) -> int:
         return self.recipe.train.epochs * self.shape.steps_per_epoch
 
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether as many evaluations as `train.patience` gave no better top-1, one after the other."""
+        patience = self.recipe.train.patience
+        return patience is not None and self.progress.evaluations_without_gain >= patience
+
+    @property
+    def has_stopped_early(self) -> bool:
+        return self.is_out_of_patience and self.progress.step < self.total_steps
+
     def epoch_of(self, step: int) -> float:
         """Epochs done after `step` steps."""
         return step / self.shape.steps_per_epoch
@@ -100,7 +111,7 @@ def build(
         len(train), recipe.stream, mixing=recipe.is_mixing, ranks=world.ranks, accumulation=recipe.train.accumulation
     )
     student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
-    messages = [*data_messages(recipe.data, train, val), *left_out.messages]
+    messages = [*data_messages(recipe.data, train, val), *left_out.messages, *keep_notes(recipe, val)]
     if recipe.start is not None:
         weights = open_reference(recipe.start.weights)
         transfer = start_from(

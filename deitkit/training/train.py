@@ -10,7 +10,8 @@ from deitkit.recipe.load import override
 from deitkit.recipe.pick import Verb
 from deitkit.recipe.resolve import TrainingOptions, default_output, draft_of, given, resolve
 from deitkit.recipe.schema import Recipe
-from deitkit.training.fit import FitResult, train_run
+from deitkit.training.finish import FitResult
+from deitkit.training.fit import train_run
 from deitkit.training.observer import Logged, Observer
 from deitkit.training.suggest import choose
 

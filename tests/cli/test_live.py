@@ -41,10 +41,15 @@ def test_only_what_was_measured_is_shown() -> None:
 
 
 def test_plain_lines_say_both_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    PlainLines("distill").logged(WATCHED)
+    lines = PlainLines("distill")
+    lines.logged(WATCHED)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines() == [f"  {line}" for line in evaluation(WATCHED)]
+    first, *more = [f"  {line}" for line in evaluation(WATCHED)]
+    assert captured.err.splitlines() == [f"{first}  (best so far)", *more]
+    lines.logged({**WATCHED, "top1": {"class": 0.1}})
+    lines.logged({**WATCHED, "asked": True})
+    assert "best" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -419,6 +419,16 @@ def test_training_on_cifar_10_alone_is_section_5_4(paper: dict[str, Any]) -> Non
     assert load_recipe("pretrain/cifar10_teacher").model.name == "timm:regnety_160"
 
 
+def test_recipes_after_the_paper_keep_the_last_epoch_and_say_whose_way_that_is() -> None:
+    ours = {"finetune/own", "pretrain/own", "pretrain/convnet", "distill/own", "distill/cifar10_nano"}
+    ours |= {name for name in recipe_names() if name.startswith(("quickstart/", "finetune/own_"))}
+    for name in set(recipe_names()) - ours:
+        recipe = load_recipe(name)
+        assert (recipe.train.keep, recipe.origin("train.keep")[:15]) == ("last", "reference code:"), name
+    kept = {name: load_recipe(name).train.keep for name in ours}
+    assert kept == dict.fromkeys(ours, "best") | {"distill/cifar10_nano": "last"}
+
+
 @pytest.mark.parametrize("row", TABLE8)
 def test_an_ablation_is_its_parent_with_table_8s_one_change(row: str) -> None:
     path = find_recipe(f"ablation/{row}")

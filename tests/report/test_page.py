@@ -169,6 +169,15 @@ def test_the_run_can_be_made_again_from_the_page(shown: Run, page: Reader) -> No
     assert any(f"--recipe {shown.path}/recipe.toml" in command for command in commands)
 
 
+def test_the_epoch_of_the_model_is_told(make_run: MakeRun) -> None:
+    run = make_run("student")
+    run.write_json("result.json", {"top1": {"fused": 0.75}, "kept": "best", "best_step": 20, "stopped_early": True})
+    page = read(build_page([run.path]).html)
+    assert "best, epoch 2 of 5" in page.words()
+    assert "stopped early, after epoch 5 of 5: train.patience; the model is of epoch 2 (fused 75.00%)" in page.words()
+    assert "best, the model" in table_of(page, "Top-1 at each evaluation")
+
+
 def test_size_length_and_machine_are_told(page: Reader) -> None:
     words = page.words()
     assert "parameters 12 12" in words, "running statistics are no parameters"

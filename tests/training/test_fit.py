@@ -220,7 +220,8 @@ def test_early_stopping_stops_and_keeps_the_best(tmp_path: Path) -> None:
     run = train_run(stuck, tmp_path / "run", device="cpu").run
     result = run.result() or {}
     assert result["step"] == 3 * 7
-    assert result["best_step"] == 7
+    assert result["best_step"] == 3 * 7  # all are equal: the later one is the best, and none a gain
+    assert (result["kept"], result["stopped_early"]) == ("best", True)
     best = load_checkpoint(run.checkpoints / "best").model
     from deitkit.models.load import load_model
 

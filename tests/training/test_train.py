@@ -10,7 +10,7 @@ from PIL import Image
 
 import deitkit
 from deitkit.recipe.schema import Recipe
-from deitkit.training.fit import FitResult
+from deitkit.training.finish import FitResult
 
 FAST = {"model.image_size": 16, "schedule.warmup_epochs": 0.0}
 

@@ -40,7 +40,7 @@ def compare(
     rows = [[key, *map(spell_value, values)] for key, values in found.differences.items()]
     render.print_table("Where the recipes differ", ["key", *map(str, names)], rows)
     render.print_table(
-        "What came out", ["run", "state", "epochs", "top-1", "best", "time"], list(map(_row, found.runs))
+        "What came out", ["run", "state", "epochs", "top-1", "model", "best", "time"], list(map(_row, found.runs))
     )
     if not found.same_data:
         render.say("the runs were trained on different images")
@@ -60,6 +60,7 @@ def _row(run: RunFacts) -> list[Any]:
     from deitkit.runs.duration import spell_seconds
 
     top1 = ", ".join(f"{head} {value:.2%}" for head, value in (run.top1 or {}).items())
-    best = "" if run.best_top1 is None else f"{run.best_top1:.2%} at step {run.best_step}"
+    at = f"step {run.best_step}" if run.best_epoch is None else f"epoch {run.best_epoch:g}"
+    best = "" if run.best_top1 is None else f"{run.best_top1:.2%} at {at}"
     seconds = "" if run.seconds is None else spell_seconds(run.seconds)
-    return [run.path, run.status, f"{run.epoch:g} of {run.epochs}", top1, best, seconds]
+    return [run.path, run.status, f"{run.epoch:g} of {run.epochs}", top1, run.kept, best, seconds]

@@ -15,7 +15,7 @@ from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.formats.annotated import AGAIN, checked, image_files, read_mat
 from deitkit.data.formats.canonical import KnownClasses, canonical_folder
 from deitkit.data.formats.image_parquet import canonical_parquet
-from deitkit.data.formats.split import hold_out, refuse_fraction
+from deitkit.data.formats.split import TEST_SERVES, hold_out, noted, refuse_fraction
 from deitkit.data.source import Files, Form, Source
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -45,7 +45,7 @@ def open_devkit(root: Path, data: schema.Data, split: str) -> Source:
     elif split == "val" and data.val_fraction is None:
         raise _no_test(base, test)
     if split == "val" and has_test and test is not None:
-        return _open_part(base, data, "val", path=test, folder="test", names=names)
+        return noted(_open_part(base, data, "val", path=test, folder="test", names=names), TEST_SERVES)
     path = _find(base, TRAIN_FILE)
     if path is None:
         raise DeitkitError(
@@ -101,7 +101,8 @@ def open_archive(root: Path, data: schema.Data, split: str) -> Source:
     every = checked(path, files, _field(path, rows, "class"), classes=len(names))
     is_test = {str(name): bool(flag) for name, flag in zip(files, flags, strict=True)}
     chosen = every.where([is_test[name] == (split == "val") for name in every.names])
-    return image_files(chosen, root=base, data=data, split=split, class_names=names, known=every.names)
+    source = image_files(chosen, root=base, data=data, split=split, class_names=names, known=every.names)
+    return noted(source, TEST_SERVES) if split == "val" else source
 
 
 def _field(path: Path, rows: Any, name: str) -> list[Any]:

@@ -23,7 +23,7 @@ from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.formats.annotated import AGAIN
 from deitkit.data.formats.canonical import KnownClasses, canonical_folder, canonical_names
 from deitkit.data.formats.image_parquet import canonical_parquet
-from deitkit.data.formats.split import refuse_fraction
+from deitkit.data.formats.split import TEST_SERVES, refuse_fraction
 from deitkit.data.source import Form, Images, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -217,6 +217,7 @@ def _images(
         labels=labels,
         ids=PackedNames([f"{split}/{index:05d}" for index in range(len(labels))]),
         pixels=np.ascontiguousarray(pixels),
+        notes=(TEST_SERVES,) if split == "val" else (),
     )
 
 

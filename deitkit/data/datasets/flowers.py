@@ -12,7 +12,7 @@ import numpy as np
 from deitkit.data.formats.annotated import AGAIN, checked, image_files, read_numbers
 from deitkit.data.formats.canonical import KnownClasses, canonical_folder
 from deitkit.data.formats.image_parquet import canonical_parquet
-from deitkit.data.formats.split import refuse_fraction
+from deitkit.data.formats.split import TEST_SERVES, noted, refuse_fraction
 from deitkit.data.source import Form, Indices, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -54,7 +54,8 @@ def open_flowers(root: Path, data: schema.Data, split: str) -> Source:
     every = checked(base / LABEL_FILE, files, numbers.tolist(), classes=len(names))
     is_test = np.isin(np.arange(1, len(numbers) + 1), sets["tstid"])
     chosen = every.where((is_test if split == "val" else ~is_test).tolist())
-    return image_files(chosen, root=base, data=data, split=split, class_names=names, known=files)
+    source = image_files(chosen, root=base, data=data, split=split, class_names=names, known=files)
+    return noted(source, TEST_SERVES) if split == "val" else source
 
 
 def _check_sets(path: Path, sets: dict[str, Indices], *, images: int) -> None:

@@ -87,7 +87,7 @@ def canonical_parquet(classes: KnownClasses) -> Form:
     def open_canonical(root: Path, data: schema.Data, split: str) -> Source:
         parts = _parts(root)
         train, val, test = (parts.get(name, []) for name in SPLITS)
-        files = {"train": train + val, "val": test} if test else {"train": train, "val": val}
+        files = {"train": train + val, "test": test} if test else {"train": train, "val": val}
         there = {name: paths for name, paths in files.items() if paths}
         return _open(root, data, split, files=there, classes=from_zero)
 

@@ -18,6 +18,7 @@ from deitkit.data.source import Images, Indices, Source, Subset, subset
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
+TEST_SERVES = "the test images serve as validation images"  # a note: whoever chooses by them reads it
 DEFAULT_FRACTION = 0.1  # of one's own images, where no validation images are there
 _FIRST_OF_A_CLASS = 0.25  # a class whose share is this many images holds out one
 
@@ -146,9 +147,8 @@ def open_split(
     if val and "train" in there:
         refuse_fraction(data, str(root), val)
     if split == "val" and val:
-        source = part(val)
-        is_told = val == "test" and "train" in there and data.dataset not in DATASETS
-        return renamed_split(source, "val", note="the test images serve as validation images" if is_told else "")
+        serves = val == "test" and "train" in there
+        return renamed_split(part(val), "val", note=TEST_SERVES if serves else "")
     if "train" not in there:
         raise MissingSplit(
             f"{root} has no training images: there is {val}, but no train beside it",

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from deitkit.cli.app import run
+from deitkit.cli.columns import fit
+from deitkit.cli.runs.list import columns_of, summary
 from deitkit.recipe.load import load_recipe
 from deitkit.runs.environment import describe_environment
-from deitkit.runs.folder import Run
+from deitkit.runs.folder import Run, find_runs
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,13 +23,14 @@ def make_run(path: Path, *, recipe: str = "quickstart/twin", result: bool = Fals
         path, load_recipe(recipe, {"train.epochs": 60}), environment=describe_environment(device="cpu"), overwrite=False
     )
     lines = [
-        {"step": 20, "epoch": 1.0, "loss": 2.0, "lr": 1e-3},
-        {"step": 40, "epoch": 2.0, "loss": 1.5, "lr": 2e-3},
+        {"step": 20, "epoch": 1.0, "loss": 2.0, "lr": 1e-3, "seconds": 100.0},
+        {"step": 20, "epoch": 1.0, "top1": {"class": 0.75}},
+        {"step": 40, "epoch": 2.0, "loss": 1.5, "lr": 2e-3, "seconds": 85.0},
         {"step": 40, "epoch": 2.0, "top1": {"class": 0.5}},
     ]
     made.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     if result:
-        made.write_json("result.json", {"top1": {"class": 0.75}, "step": 60})
+        made.write_json("result.json", {"top1": {"class": 0.75}, "step": 60, "kept": "best", "best_step": 20})
     return made
 
 
@@ -58,7 +61,39 @@ def test_runs_are_listed_with_state_and_accuracy_also_one_folder_deeper(root: Pa
 def test_the_table_shows_every_run(root: Path, capsys: Capture) -> None:
     assert run(["runs", "list", str(root)]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("first", "second", "third", "class 75.0%", "2 of 60", "interrupted"))
+    assert all(name in out for name in ("first", "second", "third", "75.0% e1", "2 of 60", "interrupted"))
+
+
+@pytest.mark.parametrize("width", [40, 41, 60, 79, 80, 120, 200])
+def test_the_list_is_a_line_a_run_at_any_width_with_age_time_best_data_and_state(root: Path, width: int) -> None:
+    found = [summary(run) for run in find_runs(root)]
+    lines = fit(columns_of(found, root=str(root), now=found[0]["began"] + 3 * 86400 + 5), width)
+    assert len(lines) == 4 and max(map(len, lines)) <= width
+    assert lines[0].split()[:6] == ["run", "state", "age", "time", "best", "data"]
+    (first,) = (line for line in lines if "first" in line)
+    assert "3d" in first and "75.0% e1" in first and first.split()[1] in ("finished", "done")
+    assert "3m" in first or "3 min 05 s" in first
+    assert "digits"[:4] in first
+    (second,) = (line for line in lines if "cond" in line)
+    assert "stop" in second or "interrupted" in second
+    assert ("best e1" in first) == ("model" in lines[0])
+
+
+def test_list_and_show_say_which_weights_are_the_model(root: Path, capsys: Capture) -> None:
+    assert run(["runs", "list", str(root), "--json"]) == 0
+    found = {Path(row["path"]).name: row for row in json.loads(capsys.readouterr().out)}
+    assert (found["first"]["kept"], found["first"]["kept_epoch"]) == ("best", 1.0)
+    assert found["first"]["best"] == {"step": 20, "epoch": 1.0, "head": "class", "top1": 0.75}
+    assert (found["second"]["kept"], found["second"]["best"]["epoch"]) == (None, 1.0)
+    assert run(["runs", "show", str(root / "first")]) == 0
+    shown = capsys.readouterr().out
+    place = root / "first"
+    assert (
+        f"the model is of epoch 1 (class 75.00%), the best; the last, epoch 2 (class 50.00%), is {place}@last" in shown
+    )
+    assert "best, the model" in shown
+    assert run(["runs", "show", str(root / "group" / "second")]) == 0
+    assert "the best so far is epoch 1 (class 75.00%)" in capsys.readouterr().out
 
 
 def test_one_run_is_shown_with_metrics_and_evaluations(root: Path, capsys: Capture) -> None:
@@ -66,7 +101,7 @@ def test_one_run_is_shown_with_metrics_and_evaluations(root: Path, capsys: Captu
     found = json.loads(capsys.readouterr().out)
     assert found["status"] == "finished"
     assert found["last_metrics"]["loss"] == 1.5
-    assert [line["top1"] for line in found["evaluations"]] == [{"class": 0.5}]
+    assert [line["top1"] for line in found["evaluations"]] == [{"class": 0.75}, {"class": 0.5}]
     assert found["result"]["step"] == 60
     assert found["environment"]["device"] == "cpu"
     assert "metrics.jsonl" in found["files"]

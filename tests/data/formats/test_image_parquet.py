@@ -15,6 +15,7 @@ from pyarrow import parquet
 from deitkit.data.datasets.cars import CARS_FORMS
 from deitkit.data.datasets.class_lists import class_list
 from deitkit.data.formats.image_parquet import IMAGE_PARQUET
+from deitkit.data.formats.split import TEST_SERVES
 from deitkit.data.source import Form, Source
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Data
@@ -78,9 +79,9 @@ def test_the_names_of_a_mirror_become_canonical(tmp_path):
     write(tmp_path / "data/train-0.parquet", list(range(196)), names=mirrored)
     write(tmp_path / "data/test-0.parquet", [195, 0], names=mirrored)
     write(tmp_path / "data/contrast-0.parquet", [0], names=mirrored)
-    for split, size in (("train", 196), ("val", 2)):
+    for split, size, notes in (("train", 196, ()), ("val", 2, (TEST_SERVES,))):
         source = opened(tmp_path, split, form=CARS_PARQUET)
-        assert (source.class_names, len(source), source.notes) == (CARS, size, ())
+        assert (source.class_names, len(source), source.notes) == (CARS, size, notes)
     assert CARS[source.labels[1]].lower().replace("/", "-") == mirrored[0]
 
 
