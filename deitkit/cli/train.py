@@ -105,7 +105,6 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
 
 def train(verb: Verb, options: TrainingOptions) -> None:
     """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
-    from deitkit.distributed import is_main_process
     from deitkit.training.suggest import choose
 
     recipe = resolve(choose(verb, options))
@@ -122,6 +121,8 @@ def train(verb: Verb, options: TrainingOptions) -> None:
 
             raise point_to_own(error, verb, recipe) from error
         raise
+    from deitkit.distributed import is_main_process  # torch: a wrong recipe is refused without
+
     if is_main_process():
         show_result(output, top1, as_json=options.as_json)
 
