@@ -38,7 +38,8 @@ PROTOCOL = ConfigDict(extra="allow")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What travels with a model: its classes, its input and what it was trained on. `size` is (height, width) px."""
+    """What travels with a model: its classes, its input and what it was trained on. `size` is (height, width) px;
+    `backend` makes its views."""
 
     class_names: tuple[str, ...]
     size: tuple[int, int]
@@ -51,6 +52,7 @@ class ModelInfo:
     recipe: str = ""
     exif_orientation: bool = False
     fusion: Fusion = "softmax"
+    backend: Literal["pil", "fast"] = "pil"
 
     @classmethod
     def of(cls, data: Data, size: tuple[int, int], class_names: tuple[str, ...], **more: Any) -> ModelInfo:
@@ -74,6 +76,7 @@ class About(TypedDict):
     data_fingerprint: NotRequired[str]
     recipe: NotRequired[str]
     exif_orientation: NotRequired[bool]
+    backend: NotRequired[Literal["pil", "fast"]]
 
 
 @with_config(PROTOCOL)

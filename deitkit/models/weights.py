@@ -207,16 +207,21 @@ def _damaged_config(folder: Path, error: Exception) -> DeitkitError:
 def _refuse_other_model(arguments: Mapping[str, Any], info: ModelInfo, folder: Path) -> None:
     """Raise where a config.json of deitkit's tells two stories of its classes or of its input."""
     classes, side = arguments.get("num_classes"), arguments.get("img_size")
-    problems = []
+    # A negative number of heads or layers fits the weights and fails in the middle of an answer.
+    problems = [f"model_args.{name} is {value}" for name, value in arguments.items() if _is_negative(value)]
     if classes is not None and classes != len(info.class_names):
         problems.append(f"deitkit.class_names are {len(info.class_names)}, model_args.num_classes is {classes!r}")
     if side is not None and side != info.size[0] and side != list(info.size) and not arguments.get("dynamic_img_size"):
         problems.append(f"deitkit.size is {list(info.size)}, model_args.img_size {side!r}")
     if problems:
         raise DeitkitError(
-            f"{folder}/config.json is damaged: it says two things of one", value=str(folder), problems=problems,
+            f"{folder}/config.json is damaged: it says two things of one, or an impossible one", value=str(folder), problems=problems,
             remedy="copy it again",
         )  # fmt: skip
+
+
+def _is_negative(value: object) -> bool:
+    return isinstance(value, int | float) and value < 0
 
 
 def _refuse_sources(config: Mapping[str, Any], folder: Path) -> None:

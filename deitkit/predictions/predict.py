@@ -42,7 +42,7 @@ def evaluation_loader(
         crop_ratio=info.crop_ratio,
         interpolation=info.interpolation,
         batch_size=batch_size,
-        reading=replace(reading, exif_orientation=info.exif_orientation),
+        reading=replace(reading, exif_orientation=info.exif_orientation, backend=info.backend),
         workers=workers,
         device=device,
         indices=indices,

@@ -55,8 +55,8 @@ def held_out_answers(
     data = recipe.data
     loader = EvalLoader(
         source, size=size or recipe.model.size, mean=data.mean, std=data.std, crop_ratio=crop_ratio or data.crop_ratio,
-        interpolation=data.interpolation, batch_size=BATCH, reading=Reading.of(data), workers=workers, device=device,
-        indices=indices,
+        interpolation=data.interpolation, batch_size=BATCH, reading=Reading.of(data, recipe.stream.backend),
+        workers=workers, device=device, indices=indices,
     )  # fmt: skip
     parts: list[list[TeacherAnswers]] = [[] for _ in range(1 + len(ways))]
     for numbers, images, labels in loader:

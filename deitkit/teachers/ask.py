@@ -31,8 +31,9 @@ def ask_teacher(
     data, chunk, bounds = recipe.data, mix_group * teacher.chunk, np.linspace(0, len(val), world.ranks + 1).astype(int)
     loader = EvalLoader(
         val, size=recipe.model.size, mean=data.mean, std=data.std, crop_ratio=data.crop_ratio,
-        interpolation=data.interpolation, batch_size=chunk * -(-TEACHER_BATCH // chunk), reading=Reading.of(data),
-        workers=workers, device=device, indices=range(bounds[world.rank], bounds[world.rank + 1]),
+        interpolation=data.interpolation, batch_size=chunk * -(-TEACHER_BATCH // chunk),
+        reading=Reading.of(data, recipe.stream.backend), workers=workers, device=device,
+        indices=range(bounds[world.rank], bounds[world.rank + 1]),
     )  # fmt: skip
     decisions = np.full(len(val), -1, dtype=np.int64)
     for chosen, images, _ in loader:

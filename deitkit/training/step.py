@@ -126,8 +126,9 @@ def build(
     teacher, tape, said = _open_teaching(recipe, train, val, shape, device=device, strict=strict)
     parallel = DistributedDataParallel(student) if world.is_distributed else student
     info = ModelInfo.of(
-        recipe.data, recipe.model.size, train.class_names, data_fingerprint=whole.fingerprint, recipe=recipe.name
-    )
+        recipe.data, recipe.model.size, train.class_names, data_fingerprint=whole.fingerprint, recipe=recipe.name,
+        backend=recipe.stream.backend,
+    )  # fmt: skip
     return Training(
         recipe=recipe, world=world, device=device, train=train, val=val, shape=shape, student=student,
         parallel=parallel, teacher=teacher, tape=tape, optimizer=build_optimizer(student, recipe, device),

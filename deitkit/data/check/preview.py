@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from deitkit.data.open import Source, image_name
-from deitkit.data.views.augment import Reading, UnreadableImage, decode, erasing_noise
+from deitkit.data.views.augment import Reading, UnreadableImage, decode, erasing_noise, open_image, size_of
+from deitkit.data.views.backends import backend_of
 from deitkit.data.views.loader import Batch, TrainLoader, erase_boxes, normalised, per_channel
 from deitkit.data.views.plan import draw_plans
 from deitkit.data.views.stream import order, plan_stream
@@ -68,11 +69,14 @@ def augmented_view(source: Source, recipe: Recipe, index: int, *, epoch: int, re
     Raises:
         UnreadableImage: the image cannot be read.
     """
-    image = decode(source.read(index), image_name(source, index), Reading.of(recipe.data))
+    name, reading = image_name(source, index), Reading.of(recipe.data)
+    opened = open_image(source.read(index), name, reading)
+    height, width = size_of(opened, name, reading)
     plans = draw_plans(
-        recipe.augment, recipe.model.size, np.array([image.height]), np.array([image.width]), seed=recipe.train.seed,
+        recipe.augment, recipe.model.size, np.array([height]), np.array([width]), seed=recipe.train.seed,
         epoch=epoch, images=np.array([index]), repeat=repeat,
     )  # fmt: skip
+    image = backend_of(recipe.stream.backend).load_rgb(opened, name, reading)
     view = view_of(image, plans[0], recipe)
     batch = normalised(torch.from_numpy(view[None].copy()), *_moments(recipe))
     erase_boxes(batch, torch.from_numpy(plans.erase), torch.from_numpy(erasing_noise(plans[0]).ravel()))

@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,16 +40,17 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 class Reading:
     """How image files are read: by their orientation tag or as they lie (torchvision's way), and up to which size.
 
-    `leave_out_unreadable` is for evaluation: such images are left out, not an error.
+    `leave_out_unreadable` is for evaluation: such images are left out, not an error; `backend` makes its views.
     """
 
     exif_orientation: bool = False
     max_pixels: int = 89_478_485
     leave_out_unreadable: bool = False
+    backend: Literal["pil", "fast"] = "pil"
 
     @classmethod
-    def of(cls, data: schema.Data) -> Reading:
-        return cls(data.exif_orientation, data.max_pixels, data.bad_images != "error")
+    def of(cls, data: schema.Data, backend: Literal["pil", "fast"] = "pil") -> Reading:
+        return cls(data.exif_orientation, data.max_pixels, data.bad_images != "error", backend)
 
 
 AS_IT_LIES = Reading()
@@ -189,13 +190,21 @@ def evaluation_view(image: Image.Image, size: tuple[int, int], crop_ratio: float
 
     A view that is not square is cut from the smallest resized image that holds both of its resized sides.
     """
-    height, width = (math.floor(side / crop_ratio) for side in size)
-    if height * image.width >= width * image.height:
-        resized = (height * image.width // image.height, height)
-    else:
-        resized = (width, width * image.height // image.width)
+    resized, (top, left) = centre_of(image.size, size, crop_ratio)
     if resized != image.size:
         image = image.resize(resized, INTERPOLATIONS[interpolation])
-    top, left = round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2)
     view = image.crop((left, top, left + size[1], top + size[0]))
-    return np.ascontiguousarray(np.asarray(view).transpose(2, 0, 1))
+    return np.array(view).transpose(2, 0, 1)
+
+
+def centre_of(
+    image: tuple[int, int], size: tuple[int, int], crop_ratio: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the view of `size` (height, width) lies in an image (width, height): the size to which the image is
+    resized, (width, height), and the view's (top, left) there."""
+    height, width = (math.floor(side / crop_ratio) for side in size)
+    if height * image[0] >= width * image[1]:
+        resized = (height * image[0] // image[1], height)
+    else:
+        resized = (width, width * image[1] // image[0])
+    return resized, (round((resized[1] - size[0]) / 2), round((resized[0] - size[1]) / 2))

@@ -15,7 +15,7 @@ import torch
 
 from deitkit.data.open import Source
 from deitkit.data.views.augment import AS_IT_LIES, Reading
-from deitkit.data.views.mix import draw_mix, mix_groups
+from deitkit.data.views.mix import cached, draw_mix, mix_groups
 from deitkit.data.views.pool import Pool, refuse_little_shared_memory
 from deitkit.data.views.stream import StreamShape, Unit, units
 from deitkit.data.views.workers import EvalBatch, EvalMaker, UnitMaker, UnitViews
@@ -96,12 +96,12 @@ class TrainLoader:
         """The next units, joined on the device, normalised, erased and mixed: their groups are whole."""
         recipe, group = self.recipe, self.shape.mix_group
         made = [self._wait_for(views) for _ in part]
-        images, labels, noise = (
-            torch.cat([getattr(unit, name).to(self.device, non_blocking=True) for unit in made])
+        pixels, labels, noise = (
+            _joined([getattr(unit, name).to(self.device, non_blocking=True) for unit in made])
             for name in ("images", "labels", "noise")
         )
-        images = normalised(images, self._mean, self._std)
-        erase_boxes(images, torch.cat([unit.erase for unit in made]), noise)
+        images = normalised(pixels, self._mean, self._std)
+        erase_boxes(images, _joined([unit.erase for unit in made]), noise)
         groups = [number for unit in part for number in unit.groups]
         plans = draw_mix(recipe.mix, recipe.model.size, seed=recipe.train.seed, epoch=part[0].epoch, groups=groups)
         mix_groups(images, plans, mix_group=group)
@@ -170,14 +170,26 @@ class EvalLoader:
             views.close()
 
 
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    """One part needs no copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def per_channel(values: Sequence[float], device: torch.device) -> torch.Tensor:
     """[3] -> [1, 3, 1, 1]."""
     return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """images [B, 3, H, W] uint8 -> float32, (images / 255 - mean) / std in torchvision's order of operations."""
-    return images.div(255).sub_(mean).div_(std)
+    """images [B, 3, H, W] uint8 -> float32, (images / 255 - mean) / std in torchvision's order of operations.
+
+    Piece by piece, as a processor's cache holds them: the values are the same, the memory is touched once.
+    """
+    made = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    size = cached(images)
+    for piece, pixels in zip(torch.split(made, size), torch.split(images, size), strict=True):
+        piece.copy_(pixels).div_(255).sub_(mean).div_(std)
+    return made
 
 
 def erase_boxes(images: torch.Tensor, erase: torch.Tensor, noise: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from scipy.special import betaincinv
 from deitkit.data.draws import Domain, uniforms
 from deitkit.recipe import schema
 
+CACHED_VALUES = 1 << 17  # half a MiB as floats
 _APPLY, _SWITCH, _LAMBDA, _ROW, _COLUMN = range(5)  # lanes
 
 
@@ -57,16 +58,32 @@ def _boxes(
 
 def mix_groups(images: torch.Tensor, plans: MixPlans, *, mix_group: int) -> torch.Tensor:
     """Mix each group with its own reversal, in place: images [n*G, C, H, W] -> the same."""
+    half = mix_group // 2
     for group, lam, cutmix, box in zip(
         torch.split(images, mix_group), plans.lam.tolist(), plans.cutmix.tolist(), plans.box.tolist(), strict=True
     ):
         if lam == 1.0:
             continue
-        if cutmix:
-            top, left, bottom, right = box
-            region = group[:, :, top:bottom, left:right]
-            region.copy_(region.flip(0))
-        else:
-            partner = group.flip(0).mul_(1.0 - lam)
-            group.mul_(lam).add_(partner)
+        for start in range(0, half, size := cached(images)):
+            stop = min(half, start + size)
+            _mix_pairs(group[start:stop], group[mix_group - stop : mix_group - start], lam, box if cutmix else None)
     return images
+
+
+def _mix_pairs(first: torch.Tensor, second: torch.Tensor, lam: float, box: list[int] | None) -> None:
+    """Mix images [n, C, H, W] with those of `second` from the last on, and those with them."""
+    if box is not None:
+        top, left, bottom, right = box
+        ours, theirs = first[:, :, top:bottom, left:right], second[:, :, top:bottom, left:right]
+        kept = ours.flip(0)
+        ours.copy_(theirs.flip(0))
+        theirs.copy_(kept)
+        return
+    ours, theirs = second.flip(0).mul_(1.0 - lam), first.flip(0).mul_(1.0 - lam)
+    first.mul_(lam).add_(ours)
+    second.mul_(lam).add_(theirs)
+
+
+def cached(images: torch.Tensor) -> int:
+    """How many images [B, C, H, W] a processor's cache holds while they are worked on; other devices take all."""
+    return max(1, CACHED_VALUES // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, len(images))

@@ -7,25 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from deitkit.data.open import Source, image_name
-from deitkit.data.views.augment import (
-    Pixels,
-    Reading,
-    UnreadableImage,
-    decode,
-    erasing_noise,
-    evaluation_view,
-    load_rgb,
-    make_view,
-    open_image,
-    size_of,
-)
+from deitkit.data.views.augment import Pixels, Reading, UnreadableImage, erasing_noise, open_image, size_of
+from deitkit.data.views.backends import backend_of
 from deitkit.data.views.plan import Plan, Plans, draw_plans
 from deitkit.data.views.stream import Indices, StreamShape, Unit, group_order, set_images
 from deitkit.errors import DeitkitError
@@ -85,15 +75,15 @@ class UnitMaker:
         files = [self._open(index) for index in shown.tolist()]
         plans = self._plans(unit, files, images, orders)
         places = np.argsort(orders, axis=1)
-        views = np.empty((len(plans), len(images), 3, *self.recipe.model.size), dtype=np.uint8)
+        views = np.empty((len(plans), len(images), *self.recipe.model.size, 3), dtype=np.uint8)
         for position in reversed(range(len(images))):
             # let go before the next: large photographs fill the memory
             image = self._load(files.pop(), int(shown[position]))
             for group, place in enumerate(places[:, position].tolist()):
-                views[group, place] = view_of(image, plans[group][place], self.recipe)
+                views[group, place] = view_of(image, plans[group][place], self.recipe).transpose(1, 2, 0)
         noise = [erasing_noise(drawn[index]).ravel() for drawn in plans for index in drawn.erased]
         return UnitViews(
-            images=torch.from_numpy(views).flatten(0, 1),
+            images=torch.from_numpy(views).flatten(0, 1).permute(0, 3, 1, 2),
             labels=torch.from_numpy(np.concatenate([self.source.labels[shown[order]] for order in orders])),
             erase=torch.from_numpy(np.concatenate([drawn.erase for drawn in plans])),
             noise=torch.from_numpy(np.concatenate([np.empty(0, dtype=np.float32), *noise])),
@@ -118,9 +108,11 @@ class UnitMaker:
         except UnreadableImage as error:
             raise _BrokenAt(index, error) from error
 
-    def _load(self, file: tuple[Image.Image, tuple[int, int]], index: int) -> Image.Image:
+    def _load(self, file: tuple[Image.Image, tuple[int, int]], index: int) -> Any:
+        """The image as the recipe's backend takes it."""
+        load = backend_of(self.recipe.stream.backend).load_rgb
         try:
-            return load_rgb(file[0], image_name(self.source, index), Reading.of(self.recipe.data))
+            return load(file[0], image_name(self.source, index), Reading.of(self.recipe.data))
         except UnreadableImage as error:
             raise _BrokenAt(index, error) from error
 
@@ -144,10 +136,13 @@ class UnitMaker:
         ]
 
 
-def view_of(image: Image.Image, plan: Plan, recipe: Recipe) -> Pixels:
-    """[3, H, W] uint8. What geometric operations lay bare has the mean colour, as in timm."""
+def view_of(image: Any, plan: Plan, recipe: Recipe) -> Pixels:
+    """[3, H, W] uint8 of an image that the recipe's backend has loaded.
+
+    What geometric operations lay bare has the mean colour, as in timm.
+    """
     red, green, blue = (round(255 * value) for value in recipe.data.mean)
-    return make_view(
+    return backend_of(recipe.stream.backend).make_view(
         image, plan, size=recipe.model.size, interpolation=recipe.data.interpolation, fill=(red, green, blue)
     )
 
@@ -173,17 +168,21 @@ class EvalMaker:
     def __call__(self, indices: Sequence[int]) -> EvalBatch:
         seen = {index: view for index in indices if (view := self._view(index)) is not None}
         chosen = np.fromiter(seen, dtype=np.int64)
+        views = np.empty((len(seen), *self.size, 3), dtype=np.uint8)
+        for place, view in enumerate(seen.values()):
+            views[place] = view.transpose(1, 2, 0)
         return EvalBatch(
             indices=torch.from_numpy(chosen),
-            images=torch.from_numpy(np.stack([*seen.values()]) if seen else np.empty((0, 3, *self.size), np.uint8)),
+            images=torch.from_numpy(views).permute(0, 3, 1, 2),
             labels=torch.from_numpy(self.source.labels[chosen]),
         )
 
     def _view(self, index: int) -> Pixels | None:
+        name, backend = image_name(self.source, index), backend_of(self.reading.backend)
         try:
-            image = decode(self.source.read(index), image_name(self.source, index), self.reading)
+            image = backend.load_rgb(open_image(self.source.read(index), name, self.reading), name, self.reading)
         except UnreadableImage:
             if self.reading.leave_out_unreadable:
                 return None
             raise
-        return evaluation_view(image, self.size, self.crop_ratio, self.interpolation)
+        return backend.evaluation_view(image, self.size, self.crop_ratio, self.interpolation)

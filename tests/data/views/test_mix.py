@@ -112,3 +112,17 @@ def test_targets_are_timms_and_sum_to_one():
         targets = batch.targets(10, smoothing)
         torch.testing.assert_close(targets, mixup_target(labels, 10, 0.3, smoothing), rtol=0, atol=1e-7)
         torch.testing.assert_close(targets.sum(1), torch.ones(6))
+
+
+@pytest.mark.parametrize("side", [8, 256])
+def test_mixing_in_pieces_is_mixing_at_once(side):
+    images = torch.randn(16, 3, side, side)
+    plans = draw_mix(Mix(), (side, side), seed=0, epoch=0, groups=[0, 1])
+    expected = images.clone()
+    for group, lam, cutmix, box in zip(expected.split(8), plans.lam, plans.cutmix, plans.box, strict=True):
+        top, left, bottom, right = box.tolist() if cutmix else (0, 0, side, side)
+        region = group[:, :, top:bottom, left:right]
+        partner = region.flip(0)
+        region.copy_(partner if cutmix else region * float(lam) + partner * (1.0 - float(lam)))
+    assert set(plans.cutmix) == {True, False}
+    assert torch.equal(mix_groups(images.clone(), plans, mix_group=8), expected)

@@ -1,0 +1,158 @@
+"""Views for training: deitkit's loader, with each backend, beside timm's prefetching loader with the same augmentation.
+
+    python -m benchmarks.input FOLDER [--pairs 5] [--batches 6] [--batch-size 128] [--workers 0 2] [--json FILE]
+
+FOLDER is an image folder (ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE). Both make DeiT's batches of 224 px: random
+resized crop, flip, RandAugment, erasing, mixup and CutMix, normalised floats at the end. What counts is the processor
+time of the process and its workers between two batches in the middle, one measurement a process, the arms in turn;
+the numbers are medians over the pairs, with the least and the most in brackets. `R` is stream.repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+SIZE = 224
+ARMS = ("timm", "pil R=1", "fast R=1", "pil R=3", "fast R=3")
+PEER = ARMS[0]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Of one arm with so many workers: views a second of processor time, in every pair; its share of the peer's."""
+
+    arm: str
+    workers: int
+    views_per_s: list[float]
+    ratio: float
+
+
+def processor_seconds() -> float:
+    """Of this process and those it started that still live."""
+    total = 0.0
+    for process in (me := psutil.Process(), *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def timm_batches(folder: Path, *, batch_size: int, workers: int) -> Iterator[Any]:
+    """As timm's training script makes them with its prefetcher: mixed while collating, erased and normalised after."""
+    from timm.data import create_loader
+    from timm.data.dataset import ImageDataset
+    from timm.data.mixup import FastCollateMixup
+
+    train = folder / "train"
+    loader = create_loader(
+        ImageDataset(str(train if train.is_dir() else folder)), input_size=(3, SIZE, SIZE), batch_size=batch_size,
+        is_training=True, use_prefetcher=True, re_prob=0.25, re_mode="pixel", auto_augment="rand-m9-mstd0.5-inc1",
+        interpolation="bicubic", num_workers=workers, device=torch.device("cpu"), pin_memory=False,
+        persistent_workers=False, collate_fn=FastCollateMixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=1000),
+    )  # fmt: skip
+    while True:
+        yield from loader
+
+
+def our_batches(folder: Path, *, backend: str, repeats: int, batch_size: int, workers: int) -> Iterator[Any]:
+    from deitkit.data.formats.folder import open_folder
+    from deitkit.data.views.loader import TrainLoader
+    from deitkit.data.views.stream import plan_stream
+    from deitkit.recipe.schema import Data, Model, Recipe, Stream
+
+    data = Data(dataset="folder", path=str(folder))
+    source = open_folder(folder, data, "train")
+    stream = Stream(batch_size=batch_size, repeats=repeats, backend=backend)  # type: ignore[arg-type]
+    recipe = Recipe(model=Model(name="deit_tiny", image_size=SIZE), data=data, stream=stream)
+    loader = TrainLoader(source, recipe, plan_stream(len(source), stream, mixing=True), workers=workers)
+    yield from loader.steps(0, 1 << 30)
+
+
+def measure(arm: str, folder: Path, *, batches: int, batch_size: int, workers: int) -> float:
+    """Views a second of processor time, after the workers have started and filled their queues."""
+    torch.set_num_threads(1)
+    if arm == PEER:
+        made = timm_batches(folder, batch_size=batch_size, workers=workers)
+    else:
+        backend, repeats = arm.split(" R=")
+        made = our_batches(folder, backend=backend, repeats=int(repeats), batch_size=batch_size, workers=workers)
+    for _ in range(1 + workers):
+        next(made)
+    began = processor_seconds()
+    for _ in range(batches):
+        next(made)
+    return batches * batch_size / (processor_seconds() - began)
+
+
+def compare(folder: Path, *, pairs: int, batches: int, batch_size: int, workers: list[int]) -> list[Views]:
+    """Every arm in a process of its own, in turn, forwards and backwards."""
+    found: dict[tuple[str, int], list[float]] = {(arm, count): [] for count in workers for arm in ARMS}
+    for pair in range(pairs):
+        for count in workers:
+            for arm in ARMS if pair % 2 == 0 else ARMS[::-1]:
+                command = [
+                    sys.executable, "-m", "benchmarks.input", str(folder), "--arm", arm, "--batches", str(batches),
+                    "--batch-size", str(batch_size), "--workers", str(count),
+                ]  # fmt: skip
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                found[arm, count].append(float(done.stdout.split()[-1]))
+    return [
+        Views(
+            arm, count, speeds,
+            statistics.median(ours / theirs for ours, theirs in zip(speeds, found[PEER, count], strict=True)),
+        )
+        for (arm, count), speeds in found.items()
+    ]  # fmt: skip
+
+
+def show(rows: list[Views]) -> None:
+    print(f"{'':<10}{'workers':>8}{'views a second of processor time':>36}{'x timm':>9}")
+    for row in rows:
+        speeds = (
+            f"{statistics.median(row.views_per_s):,.0f} ({min(row.views_per_s):,.0f} to {max(row.views_per_s):,.0f})"
+        )
+        print(f"{row.arm:<10}{row.workers:>8}{speeds:>36}{row.ratio:>9.2f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Training views: deitkit beside timm.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    parser.add_argument("--arm", choices=ARMS, help="measure this one alone, in this process")
+    parser.add_argument("--json", type=Path, help="also write the numbers into this file")
+    options = parser.parse_args()
+    if options.arm:
+        print(
+            measure(
+                options.arm, options.folder, batches=options.batches, batch_size=options.batch_size,
+                workers=options.workers[0],
+            )
+        )  # fmt: skip
+        return 0
+    rows = compare(
+        options.folder, pairs=options.pairs, batches=options.batches, batch_size=options.batch_size,
+        workers=options.workers,
+    )  # fmt: skip
+    show(rows)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
