@@ -215,8 +215,8 @@ def _refuse_other_model(arguments: Mapping[str, Any], info: ModelInfo, folder: P
         problems.append(f"deitkit.size is {list(info.size)}, model_args.img_size {side!r}")
     if problems:
         raise DeitkitError(
-            f"{folder}/config.json is damaged: it says two things of one, or an impossible one", value=str(folder), problems=problems,
-            remedy="copy it again",
+            f"{folder}/config.json is damaged: it says two things of one, or an impossible one",
+            value=str(folder), problems=problems, remedy="copy it again",
         )  # fmt: skip
 
 
