@@ -176,7 +176,7 @@ def test_images_of_different_sizes_are_loaded(image_folder, digits_recipe: Build
 def test_a_corrupt_image_is_named_from_any_process(image_folder, digits_recipe: Build, workers):
     root = image_folder({"a": 6, "b": 6})
     (root / "a/003.png").write_bytes(b"not a picture")
-    data = Data(dataset="folder", path=str(root), validate_on="train")
+    data = Data(dataset="folder", path=str(root), validate_on="train", on_bad_image="error")
     source, recipe = open_source(data, "train"), digits_recipe(data=data, batch_size=12, mix_group=2, repeats=1)
     with pytest.raises(DeitkitError, match="not an image") as caught:
         list(loader(source, recipe, workers=workers).steps(0, 1))
