@@ -177,10 +177,19 @@ def test_a_verbs_help_loads_nothing_heavy(verb: tuple[str, ...]) -> None:
         ("data", "list"), ("data", "list", "--json"), ("data", "info", "cars"), ("data", "info", "cifar11"),
         ("pretrain", "--nonsense"), ("recipes", "shwo"), ("pretrain", "--recipe", "no/such_recipe"),
         ("pretrain", "--set", "optim.lrr=1"), ("distill", "--recipe", "pretrain/deit_tiny"),
+        ("finetune", "--from", "nothing", "--data", "x"), ("distill", "--teacher", "nothing", "--data", "x"),
+        ("evaluate", "nothing"), ("evaluate", "nothing", "--device", "gpu"), ("upscale", "nothing", "--to", "32"),
+        ("predict", "nothing", "--model", "timm:deit_tiny_patch16_224"), ("predict", "x", "--model", "nothing"),
+        *(("analyze", verb, "nothing") for verb in ("disagreement", "tokens", "positions", "errors", "resolutions")),
+        ("analyze", "tradeoff", "nothing"), ("analyze", "attention", "--model", "nothing"), ("teacher", "check", "no"),
+        ("tape", "record", "--teacher", "nothing"), ("tape", "show", "nothing"), ("tape", "merge", "no", "-o", "x"),
+        ("report", "nothing"), ("explore", "nothing"), ("runs", "show", "nothing"), ("runs", "compare", "no", "none"),
+        ("data", "verify", "nothing"), ("data", "stats", "nothing"), ("data", "pack", "nothing"),
+        ("data", "preview", "nothing"), ("runs", "watch", "nothing"), ("runs", "resume", "nothing"),
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_listing_recipes_and_errors_in_usage_or_recipe_load_nothing_heavy(words: tuple[str, ...]) -> None:
+def test_listing_and_what_is_named_wrongly_load_nothing_heavy(words: tuple[str, ...]) -> None:
     assert not loaded_after(command_line(*words)) & HEAVY
 
 

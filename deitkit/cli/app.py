@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deitkit.cli import render
+from deitkit.cli.first_word import before_slow_imports
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.files import DISK_FULL
 
@@ -179,7 +180,10 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         row = self.table.get(name or "")
-        return name, _load(name or "", row) if isinstance(row, Verb) else command, rest
+        if not isinstance(row, Verb):
+            return name, command, rest
+        before_slow_imports(f"{name}: {row.help[0].lower()}{row.help[1:].rstrip('.')} ...")
+        return name, _load(name or "", row), rest
 
 
 class HelpfulCommand(TyperCommand):

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deitkit.cli.early import DEVICES
 from deitkit.recipe.shipped import recipe_names, recipe_root
 
 SCHEMA = Path(__file__).parents[1] / "recipe" / "schema.py"
@@ -163,7 +164,7 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "runs": references, "model": references, "models": references, "start": references, "teacher": references,
     "baseline": references, "control": references,
     "sets": settings,
-    "device": _closed("auto", "cpu", "cuda", "mps"),
+    "device": _closed(*DEVICES),
     "split": _closed("train", "val", "test"),
     "mode": _closed("bicubic", "bilinear", "nearest", "bicubic-antialias"),
     "amp": _closed("bf16", "fp16"),

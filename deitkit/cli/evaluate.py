@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_model
 from deitkit.cli.options import (
     AsJson,
     BatchSize,
@@ -75,7 +76,10 @@ class KeptOptions:
 @spread
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, RUN@best, a model folder, timm:NAME, x.onnx, ...")
+        str,
+        typer.Argument(
+            metavar="MODEL", callback=known_model, help="A run, RUN@best, a model folder, timm:NAME, x.onnx, ..."
+        ),
     ],
     images: EvaluatedOptions,
     fusion: FusionOptions,

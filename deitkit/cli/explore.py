@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_model
 from deitkit.cli.options import AnalysisOptions, AsJson, Overwrite, spread
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, quoted
@@ -55,7 +56,10 @@ class AppOptions:
 
 @spread
 def explore(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a model folder, RUN@best, a .parquet, ...")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", callback=known_model, help="A run, a model folder, RUN@best, a .parquet, ..."),
+    ],
     where: AnalysisOptions,
     extra: ExtraOptions,
     app: AppOptions,

@@ -11,14 +11,24 @@ from typing import Annotated, Any
 
 import typer
 
+from deitkit.cli.early import known_device, known_model, known_models, known_recipe
+
 MOST_WORKERS = 1024  # processes: more than any machine feeds
 
 # What is trained or looked at
 
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file.")]
+RecipeName = Annotated[
+    str,
+    typer.Option("--recipe", "-r", callback=known_recipe, help="A shipped recipe's name or a .toml file."),
+]
 ChosenRecipe = Annotated[
     str,
-    typer.Option("--recipe", "-r", help="A shipped recipe's name or a .toml file [default: chosen for the images]."),
+    typer.Option(
+        "--recipe",
+        "-r",
+        callback=known_recipe,
+        help="A shipped recipe's name or a .toml file [default: chosen for the images].",
+    ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any value of the recipe.")]
 TeacherRef = Annotated[
@@ -46,9 +56,15 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse a tape that was recorded with other versions or on another device.")
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]
-ModelRef = Annotated[str, typer.Option("--model", "-m", help="RUN, RUN@best, a model folder, timm:NAME, ...")]
+ModelRef = Annotated[
+    str,
+    typer.Option("--model", "-m", callback=known_model, help="RUN, RUN@best, a model folder, timm:NAME, ..."),
+]
 Classifiers = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
+    list[str],
+    typer.Argument(
+        metavar="RUN...", callback=known_models, help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ..."
+    ),
 ]
 
 # Images
@@ -97,7 +113,7 @@ Workers = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Images at once [default: what suits the device].")
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", callback=known_device, help="auto, cpu, cuda or mps.")]
 WithSpeed = Annotated[bool, typer.Option("--speed/--no-speed", help="Measure images per second and memory.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=0.05, help="How long each is timed.")]
 Amp = Annotated[str, typer.Option("--amp", help="Time it in bf16 or fp16 [default: fp32, as accuracy is measured].")]

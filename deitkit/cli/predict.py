@@ -56,17 +56,19 @@ def predict(
     Example: deitkit predict examples/digits --model runs/quickstart/student_32
     Example: deitkit predict photos --model runs/mine -o answers.csv --sort-into sorted
     """
+    from deitkit.data.formats.listing import named_images
     from deitkit.files import output_file
-    from deitkit.predictions.classify import classified, image_files
-    from deitkit.predictions.write import format_of, refuse_filled
 
     target = output_file(answers.output, overwrite=answers.overwrite) if answers.output else None
+    paths = named_images(_names(images or [], list_file))
+    from deitkit.models.load import load_model  # what is named wrongly is told before it
+    from deitkit.predictions.classify import classified
+    from deitkit.predictions.write import format_of, refuse_filled
+
     if target:
         format_of(target)
     if answers.sort_into:
         refuse_filled(Path(answers.sort_into))
-    paths = image_files(_names(images or [], list_file))
-    from deitkit.models.load import load_model
 
     loaded = load_model(model)
     found = classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers or 0)

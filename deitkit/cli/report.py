@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_models
 from deitkit.cli.options import AsJson, Overwrite, output_option
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ FILE = "report.html"
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, finished or not.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", callback=known_models, help="Runs, finished or not.")],
     output: Annotated[str, output_option("The file [default: reports/report.html of the last run].")] = "",
     title: Annotated[str, typer.Option("--title", help="The page's title [default: the runs' names].")] = "",
     open_it: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_models, known_tape, known_tapes
 from deitkit.cli.options import (
     AsJson,
     DataOptions,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from deitkit.tape import Tape
 
 LABELS = ("hard", "soft")
-TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", help="A tape's folder.")]
+TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", callback=known_tape, help="A tape's folder.")]
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,16 @@ def record(
     import os
 
     from deitkit.recipe.resolve import given
-    from deitkit.tape import Tape
-    from deitkit.tape.record import record_tape
 
+    known_models(teacher)
     settled = resolve(recipe, given(**vars(images), teacher=teacher, seed=seed))
     settled = settled.trusted() if trust_code else settled
     path = Path(what.output or f"tapes/{settled.name.replace('/', '-')}")
     kind = one_of(what.labels, LABELS, what="kind of labels") if what.labels else "soft" if what.top_k else None
     is_main = os.environ.get("RANK", "0") == "0"
+    from deitkit.tape import Tape
+    from deitkit.tape.record import record_tape
+
     with Progress() if is_main else nullcontext(lambda what, done, total: None) as progress:
         done = record_tape(
             settled, path, epochs=parse_epochs(what.epochs, settled.train.epochs), labels=cast(Any, kind),
@@ -134,7 +137,10 @@ def show(
 
 
 def merge(
-    tapes: Annotated[list[Path], typer.Argument(metavar="TAPE...", help="Tapes of one recipe and teacher.")],
+    tapes: Annotated[
+        list[Path],
+        typer.Argument(metavar="TAPE...", callback=known_tapes, help="Tapes of one recipe and teacher."),
+    ],
     output: Annotated[Path, output_option("The folder that gets them all; may be a tape.")],
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_model
 from deitkit.cli.options import AsJson, DryRun, Mode, Overwrite, output_option
 from deitkit.errors import DeitkitError, one_of, quoted
 
@@ -15,7 +16,11 @@ from deitkit.errors import DeitkitError, one_of, quoted
 def upscale(
     model: Annotated[
         str,
-        typer.Argument(metavar="RUN|MODEL", help="RUN, RUN@best, a model folder, a file, timm:NAME, hf-hub:ID."),
+        typer.Argument(
+            metavar="RUN|MODEL",
+            callback=known_model,
+            help="RUN, RUN@best, a model folder, a file, timm:NAME, hf-hub:ID.",
+        ),
     ],
     to: Annotated[str, typer.Option("--to", help="Pixels: 384, or HEIGHTxWIDTH.")],
     mode: Mode = "bicubic",

@@ -3,8 +3,7 @@ memory does not grow with the number of images."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from deitkit.data.formats.listing import image_paths
-from deitkit.data.source import SUFFIXES, Files
+from deitkit.data.formats.listing import named_images
+from deitkit.data.source import Files
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
-from deitkit.files import expanded
 from deitkit.models.forms import decisive_head
 from deitkit.models.load import LoadedModel, load_model
 from deitkit.predictions.predict import evaluation_loader
@@ -83,7 +81,7 @@ def classify(
     Raises:
         DeitkitError: there is no such model, or a file or folder that is named does not exist or holds no image.
     """
-    paths = image_files([images] if isinstance(images, (str, Path)) else images)
+    paths = named_images([images] if isinstance(images, (str, Path)) else images)
     loaded = model if isinstance(model, LoadedModel) else load_model(str(model))
     return list(classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers))
 
@@ -151,30 +149,3 @@ def _unread(source: _NamedFiles, index: int, reading: Reading) -> ClassifiedImag
     except DeitkitError as error:
         return ClassifiedImage(path, {}, problem=error.what)
     return ClassifiedImage(path, {}, problem=f"{path} could not be read a moment ago")
-
-
-# Which files are meant
-
-
-def image_files(names: Iterable[str | Path]) -> list[Path]:
-    """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. Litter of systems
-    and programs is passed by, as in training.
-
-    Raises:
-        DeitkitError: one does not exist, or a folder or pattern holds no images.
-    """
-    found: list[Path] = []
-    for name in names:
-        path = expanded(name)
-        if path.is_dir():
-            inside = image_paths(path)
-            if not inside:
-                raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(SUFFIXES))
-            found += inside
-        elif path.exists():
-            found.append(path)
-        elif matched := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207, a pattern may be absolute
-            found += [Path(each) for each in matched if Path(each).suffix.lower() in SUFFIXES]
-        else:
-            raise DeitkitError(f"{path} does not exist", value=name, remedy="name an image file or a folder of them")
-    return found

@@ -27,6 +27,8 @@ def choose(verb: Verb, options: TrainingOptions) -> TrainingOptions:
     from deitkit.training.own import choose_scratch
 
     options = _name_data(options)
+    if not options.dry_run:  # which shows what it can of what will be there
+        _refuse_missing(options)
     return choose_finetuning(options) if verb == "finetune" else choose_scratch(verb, options)
 
 
@@ -40,3 +42,14 @@ def _name_data(options: TrainingOptions) -> TrainingOptions:
         return options
     logger.info(f"data set {called} is {name} here")
     return replace(options, changes={**options.changes, "data.dataset": name})
+
+
+def _refuse_missing(options: TrainingOptions) -> None:
+    """Raise for start weights or a teacher that are not there, before anything is imported to open them."""
+    from deitkit.models.reference import Reference
+
+    for key in ("start.weights", "teacher.model"):
+        named = options.changes.get(key)
+        for word in named if isinstance(named, list) else [named]:
+            if isinstance(word, str):
+                Reference.find(word)

@@ -79,9 +79,9 @@ def file_views(
     model: LoadedModel, names: Sequence[str | Path], limit: int | None
 ) -> Iterator[tuple[str, str, Pixels]]:  # fmt: skip
     """Name, no label, and the model's view of each file."""
-    from deitkit.predictions.classify import image_files
+    from deitkit.data.formats.listing import named_images
 
-    paths = image_files(names)
+    paths = named_images(names)
     most = limit or max(LIMIT, len(names))
     if len(paths) > most:
         logger.info(f"{most} of {len(paths):,} images; --limit takes more")

@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show, words_of
+from deitkit.cli.early import known_model
 from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, Sizes, WithAccuracy
 
 
 def positions(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run or model folder of a vision transformer.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", callback=known_model,
+            help="A run or model folder of a vision transformer.",
+        ),
+    ],
     sizes: Sizes = "",
     modes: Annotated[
         str, typer.Option("--modes", help="Of bicubic, bilinear, nearest, bicubic-antialias [default: all].")

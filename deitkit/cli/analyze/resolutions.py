@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show
+from deitkit.cli.early import known_model
 from deitkit.cli.options import (
     Amp,
     AnalysisOptions,
@@ -23,7 +24,13 @@ from deitkit.errors import DeitkitError
 
 
 def resolutions(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, a model folder or timm:NAME.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", callback=known_model,
+            help="A run, a model folder or timm:NAME.",
+        ),
+    ],
     sizes: Sizes = "",
     finetuned: Annotated[
         list[str] | None,

@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.early import known_models
 from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions
 
 
 def tokens(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Distilled runs or model folders.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", callback=known_models,
+            help="Distilled runs or model folders.",
+        ),
+    ],
     control: Annotated[
         list[str] | None,
         typer.Option("--control", help="A run with two class tokens (recipe ablation/two_class_tokens). Repeatable."),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import reports_folder, show
+from deitkit.cli.early import known_models
 from deitkit.cli.options import (
     Amp,
     AnalysisOptions,
@@ -20,7 +21,10 @@ from deitkit.cli.options import (
 def tradeoff(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Runs, model folders, timm:NAME, ONNX files, file.py:function, ..."),
+        typer.Argument(
+            metavar="MODEL...", callback=known_models,
+            help="Runs, model folders, timm:NAME, ONNX files, file.py:function, ...",
+        ),
     ],
     x: Annotated[str, typer.Option("--x", help="throughput, parameters, macs or memory.")] = "throughput",
     published: Annotated[

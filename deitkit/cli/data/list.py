@@ -154,12 +154,13 @@ def stats(
     Example: deitkit data stats digits
     """
     from deitkit.cli.progress import Progress
-    from deitkit.data.check.statistics import aspect_histogram, measure, size_histogram, spread
     from deitkit.data.open import open_source
-    from deitkit.data.views.augment import Reading
 
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     source = open_source(settings, "train")
+    from deitkit.data.check.statistics import aspect_histogram, measure, size_histogram, spread
+    from deitkit.data.views.augment import Reading
+
     with Progress() as progress:
         progress.begin(f"measuring {name}", total=len(spread(len(source), limit)))
         found = measure(

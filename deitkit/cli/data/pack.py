@@ -44,16 +44,17 @@ def pack(
 
     Example: deitkit data pack digits -o packed/digits
     """
-    from deitkit.data.pack.pack import pack as pack_sources
-    from deitkit.data.pack.pack import reindex as renew_index
-
     began = time.perf_counter()
     if reindex:
+        from deitkit.data.pack.pack import reindex as renew_index
+
         with Progress() as progress:
             result = renew_index(Path(source), progress=progress)
     else:
         settings = settings_of(source, data=data, val_fraction=val_fraction)
         sources = open_splits(settings, split)
+        from deitkit.data.pack.pack import pack as pack_sources
+
         folder = Path(output or f"packed/{Path(source).resolve().name if settings.path else source}")
         with Progress() as progress:
             result = pack_sources(

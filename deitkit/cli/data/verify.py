@@ -42,14 +42,15 @@ def verify(
 
     Example: deitkit data verify digits
     """
-    from deitkit.data.check.verify import verify as verify_splits
-    from deitkit.data.views.augment import Reading
     from deitkit.files import output_folder
 
     stem = f"verify-{short_name(name)}"
     folder = output_folder(output, stem=stem, overwrite=overwrite) if output else None
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     opened = open_splits(settings)
+    from deitkit.data.check.verify import verify as verify_splits  # what is named wrongly is told before it
+    from deitkit.data.views.augment import Reading
+
     with Progress() as progress:
         progress.begin(f"verifying {name}", total=sum(map(len, opened.sources.values())))
         found = verify_splits(

@@ -107,9 +107,8 @@ class Guided:
 
     def _measured(self) -> list[Settled] | None:
         """The commands settled and shown; None where they cannot run, which is said."""
-        self.asker.say("\nmeasuring a few steps of the run ...")
         try:
-            settled = settle(commands_for(self.answers, self.sets))
+            settled = settle(commands_for(self.answers, self.sets), say=self.asker.say)
         except DeitkitError as error:
             self.asker.say_error(error)
             self.asker.say("change a line below, and it is measured again")

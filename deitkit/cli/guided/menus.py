@@ -7,6 +7,7 @@ import sys
 import termios
 import tty
 from collections.abc import Callable
+from textwrap import fill
 from typing import Any
 
 from prompt_toolkit.application import Application
@@ -177,7 +178,7 @@ class Menus:
         keys.add("escape", eager=True)(_go_back)
         for name in ("c-c", "c-d", "<sigint>"):
             keys.add(name)(_leave)
-        told = Window(FormattedTextControl(lambda: prompt.help), wrap_lines=True, dont_extend_height=True)
+        told = Window(FormattedTextControl(lambda: fill(prompt.help, _size().columns)), dont_extend_height=True)
         layout = HSplit([
             Window(FormattedTextControl([("class:title", render.escaped(prompt.text))]), wrap_lines=True,
                    dont_extend_height=True),

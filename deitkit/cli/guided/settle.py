@@ -9,7 +9,7 @@ import contextlib
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,17 +30,23 @@ class Settled:
     plan: RunPlan
 
 
-def settle(commands: Sequence[GuidedCommand]) -> list[Settled]:
+def settle(commands: Sequence[GuidedCommand], *, say: Callable[[str], None]) -> list[Settled]:
     """All of them; where the second one's teacher is the first one's run, an untrained one is measured in its place.
+
+    `say` is told what is measured: it takes some seconds.
 
     Raises:
         DeitkitError: whatever the verbs would refuse.
     """
+    what = "measuring a few steps of {} run ..."
     if len(commands) == 1:
+        say(what.format("the"))
         return [_settle(commands[0])]
     first, then = commands
+    say(what.format("the teacher's"))
     with tempfile.TemporaryDirectory(prefix="deitkit-guided-") as folder, quietly():
         teacher = _settle(first)
+        say(what.format("the student's"))
         _save_untrained(teacher.recipe, Path(folder))
         return [teacher, _settle(then, stand_in=folder)]
 

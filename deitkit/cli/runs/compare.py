@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.early import known_runs
 from deitkit.cli.options import AsJson
 from deitkit.errors import DeitkitError
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two runs or more; the first is the baseline.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", callback=known_runs, help="Two runs or more; the first is the baseline."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Compare runs: where their recipes differ, what came out, and whether the difference is more than chance.

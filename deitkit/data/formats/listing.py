@@ -5,6 +5,7 @@ A file costs no stat of its own unless it is a link, so a million are listed in 
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from deitkit.data.source import SUFFIXES
 from deitkit.errors import DeitkitError, quoted
+from deitkit.files import expanded
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 # What operating systems, file servers and tools leave behind, in lower case; hidden entries (.DS_Store, ._x, .git,
@@ -46,6 +48,30 @@ def image_paths(folder: Path) -> list[Path]:
         DeitkitError: a folder cannot be listed.
     """
     return [folder / name for name in images_below(str(folder), "", Places(), SeenFiles())]
+
+
+def named_images(names: Iterable[str | Path]) -> list[Path]:
+    """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. Litter of systems
+    and programs is passed by, as in training.
+
+    Raises:
+        DeitkitError: one does not exist, or a folder or pattern holds no images.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = expanded(name)
+        if path.is_dir():
+            inside = image_paths(path)
+            if not inside:
+                raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(SUFFIXES))
+            found += inside
+        elif path.exists():
+            found.append(path)
+        elif matched := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207, a pattern may be absolute
+            found += [Path(each) for each in matched if Path(each).suffix.lower() in SUFFIXES]
+        else:
+            raise DeitkitError(f"{path} does not exist", value=name, remedy="name an image file or a folder of them")
+    return found
 
 
 def tables_in(folders: Iterable[Path], seen: SeenFiles) -> list[str]:
