@@ -96,4 +96,6 @@ def known_runs(folders: list[str]) -> list[str]:
     """
     from deitkit.runs.folder import Run
 
-    return [str(Run.open(folder).path) for folder in folders]
+    for folder in folders:
+        Run.open(folder)
+    return folders

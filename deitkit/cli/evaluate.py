@@ -95,6 +95,8 @@ def evaluate(
     where real.json lies with ImageNet. Under torchrun each process takes its own part, and no image counts twice.
 
     Example: deitkit evaluate runs/quickstart/student_32
+    Example: deitkit evaluate runs/mine --split test --per-class
+    Example: deitkit evaluate timm:deit_tiny_patch16_224 --dataset imagenet --data /data/imagenet
     """
     from deitkit.distributed import is_main_process
     from deitkit.files import output_file

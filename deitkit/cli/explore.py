@@ -87,6 +87,8 @@ def explore(
     Ctrl-C; from another machine: ssh -L 5151:127.0.0.1:5151 THIS_MACHINE.
 
     Example: deitkit explore runs/quickstart/student_32 --with runs/quickstart/twin
+    Example: deitkit explore runs/mine --launch
+    Example: deitkit explore runs/mine --embeddings --split test --overwrite
     """
     images = {"dataset": where.dataset, "data": where.data, "split": where.split}
     taught = teacher or own_teacher(run, **images)

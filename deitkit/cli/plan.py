@@ -26,6 +26,8 @@ def plan(
     All options of the verb follow it, as they would be given to it. A few real steps are measured; nothing is kept.
 
     Example: deitkit plan pretrain --recipe quickstart/twin
+    Example: deitkit plan finetune --data photos --from timm:deit_tiny_patch16_224
+    Example: deitkit plan distill --data photos --teacher runs/teacher --time 2h
     """
     from deitkit.cli.app import run as run_command
 

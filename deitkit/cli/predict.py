@@ -55,6 +55,7 @@ def predict(
 
     Example: deitkit predict examples/digits --model runs/quickstart/student_32
     Example: deitkit predict photos --model runs/mine -o answers.csv --sort-into sorted
+    Example: deitkit predict --list paths.txt --model runs/mine@best --top 3 -o answers.parquet
     """
     from deitkit.data.formats.listing import named_images
     from deitkit.files import output_file

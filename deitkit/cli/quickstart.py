@@ -59,6 +59,8 @@ def quickstart(
     decision and every token, and say in words what that shows.
 
     Example: deitkit quickstart --dry-run
+    Example: deitkit quickstart --seed 1 -o runs/again
+    Example: deitkit quickstart --resume
     """
     root = Path(output)
     if dry_run:

@@ -37,6 +37,8 @@ def list_recipes(
     """List the shipped recipes, with the accuracy that the paper reports.
 
     Example: deitkit recipes list distill
+    Example: deitkit recipes list
+    Example: deitkit recipes list finetune 384 --json
     """
     from deitkit.recipe.load import find_recipe
     from deitkit.recipe.shipped import recipe_names
@@ -55,6 +57,8 @@ def show(name: Name, sets: Set = None, as_json: AsJson = False) -> None:
     """Show a recipe with each value's origin: a table of the paper, the reference code, ours, or --set.
 
     Example: deitkit recipes show distill/deit_tiny --set train.epochs=100
+    Example: deitkit recipes show finetune/cars
+    Example: deitkit recipes show mine.toml --json
     """
     from deitkit.recipe.load import find_recipe, load_recipe, parse_override, recipe_header
 
@@ -73,6 +77,8 @@ def diff(name: Name, other: Other, as_json: AsJson = False) -> None:
     """Show where two recipes differ, with each value's origin.
 
     Example: deitkit recipes diff pretrain/deit_base pretrain/vit_base
+    Example: deitkit recipes diff finetune/cars finetune/cars_384
+    Example: deitkit recipes diff runs/mine/recipe.toml finetune/own
     """
     from deitkit.recipe.load import load_recipe
 
@@ -101,6 +107,8 @@ def copy(
     The copy holds what the recipe itself holds and still extends the same parent.
 
     Example: deitkit recipes copy distill/deit_tiny runs/my_recipe.toml --overwrite
+    Example: deitkit recipes copy finetune/own
+    Example: deitkit recipes copy pretrain/own mine.toml
     """
     from deitkit.files import output_file, write_atomic
     from deitkit.recipe.load import find_recipe, load_recipe
@@ -131,6 +139,8 @@ def check(
     """Check recipe files: all errors of all files at once.
 
     Example: deitkit recipes check pretrain/deit_tiny distill/deit_tiny
+    Example: deitkit recipes check mine.toml
+    Example: deitkit recipes check recipes --json
     """
     from deitkit.recipe.load import load_recipe
 

@@ -33,6 +33,8 @@ def report(
     as in a run that is not finished, with the command that makes it. Definitions and sources stand on the page.
 
     Example: deitkit report runs/quickstart/twin runs/quickstart/student
+    Example: deitkit report runs/mine --open
+    Example: deitkit report runs/a runs/b -o comparison.html --title "Two students"
     """
     from deitkit.files import output_file
     from deitkit.models.reference import find_run

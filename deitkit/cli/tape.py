@@ -76,6 +76,8 @@ def record(
     Soft labels are logarithms of probabilities in half precision; what that and --top-k lose is measured.
 
     Example: deitkit tape record --recipe quickstart/student --teacher runs/quickstart/teacher -o tapes/digits
+    Example: deitkit tape record --recipe distill/deit_tiny --data /data/imagenet --labels soft --top-k 10
+    Example: deitkit tape record --recipe quickstart/student --teacher runs/teacher --epochs 0:50 -o tapes/part
     """
     import os
 
@@ -125,6 +127,8 @@ def show(
     """Show what a tape holds: its teacher, epochs, bytes a view, and what was lost.
 
     Example: deitkit tape show tapes/digits
+    Example: deitkit tape show tapes/digits --verify
+    Example: deitkit tape show tapes/digits --json
     """
     from deitkit.tape import Tape
 
@@ -147,6 +151,8 @@ def merge(
     """Join tapes of the same recipe and teacher that were recorded apart.
 
     Example: deitkit tape merge tapes/a tapes/b -o tapes/whole
+    Example: deitkit tape merge tapes/a tapes/b tapes/c -o tapes/a
+    Example: deitkit tape merge tapes/a tapes/b -o tapes/whole --json
     """
     from deitkit.tape import Tape
     from deitkit.tape.merge import merge_tapes

@@ -74,6 +74,8 @@ def check(
     unexplained. Else YES.
 
     Example: deitkit teacher check runs/quickstart/teacher --dataset digits
+    Example: deitkit teacher check runs/teacher --dataset folder --data photos --student runs/mine
+    Example: deitkit teacher check timm:regnety_160.deit_in1k --dataset imagenet --data /data/imagenet --stated 82.9
     """
     from deitkit.files import output_file, write_atomic
 

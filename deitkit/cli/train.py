@@ -33,6 +33,8 @@ def pretrain(what: WhatOptions, run: RunOptions, recipe: ChosenRecipe = "") -> N
     Without --recipe, images of your own get one that fits their number and size: batch, epochs, warm-up, rate, model.
 
     Example: deitkit pretrain --recipe quickstart/teacher --epochs 5
+    Example: deitkit pretrain --data photos --time 30m -o runs/mine
+    Example: deitkit pretrain --recipe pretrain/deit_small --data /data/imagenet --dry-run
     """
     train("pretrain", options_of(recipe, what, run))
 
@@ -44,6 +46,8 @@ def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe:
     Without --recipe, images of your own get one that fits their number and size: batch, epochs, warm-up, rate, model.
 
     Example: deitkit distill --recipe quickstart/student --dry-run
+    Example: deitkit distill --data photos --teacher runs/teacher -o runs/student
+    Example: deitkit distill --recipe distill/deit_tiny --data /data/imagenet --tape tapes/regnety
     """
     train("distill", options_of(recipe, what, run, teacher))
 
@@ -57,6 +61,8 @@ def finetune(
     Without --recipe the data choose it: a known data set has its own ones, any other goes by its number of images.
 
     Example: deitkit finetune --dataset cars --image-size 384 --dry-run
+    Example: deitkit finetune --data photos --from timm:deit_tiny_patch16_224 -o runs/mine
+    Example: deitkit finetune --data photos --from runs/mine --freeze backbone --lr 1e-4
     """
     train("finetune", options_of(recipe, what, run, teacher, freeze))
 

@@ -35,6 +35,8 @@ def upscale(
     because it keeps the norm (Sec. 3), so that the transformer meets vectors of the length it knows.
 
     Example: deitkit upscale runs/quickstart/student --to 48 --dry-run
+    Example: deitkit upscale runs/mine --to 384 -o models/mine_384
+    Example: deitkit upscale timm:deit_tiny_patch16_224 --to 224x320 --mode bilinear
     """
     from deitkit.models import load as weights
     from deitkit.models.folder import is_model_folder

@@ -79,7 +79,7 @@ def test_brackets_in_help_are_no_markup(capsys: Capture) -> None:
 def test_an_example_stands_on_one_line_to_be_copied(capsys: Capture) -> None:
     assert run(["recipes", "copy", "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    example = lines[lines.index("Example:") + 1]
+    example = lines[lines.index("Examples:") + 1]
     assert len(example) > 70
     assert example.startswith("  deitkit recipes copy ")
     assert example.endswith(" --overwrite")

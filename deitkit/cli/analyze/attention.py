@@ -41,6 +41,8 @@ def attention(
     Dosovitskiy et al. 2020, Fig. 7 (distance); Touvron et al. 2020, Sec. 4 (tokens).
 
     Example: deitkit analyze attention examples/digits --model runs/quickstart/student_32
+    Example: deitkit analyze attention cat.jpg --model runs/mine --layer 6
+    Example: deitkit analyze attention --model runs/mine --limit 8
     """
     from deitkit.analysis.attention import analyze
 

@@ -51,6 +51,8 @@ def disagreement(
     and kept. Source: Touvron et al. 2020, Table 4; the others are named in the report.
 
     Example: deitkit analyze disagreement runs/quickstart/twin runs/quickstart/student_32
+    Example: deitkit analyze disagreement runs/mine --by-epoch
+    Example: deitkit analyze disagreement runs/a runs/b --data photos --split test
     """
     from deitkit.analysis.disagreement.analyze import analyze, analyze_by_epoch
 

@@ -42,6 +42,8 @@ def errors(
     Northcutt et al. 2021; Traag et al. 2015; the others are named in the report.
 
     Example: deitkit analyze errors runs/quickstart/student_32 runs/quickstart/twin
+    Example: deitkit analyze errors runs/mine --top 50
+    Example: deitkit analyze errors runs/mine --data photos --split test
     """
     from deitkit.analysis.errors import analyze
     from deitkit.analysis.save import save_report

@@ -37,6 +37,8 @@ def positions(
     them. Source: Touvron et al. 2020, Sec. 3; default sizes are Table 10's relative to 224, in whole patches.
 
     Example: deitkit analyze positions runs/quickstart/student --sizes 16,24,32,48
+    Example: deitkit analyze positions runs/mine --no-accuracy
+    Example: deitkit analyze positions runs/mine --sizes 224,384 --data photos
     """
     from deitkit.analysis.positions import analyze
 

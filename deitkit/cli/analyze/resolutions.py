@@ -61,6 +61,8 @@ def resolutions(
     Sources: Touvron et al. 2020, Sec. 3 and Table 10; Touvron et al. 2019 (FixRes) for train and test resolution.
 
     Example: deitkit analyze resolutions runs/quickstart/student
+    Example: deitkit analyze resolutions runs/mine --sizes 160,224,320 --no-speed
+    Example: deitkit analyze resolutions runs/mine --data photos --limit 500
     """
     from deitkit.analysis.resolutions import analyze
 

@@ -41,6 +41,8 @@ def tokens(
     a control. Sources: Touvron et al. 2020, Sec. 4; Kornblith et al. 2019; Song et al. 2012, eq. 5.
 
     Example: deitkit analyze tokens runs/quickstart/student_32
+    Example: deitkit analyze tokens runs/mine --limit 500
+    Example: deitkit analyze tokens runs/mine --control runs/twin
     """
     from deitkit.analysis.tokens import analyze
 

@@ -53,6 +53,8 @@ def tradeoff(
     Source: Touvron et al. 2020, Figure 1 and Table 5.
 
     Example: deitkit analyze tradeoff runs/quickstart/teacher runs/quickstart/twin runs/quickstart/student_32
+    Example: deitkit analyze tradeoff runs/a runs/b --x parameters
+    Example: deitkit analyze tradeoff runs/mine timm:deit_tiny_patch16_224 --data photos
     """
     from deitkit.analysis.tradeoff.analyze import analyze, first_run
     from deitkit.models.reference import Reference

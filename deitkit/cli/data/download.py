@@ -39,6 +39,8 @@ def download(
     used instead of a download.
 
     Example: deitkit data download cifar10
+    Example: deitkit data download flowers102 --data /data/flowers102
+    Example: deitkit data download cars --keep-archives
     """
     one_of(name, list(DATASETS), what="data set")
     if DATASETS[name].bundled:

@@ -30,6 +30,7 @@ def list_data(as_json: AsJson = False) -> None:
     """List the data sets that are known, where each is looked for and whether it is here.
 
     Example: deitkit data list
+    Example: deitkit data list --json
     """
     from deitkit.catalog import DATASETS
 
@@ -70,6 +71,8 @@ def info(
     """Show what is known of a data set, and what is here: images per split and class, sizes, terms, results.
 
     Example: deitkit data info digits
+    Example: deitkit data info photos --classes
+    Example: deitkit data info cars --data /data/cars
     """
     from deitkit.catalog import DATASETS
 
@@ -152,6 +155,8 @@ def stats(
     Every pixel of the whole RGB images, from 0 to 1, weighs the same; nothing is resized or cropped.
 
     Example: deitkit data stats digits
+    Example: deitkit data stats photos --limit 1000
+    Example: deitkit data stats cars --data /data/cars --json
     """
     from deitkit.cli.progress import Progress
     from deitkit.data.open import open_source

@@ -43,6 +43,8 @@ def pack(
     Repeating the command goes on where it was interrupted. Training from the shards equals training from the images.
 
     Example: deitkit data pack digits -o packed/digits
+    Example: deitkit data pack photos -o packed/photos --verify
+    Example: deitkit data pack cars --data /data/cars --split train --shard-mb 100
     """
     began = time.perf_counter()
     if reindex:

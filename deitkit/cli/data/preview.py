@@ -44,6 +44,8 @@ def preview(
     """Draw a contact sheet: training images, their augmented views, or mix groups exactly as training sees them.
 
     Example: deitkit data preview digits --kind mixes --recipe pretrain/deit_tiny --overwrite
+    Example: deitkit data preview photos --kind views
+    Example: deitkit data preview photos --count 48 -o sheet.png
     """
     from deitkit.files import is_stream, output_file, write_atomic
 

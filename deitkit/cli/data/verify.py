@@ -41,6 +41,8 @@ def verify(
     odd images (grey, CMYK, 16 bits, wrong extension, ...) and duplicates within a split.
 
     Example: deitkit data verify digits
+    Example: deitkit data verify photos --strict
+    Example: deitkit data verify photos -o reports
     """
     from deitkit.files import output_folder
 

@@ -27,6 +27,8 @@ def compare(
     Significance is paired, by McNemar's test on the same images, where both runs keep predictions on the same data.
 
     Example: deitkit runs compare runs/quickstart/twin runs/quickstart/student
+    Example: deitkit runs compare runs/a runs/b runs/c
+    Example: deitkit runs compare runs/a runs/b --json
     """
     from deitkit.predictions.paired import paired_with_baseline
     from deitkit.runs.compare import compare_runs

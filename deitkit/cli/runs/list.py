@@ -31,6 +31,8 @@ def list_runs(
     """List the runs in a folder, also those one folder deeper.
 
     Example: deitkit runs list
+    Example: deitkit runs list runs/quickstart
+    Example: deitkit runs list --json
     """
     from deitkit.runs.folder import find_runs
 
@@ -98,6 +100,8 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     """Show one run: its state, last metrics and result.
 
     Example: deitkit runs show runs/quickstart/student
+    Example: deitkit runs show runs/mine
+    Example: deitkit runs show runs/mine --json
     """
     from deitkit.runs.folder import Run
 

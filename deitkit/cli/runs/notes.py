@@ -21,6 +21,8 @@ def tag(
     """Tag a run; `deitkit runs list` shows it.
 
     Example: deitkit runs tag runs/quickstart/student good
+    Example: deitkit runs tag runs/mine
+    Example: deitkit runs tag runs/mine --remove good
     """
     from deitkit.runs.folder import Run
     from deitkit.runs.notes import change_tags
@@ -35,6 +37,8 @@ def note(
     """Write a note beside a run, or show it.
 
     Example: deitkit runs note runs/quickstart/student "the first one that beats its twin"
+    Example: deitkit runs note runs/mine
+    Example: deitkit runs note runs/mine trained on the photos of May
     """
     from deitkit.runs.folder import Run
     from deitkit.runs.notes import read_notes, write_note

@@ -28,6 +28,8 @@ def prune(
     Models, the best and the last checkpoint, predictions and reports stay. What would go is shown first.
 
     Example: deitkit runs prune runs/quickstart --yes
+    Example: deitkit runs prune runs/mine
+    Example: deitkit runs prune runs --json
     """
     from deitkit.runs.prune import delete, superfluous
 

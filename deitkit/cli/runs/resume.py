@@ -15,6 +15,7 @@ def resume(run: RunName) -> None:
     """Go on with an interrupted run by the command that began it.
 
     Example: deitkit runs resume runs/quickstart/student
+    Example: deitkit runs resume runs/mine
     """
     from deitkit.cli.app import run_as
     from deitkit.models.code import executing_only

@@ -23,6 +23,7 @@ def watch(run: RunName) -> None:
     """Watch a run that trains in another terminal. Ctrl-C stops watching, not the run.
 
     Example: deitkit runs watch runs/quickstart/student
+    Example: deitkit runs watch runs/mine
     """
     from deitkit.cli.picture import BARS, Picture
     from deitkit.cli.screen import Region
