@@ -24,6 +24,7 @@ Betas = Annotated[tuple[BelowOne, BelowOne], Field(strict=False)]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Deviations = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
+Category = Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 Keep = Literal["best", "last"]
 
@@ -58,12 +59,12 @@ class RecipeTable(BaseModel):
 class Model(RecipeTable):
     """`name` is a row of the catalog or `timm:NAME`; `image_size` in pixels, one number or [height, width]."""
 
-    name: str
-    distilled: bool = False
-    image_size: Side | Size | None = None
-    drop_path: BelowOne = 0.1
-    dropout: BelowOne = 0.0
-    options: dict[str, Any] = Field(default_factory=dict)
+    name: str  # what is trained: deit_tiny, deit_small, ... or timm:NAME
+    distilled: bool = False  # whether it has a distillation token
+    image_size: Side | Size | None = None  # pixels: one number or [height, width]
+    drop_path: BelowOne = 0.1  # stochastic depth of the last block
+    dropout: BelowOne = 0.0  # of position embeddings and blocks
+    options: dict[str, Any] = Field(default_factory=dict)  # arguments of the architecture: depth, embed_dim, ...
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,9 +83,9 @@ class Start(RecipeTable):
     and its head, or fresh ones, which is the default where both heads learn the true label: equal ones never part.
     """
 
-    weights: str
-    position_mode: PositionMode = "bicubic"
-    distillation: Literal["class", "fresh"] | None = None
+    weights: str  # earlier weights: a run, a model folder, a published model, a file
+    position_mode: PositionMode = "bicubic"  # how position embeddings are resampled
+    distillation: Literal["class", "fresh"] | None = None  # the token that they lack: as the class token, or fresh
 
 
 class TeacherTable(RecipeTable):
@@ -96,23 +97,23 @@ class TeacherTable(RecipeTable):
     mean and std; `output` names one of several, `scores` what it holds.
     """
 
-    model: str | list[str]
-    mixture: list[float] | None = None
-    tape: str | None = None
-    check: bool = True
-    labels: Literal["hard", "soft"] = "hard"
-    tau: Positive = 3.0
-    weight: Fraction | None = None
-    reduction: Literal["batchmean", "numel"] = "batchmean"
-    chunk: Count = 1
-    classes: str | list[str] | None = None
-    mean: Triple | None = None
-    std: Deviations | None = None
-    image_size: Side | Size | None = None
-    channels: Literal["rgb", "bgr"] | None = None
-    input: Literal["0..1", "0..255"] | None = None
-    output: str | None = None
-    scores: Literal["logits", "probabilities"] | None = None
+    model: str | list[str]  # who teaches; several are a mixture
+    mixture: list[float] | None = None  # weight of each of several teachers
+    tape: str | None = None  # recorded answers in place of the teacher
+    check: bool = True  # look at the teacher before training
+    labels: Literal["hard", "soft"] = "hard"  # what is learned: its decision or its probabilities
+    tau: Positive = 3.0  # temperature of soft labels
+    weight: Fraction | None = None  # share of the teacher in the loss
+    reduction: Literal["batchmean", "numel"] = "batchmean"  # how the soft loss is averaged
+    chunk: Count = 1  # mix groups that it answers at once
+    classes: str | list[str] | None = None  # names of its outputs: a list, a file or "data"
+    mean: Triple | None = None  # of its normalisation
+    std: Deviations | None = None  # of its normalisation
+    image_size: Side | Size | None = None  # pixels that it sees
+    channels: Literal["rgb", "bgr"] | None = None  # the order that it expects
+    input: Literal["0..1", "0..255"] | None = None  # how its pixels are scaled
+    output: str | None = None  # which of several outputs
+    scores: Literal["logits", "probabilities"] | None = None  # what its output holds
 
     @property
     def models(self) -> list[str]:
@@ -129,9 +130,9 @@ class TeacherTable(RecipeTable):
 class Loss(RecipeTable):
     """`class_weight` of the label term; by default one minus the teacher's weight (1 without a teacher)."""
 
-    label_smoothing: Fraction = 0.1
-    class_weight: NonNegative | None = None
-    second_token: Literal["teacher", "label"] = "teacher"
+    label_smoothing: Fraction = 0.1  # share of the label given to all classes
+    class_weight: NonNegative | None = None  # of the label term; the rest is the teacher's
+    second_token: Literal["teacher", "label"] = "teacher"  # whom the distillation token learns from
 
 
 class Data(RecipeTable):
@@ -150,29 +151,29 @@ class Data(RecipeTable):
     and stops above; published data, whose images are known, stop at the first.
     """
 
-    dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"
-    path: str | None = None
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    split_rule: Literal["name", "place"] = "name"
-    folds: Annotated[int, Field(ge=2)] | None = None
-    fold: Count | None = None
-    validate_on: Literal["val", "train"] = "val"
-    category: Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"] = "name"
-    image_column: str | None = None
-    label_column: str | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    val_fold: int | str | None = None
-    label_from: str | None = None
-    on_bad_image: Literal["auto", "leave_out", "replace", "error"] = "auto"
-    exif_orientation: bool = False
+    dataset: Annotated[str, AfterValidator(dataset_named)] = "imagenet"  # a known data set, folder or hf:NAME
+    path: str | None = None  # where the images are
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None  # share held out where there is no val split
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the held-out images
+    split_rule: Literal["name", "place"] = "name"  # what draws them: the images' names, or their place
+    folds: Annotated[int, Field(ge=2)] | None = None  # parts of a cross-validation
+    fold: Count | None = None  # which of the folds is held out, from 1
+    validate_on: Literal["val", "train"] = "val"  # the split that a run is judged by
+    category: Category = "name"  # level of iNaturalist's classes
+    image_column: str | None = None  # of a table: the paths
+    label_column: str | None = None  # of a table: the classes
+    split_column: str | None = None  # of a table: the splits
+    group_column: str | None = None  # no group is on both sides of the split
+    val_fold: int | str | None = None  # the split column's value that is held out
+    label_from: str | None = None  # the class in the file's name: filename, or a pattern
+    on_bad_image: Literal["auto", "leave_out", "replace", "error"] = "auto"  # what an unreadable image does
+    exif_orientation: bool = False  # turn images by their orientation tag
     # Pillow warns above the default and refuses above the upper bound.
-    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485
-    mean: Triple = IMAGENET_MEAN
-    std: Deviations = IMAGENET_STD
-    crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485  # of an image; larger ones are refused
+    mean: Triple = IMAGENET_MEAN  # of the normalisation, by channel
+    std: Deviations = IMAGENET_STD  # of the normalisation, by channel
+    crop_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875  # share of an evaluated image that is seen
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of resizing
 
     @property
     def is_own(self) -> bool:
@@ -198,56 +199,56 @@ class Stream(RecipeTable):
     """The order of the views; `mix_group` G is in views. `backend` makes their pixels: "pil" as timm does, "fast" with
     libjpeg-turbo, torch and OpenCV, nearly the same."""
 
-    batch_size: Count = 1024
-    repeats: Count = 3
-    mix_group: Count | None = None
-    backend: Literal["pil", "fast"] = "pil"
+    batch_size: Count = 1024  # views a step
+    repeats: Count = 3  # views of one image in an epoch
+    mix_group: Count | None = None  # views that are mixed with each other
+    backend: Literal["pil", "fast"] = "pil"  # what makes pixels of plans
 
 
 class Augment(RecipeTable):
     """How a view is made from its image. `magnitude` on timm's scale of 10."""
 
-    crop_scale: Pair = (0.08, 1.0)
-    crop_aspect: Pair = (3 / 4, 4 / 3)
-    hflip: Fraction = 0.5
-    policy: Literal["rand", "auto"] | None = "rand"
-    magnitude: NonNegative = 9.0
-    magnitude_std: NonNegative = 0.5
-    erasing: Fraction = 0.25
+    crop_scale: Pair = (0.08, 1.0)  # share of the image that a view shows, from and to
+    crop_aspect: Pair = (3 / 4, 4 / 3)  # width : height of a view, from and to
+    hflip: Fraction = 0.5  # probability of a mirrored view
+    policy: Literal["rand", "auto"] | None = "rand"  # RandAugment, AutoAugment or off
+    magnitude: NonNegative = 9.0  # strength of its operations, of 10
+    magnitude_std: NonNegative = 0.5  # spread of that strength
+    erasing: Fraction = 0.25  # probability of an erased rectangle
 
 
 class Mix(RecipeTable):
     """Beta alphas of mixup and cutmix (Table 9 calls them probabilities); 0 switches one off."""
 
-    mixup_alpha: NonNegative = 0.8
-    cutmix_alpha: NonNegative = 1.0
-    prob: Fraction = 1.0
-    switch_prob: Fraction = 0.5
+    mixup_alpha: NonNegative = 0.8  # of its Beta distribution; 0: no mixup
+    cutmix_alpha: NonNegative = 1.0  # of its Beta distribution; 0: no cutmix
+    prob: Fraction = 1.0  # probability that a group is mixed
+    switch_prob: Fraction = 0.5  # probability of cutmix where both are on
 
 
 class Optim(RecipeTable):
     """`lr` per 512 images under "batch/512", absolute under "none"."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    lr: Positive = 5e-4
-    lr_scaling: Literal["batch/512", "none"] = "batch/512"
-    weight_decay: NonNegative = 0.05
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    momentum: BelowOne = 0.9
-    clip_grad: Positive | None = None
+    name: Literal["adamw", "sgd"] = "adamw"  # the optimiser
+    lr: Positive = 5e-4  # peak learning rate, per 512 images where lr_scaling says so
+    lr_scaling: Literal["batch/512", "none"] = "batch/512"  # whether lr grows with the batch
+    weight_decay: NonNegative = 0.05  # not of biases and norms
+    betas: Betas = (0.9, 0.999)  # of AdamW
+    eps: Positive = 1e-8  # of AdamW
+    momentum: BelowOne = 0.9  # of SGD
+    clip_grad: Positive | None = None  # largest norm of the gradient
 
 
 class Schedule(RecipeTable):
     """Linear warm-up per step, then a cosine. `warmup_lr` and `min_lr` are absolute; "lr" means flat."""
 
-    warmup_epochs: NonNegative = 5.0
-    warmup_lr: NonNegative = 1e-6
-    min_lr: NonNegative | Literal["lr"] = 1e-5
+    warmup_epochs: NonNegative = 5.0  # epochs in which the rate rises
+    warmup_lr: NonNegative = 1e-6  # rate at the start
+    min_lr: NonNegative | Literal["lr"] = 1e-5  # rate at the end; "lr" is flat
 
 
 class EmaTable(RecipeTable):
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99996
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99996  # of the moving average of the weights
 
 
 class Train(RecipeTable):
@@ -258,15 +259,15 @@ class Train(RecipeTable):
     ones of equals, or the last. Without validation images of their own the last are kept: test images choose nothing.
     """
 
-    epochs: Count = 300
-    parts: Literal["all", "classifier", "classifier+last_norm"] = "all"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    accumulation: Count = 1
-    precision: Literal["bf16", "fp32"] = "bf16"
-    deterministic: bool = False
-    eval_every: Count = 1
-    log_every: Count = 50
-    patience: Count | None = None
+    epochs: Count = 300  # length of the run
+    parts: Literal["all", "classifier", "classifier+last_norm"] = "all"  # which parameters learn
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of everything random
+    accumulation: Count = 1  # parts of a batch whose gradients are added up
+    precision: Literal["bf16", "fp32"] = "bf16"  # of the forward pass on a GPU
+    deterministic: bool = False  # the same bits on a GPU, slower
+    eval_every: Count = 1  # epochs
+    log_every: Count = 50  # steps
+    patience: Count | None = None  # evaluations without a better top-1 that end the run
     keep: Keep = "best"  # of the run's weights: its model
 
 
@@ -274,8 +275,8 @@ class CheckpointTable(RecipeTable):
     """`every_steps` in optimiser steps, by default one epoch, and whenever a better model is found; `keep` recent
     checkpoints stay, and the best."""
 
-    every_steps: Count | None = None
-    keep: Count = 2
+    every_steps: Count | None = None  # steps between two; off: an epoch
+    keep: Count = 2  # how many recent ones stay
 
 
 class Recipe(RecipeTable):

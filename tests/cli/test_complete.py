@@ -46,9 +46,17 @@ def test_the_keys_read_off_the_schemas_text_are_the_schemas() -> None:
     assert set(complete.recipe_keys()) == expected
 
 
+def test_every_key_is_offered_with_what_it_is() -> None:
+    """The words stand behind the field in the schema, and nowhere else."""
+    assert [key for key, known in complete.recipe_keys().items() if not known.words] == []
+    offers = dict(complete.settings("optim."))
+    assert offers["optim.lr="].startswith("peak learning rate") and offers["optim.lr="].endswith("[0.0005]")
+
+
 def test_closed_values_of_a_key_are_offered_behind_it() -> None:
     assert values(complete.settings("teacher.labels=")) == ["teacher.labels=hard", "teacher.labels=soft"]
     assert "train.deterministic=true" in values(complete.settings("train.deterministic="))
+    assert "data.category=genus" in values(complete.settings("data.category="))  # which the schema names elsewhere
     assert values(complete.settings("optim.lr=")) == []
     assert values(complete.settings("no.such=")) == []
 
