@@ -193,6 +193,10 @@ def test_listing_and_what_is_named_wrongly_load_nothing_heavy(words: tuple[str, 
     assert not loaded_after(command_line(*words)) & HEAVY
 
 
+def test_images_are_counted_and_their_sizes_told_without_torch() -> None:
+    assert not loaded_after(command_line("data", "info", "digits")) & {"torch", "timm", "torchvision"}
+
+
 @pytest.mark.parametrize("line", ["deitkit ", "deitkit re", "deitkit recipes ", "deitkit pretrain --"])
 def test_completion_loads_nothing_heavy(line: str) -> None:
     words = line.split(" ")

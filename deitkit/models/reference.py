@@ -85,7 +85,7 @@ class Reference:
         """
         reference = cls.parse(text)
         if reference.kind == "missing":
-            raise no_such_model(str(text))
+            raise no_such_model(reference.word)
         return reference
 
     @property

@@ -51,8 +51,8 @@ def settle(commands: Sequence[GuidedCommand], *, say: Callable[[str], None]) -> 
         return [teacher, _settle(then, stand_in=folder)]
 
 
-def recipe_of(command: GuidedCommand) -> Recipe:
-    """The recipe that the verb would train by.
+def recipe_of(command: GuidedCommand, *, ahead: bool = False) -> Recipe:
+    """The recipe that the verb would train by; `ahead` of a teacher that is trained before it.
 
     Raises:
         DeitkitError: whatever the verb would refuse.
@@ -62,14 +62,14 @@ def recipe_of(command: GuidedCommand) -> Recipe:
     from deitkit.training.suggest import choose
 
     with quietly():
-        recipe = resolve(choose(command.verb, command.options()))
+        recipe = resolve(choose(command.verb, replace(command.options(), dry_run=ahead)))
     refuse_wrong_verb(command.verb, recipe)
     return recipe
 
 
 def _settle(command: GuidedCommand, *, stand_in: str = "") -> Settled:
     options = command.options()
-    recipe = recipe_of(command)
+    recipe = recipe_of(command, ahead=bool(stand_in))
     if options.minutes is None:
         return Settled(command, recipe, _plan(recipe, command, stand_in))
     command = command.having(time=None, epochs=recipe.train.epochs)
@@ -77,7 +77,7 @@ def _settle(command: GuidedCommand, *, stand_in: str = "") -> Settled:
     if plan.total_s > options.minutes * 60:  # loading and evaluating take more than the rule leaves for them
         epochs = max(1, plan.epochs_within(options.minutes * 60))
         command = command.having(epochs=epochs)
-        recipe = recipe_of(command)
+        recipe = recipe_of(command, ahead=bool(stand_in))
         plan = replace(plan.for_epochs(epochs), evaluations=math.ceil(epochs / recipe.train.eval_every))
     return Settled(command, recipe, plan)
 

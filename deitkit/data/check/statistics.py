@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import AS_IT_LIES, Reading, UnreadableImage, load_rgb, open_image, size_of
-from deitkit.data.views.pool import Pool
 from deitkit.errors import DeitkitError
 
 Integers = npt.NDArray[np.int64]
@@ -94,6 +92,10 @@ def measure(
     Raises:
         DeitkitError: not one image can be read, or a worker was killed.
     """
+    import torch  # here alone: counts and headers are told without it
+
+    from deitkit.data.views.pool import Pool
+
     chosen = spread(len(source), limit)
     chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
     tallies = []

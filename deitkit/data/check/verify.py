@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from deitkit.data.check.inspection import DIGEST_BYTES, UNREADABLE, Remark, inspect
 from deitkit.data.open import Source
 from deitkit.data.views.augment import AS_IT_LIES, Reading
-from deitkit.data.views.pool import Pool
 
 Progress = Callable[[int], None]
 
@@ -151,6 +149,10 @@ def verify(
     Raises:
         DeitkitError: a worker was killed.
     """
+    import torch  # here alone: counts and headers are told without it
+
+    from deitkit.data.views.pool import Pool
+
     began = time.perf_counter()
     chunks, results = list(chunks_of(splits)), []
     for chunk, result in zip(

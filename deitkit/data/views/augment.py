@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
-from timm.data.auto_augment import NAME_TO_OP
 
 from deitkit.data.views.depth import to_8_bits
 from deitkit.data.views.plan import Plan
@@ -175,6 +174,8 @@ def apply_operation(
     if argument == 0 and name.startswith("Posterize"):  # no bits left; Pillow 13 refuses what older ones made black
         return Image.new(image.mode, image.size)
     arguments = () if argument is None else (argument,)
+    from timm.data.auto_augment import NAME_TO_OP  # torch with it, which whoever only reads images does without
+
     operation = cast(Callable[..., Image.Image], NAME_TO_OP[name])
     return operation(image, *arguments, fillcolor=fill, resample=resample)
 
