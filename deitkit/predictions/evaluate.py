@@ -153,10 +153,12 @@ def evaluate_each(
 
 def _in_words(found: Evaluation, where: str, **named: str) -> Evaluation:
     """With its verdict; `where` its predictions are found again, on the images `named`."""
-    doubted = found.predictions.doubted
+    table, doubted = found.predictions, found.predictions.doubted
+    if where == str(found.path) and table.paths is None and not named.get("dataset"):
+        named["dataset"] = table.dataset  # the file alone does not say where its images are
     command = command_words("explore", where, **named, more=["--view", LABELS_VIEW])
     labels = labels_words(0 if doubted is None else int(doubted.sum()), command)
-    return replace(found, verdict=(*table_verdict(found.predictions), *labels))
+    return replace(found, verdict=(*table_verdict(table), *labels))
 
 
 @dataclass(frozen=True)

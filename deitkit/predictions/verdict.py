@@ -13,6 +13,7 @@ from deitkit.measures.clusters import Errors, count_errors
 from deitkit.measures.words import chance_words, rate_words, weak_words
 from deitkit.predictions.table import Predictions, decisive
 
+IN_SAMPLE = "These are images to train on: of a model that has learned from them, this says nothing of new ones."
 LABELS_VIEW = "labels to check"  # the saved view of `deitkit explore`
 
 
@@ -20,7 +21,8 @@ def table_verdict(table: Predictions) -> list[str]:
     """What the decisive head's answers say."""
     head = decisive(table)
     errors = count_errors(table.top1(head), table.labels, classes=len(table.class_names))
-    return accuracy_verdict(errors, table.class_names, head=head if len(table.heads) > 1 else "")
+    found = accuracy_verdict(errors, table.class_names, head=head if len(table.heads) > 1 else "")
+    return [*found, *([IN_SAMPLE] if table.split == "train" else [])]
 
 
 def accuracy_verdict(errors: Errors, class_names: tuple[str, ...], *, head: str = "") -> list[str]:

@@ -46,6 +46,11 @@ def test_the_verdict_is_that_of_the_decisive_head(decided: MakePredictions) -> N
     ]  # fmt: skip
 
 
+def test_training_images_say_nothing_of_new_ones(decided: MakePredictions) -> None:
+    table = decided("own", {"class": [0, 1]}, [0, 1], split="train")
+    assert table_verdict(table)[-1].endswith("this says nothing of new ones.")
+
+
 def test_doubted_labels_are_those_of_confident_learning_and_are_kept(tmp_path: Path) -> None:
     table = sure()
     found = with_doubts(table)
