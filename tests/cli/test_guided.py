@@ -9,15 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 import deitkit
 from deitkit.cli.app import run
+from deitkit.cli.guided import nearby, start
 from deitkit.cli.guided import settle as settling
-from deitkit.cli.guided import start
 from deitkit.cli.guided.asker import Back, Prompt
 from deitkit.cli.guided.command import GuidedCommand, commands_for, option_names
 from deitkit.cli.guided.flow import Guided, checked_setting
@@ -185,6 +187,22 @@ def test_every_question_has_help_and_something_to_answer(question: Any) -> None:
     assert question.help.endswith(".") and question.text.endswith("?")
     prompt = question.prompt({"images": "digits", "goal": "distill"})
     assert prompt.rows or prompt.typed or prompt.default
+
+
+def test_gpus_are_offered_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = next(question for question in QUESTIONS if question.name == "device")
+    nearby.devices.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = SimpleNamespace(name="NVIDIA H100", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
+    try:
+        rows = device.prompt({}).rows
+        assert [row.value for row in rows if row.value != "mps"] == ["cuda:0", "cuda:1", "cpu"]
+        assert rows[0].words == "NVIDIA H100, 80 GiB"
+        assert device.applies({}) and device.options("cuda:1") == {"device": "cuda:1"}
+    finally:
+        nearby.devices.cache_clear()
 
 
 # Walking
