@@ -21,7 +21,6 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deitkit.cli import render
-from deitkit.cli.first_word import before_slow_imports
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.files import DISK_FULL
 
@@ -182,6 +181,8 @@ class LazyGroup(TyperGroup):
         row = self.table.get(name or "")
         if not isinstance(row, Verb):
             return name, command, rest
+        from deitkit.cli.first_word import before_slow_imports
+
         before_slow_imports(f"{name}: {row.help[0].lower()}{row.help[1:].rstrip('.')} ...")
         return name, _load(name or "", row), rest
 
