@@ -1,11 +1,13 @@
-"""Views for training: deitkit's loader, with each backend, beside timm's prefetching loader with the same augmentation.
+"""Views: deitkit's loaders, with each backend, beside timm's prefetching loader that makes the same.
 
-    python -m benchmarks.input FOLDER [--pairs 5] [--batches 6] [--batch-size 128] [--workers 0 2] [--json FILE]
+    python -m benchmarks.input FOLDER [--of training evaluation] [--pairs 5] [--batches 6] [--batch-size 128]
+                                      [--workers 0 2] [--json FILE]
 
-FOLDER is an image folder (ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE). Both make DeiT's batches of 224 px: random
-resized crop, flip, RandAugment, erasing, mixup and CutMix, normalised floats at the end. What counts is the processor
-time of the process and its workers between two batches in the middle, one measurement a process, the arms in turn;
-the numbers are medians over the pairs, with the least and the most in brackets. `R` is stream.repeats.
+FOLDER is an image folder (ROOT/train/CLASS/IMAGE, or ROOT/CLASS/IMAGE). Both make batches of 224 px, normalised floats
+at the end: for training by random resized crop, flip, RandAugment, erasing, mixup and CutMix (DeiT's); for evaluation
+the centre of 224 px after resizing to 256 (timm's `validate.py`). What counts is the processor time of the process and
+its workers between two batches in the middle, one measurement a process, the arms in turn; the numbers are medians over
+the pairs, with the least and the most in brackets. `R` is stream.repeats.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ import psutil
 import torch
 
 SIZE = 224
-ARMS = ("timm", "pil R=1", "fast R=1", "pil R=3", "fast R=3")
-PEER = ARMS[0]
+PEER = "timm"
+ARMS = {"training": (PEER, "pil R=1", "fast R=1", "pil R=3", "fast R=3"), "evaluation": (PEER, "pil", "fast")}
 
 
 @dataclass(frozen=True)
 class Views:
     """Of one arm with so many workers: views a second of processor time, in every pair; its share of the peer's."""
 
+    of: str
     arm: str
     workers: int
     views_per_s: list[float]
@@ -66,6 +69,37 @@ def timm_batches(folder: Path, *, batch_size: int, workers: int) -> Iterator[Any
         yield from loader
 
 
+def timm_evaluation(folder: Path, *, batch_size: int, workers: int) -> Iterator[Any]:
+    from timm.data import create_loader
+    from timm.data.dataset import ImageDataset
+
+    train = folder / "train"
+    loader = create_loader(
+        ImageDataset(str(train if train.is_dir() else folder)), input_size=(3, SIZE, SIZE), batch_size=batch_size,
+        use_prefetcher=True, interpolation="bicubic", crop_pct=0.875, num_workers=workers, device=torch.device("cpu"),
+        pin_memory=False, persistent_workers=False,
+    )  # fmt: skip
+    while True:
+        yield from loader
+
+
+def our_evaluation(folder: Path, *, backend: str, batch_size: int, workers: int) -> Iterator[Any]:
+    from deitkit.data.formats.folder import open_folder
+    from deitkit.data.views.augment import Reading
+    from deitkit.data.views.loader import EvalLoader
+    from deitkit.recipe.schema import Data
+
+    data = Data(dataset="folder", path=str(folder))
+    source = open_folder(folder, data, "train")
+    reading = Reading.of(data, backend)  # type: ignore[arg-type]
+    loader = EvalLoader(
+        source, size=(SIZE, SIZE), mean=data.mean, std=data.std, crop_ratio=data.crop_ratio,
+        interpolation="bicubic", batch_size=batch_size, reading=reading, workers=workers,
+        indices=[index % len(source) for index in range(1 << 16)],
+    )  # fmt: skip
+    yield from loader
+
+
 def our_batches(folder: Path, *, backend: str, repeats: int, batch_size: int, workers: int) -> Iterator[Any]:
     from deitkit.data.formats.folder import open_folder
     from deitkit.data.views.loader import TrainLoader
@@ -80,14 +114,21 @@ def our_batches(folder: Path, *, backend: str, repeats: int, batch_size: int, wo
     yield from loader.steps(0, 1 << 30)
 
 
-def measure(arm: str, folder: Path, *, batches: int, batch_size: int, workers: int) -> float:
+def batches_of(kind: str, arm: str, folder: Path, *, batch_size: int, workers: int) -> Iterator[Any]:
+    if kind == "evaluation":
+        if arm == PEER:
+            return timm_evaluation(folder, batch_size=batch_size, workers=workers)
+        return our_evaluation(folder, backend=arm, batch_size=batch_size, workers=workers)
+    if arm == PEER:
+        return timm_batches(folder, batch_size=batch_size, workers=workers)
+    backend, repeats = arm.split(" R=")
+    return our_batches(folder, backend=backend, repeats=int(repeats), batch_size=batch_size, workers=workers)
+
+
+def measure(kind: str, arm: str, folder: Path, *, batches: int, batch_size: int, workers: int) -> float:
     """Views a second of processor time, after the workers have started and filled their queues."""
     torch.set_num_threads(1)
-    if arm == PEER:
-        made = timm_batches(folder, batch_size=batch_size, workers=workers)
-    else:
-        backend, repeats = arm.split(" R=")
-        made = our_batches(folder, backend=backend, repeats=int(repeats), batch_size=batch_size, workers=workers)
+    made = batches_of(kind, arm, folder, batch_size=batch_size, workers=workers)
     for _ in range(1 + workers):
         next(made)
     began = processor_seconds()
@@ -96,21 +137,22 @@ def measure(arm: str, folder: Path, *, batches: int, batch_size: int, workers: i
     return batches * batch_size / (processor_seconds() - began)
 
 
-def compare(folder: Path, *, pairs: int, batches: int, batch_size: int, workers: list[int]) -> list[Views]:
+def compare(kind: str, folder: Path, *, pairs: int, batches: int, batch_size: int, workers: list[int]) -> list[Views]:
     """Every arm in a process of its own, in turn, forwards and backwards."""
-    found: dict[tuple[str, int], list[float]] = {(arm, count): [] for count in workers for arm in ARMS}
+    arms = ARMS[kind]
+    found: dict[tuple[str, int], list[float]] = {(arm, count): [] for count in workers for arm in arms}
     for pair in range(pairs):
         for count in workers:
-            for arm in ARMS if pair % 2 == 0 else ARMS[::-1]:
+            for arm in arms if pair % 2 == 0 else arms[::-1]:
                 command = [
-                    sys.executable, "-m", "benchmarks.input", str(folder), "--arm", arm, "--batches", str(batches),
-                    "--batch-size", str(batch_size), "--workers", str(count),
+                    sys.executable, "-m", "benchmarks.input", str(folder), "--of", kind, "--arm", arm,
+                    "--batches", str(batches), "--batch-size", str(batch_size), "--workers", str(count),
                 ]  # fmt: skip
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[arm, count].append(float(done.stdout.split()[-1]))
     return [
         Views(
-            arm, count, speeds,
+            kind, arm, count, speeds,
             statistics.median(ours / theirs for ours, theirs in zip(speeds, found[PEER, count], strict=True)),
         )
         for (arm, count), speeds in found.items()
@@ -118,36 +160,41 @@ def compare(folder: Path, *, pairs: int, batches: int, batch_size: int, workers:
 
 
 def show(rows: list[Views]) -> None:
-    print(f"{'':<10}{'workers':>8}{'views a second of processor time':>36}{'x timm':>9}")
+    print(f"{'':<22}{'workers':>8}{'views a second of processor time':>36}{'x timm':>9}")
     for row in rows:
         speeds = (
             f"{statistics.median(row.views_per_s):,.0f} ({min(row.views_per_s):,.0f} to {max(row.views_per_s):,.0f})"
         )
-        print(f"{row.arm:<10}{row.workers:>8}{speeds:>36}{row.ratio:>9.2f}")
+        print(f"{row.of:<12}{row.arm:<10}{row.workers:>8}{speeds:>36}{row.ratio:>9.2f}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Training views: deitkit beside timm.")
+    parser = argparse.ArgumentParser(description="Views: deitkit beside timm.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
-    parser.add_argument("--arm", choices=ARMS, help="measure this one alone, in this process")
+    parser.add_argument("--of", choices=ARMS, nargs="+", default=list(ARMS))
+    parser.add_argument("--arm", help="measure this one alone, in this process")
     parser.add_argument("--json", type=Path, help="also write the numbers into this file")
     options = parser.parse_args()
     if options.arm:
         print(
             measure(
-                options.arm, options.folder, batches=options.batches, batch_size=options.batch_size,
+                options.of[0], options.arm, options.folder, batches=options.batches, batch_size=options.batch_size,
                 workers=options.workers[0],
             )
         )  # fmt: skip
         return 0
-    rows = compare(
-        options.folder, pairs=options.pairs, batches=options.batches, batch_size=options.batch_size,
-        workers=options.workers,
-    )  # fmt: skip
+    rows = [
+        row
+        for kind in options.of
+        for row in compare(
+            kind, options.folder, pairs=options.pairs, batches=options.batches, batch_size=options.batch_size,
+            workers=options.workers,
+        )
+    ]  # fmt: skip
     show(rows)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -19,6 +19,7 @@ from deitkit.cli.options import (
     ValFraction,
     output_option,
     spread,
+    workers_or_default,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def evaluate(
     results = evaluate_each(
         model, images.dataset or [], data=images.data, split=images.split, val_fraction=images.val_fraction,
         crop_ratio=images.crop_ratio, **vars(fusion), keep_logits=kept.logits, output=target,
-        batch_size=batch_size or 64, workers=compute.workers or 0, device=compute.device,
+        batch_size=batch_size or 64, workers=workers_or_default(compute.workers), device=compute.device,
     )  # fmt: skip
     if is_main_process():
         show_results(results, per_class=kept.per_class, as_json=kept.as_json)

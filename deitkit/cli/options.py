@@ -133,8 +133,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def workers_or_default(workers: int | None) -> int:
-    """As asked for, or one fewer than there are cores, and eight at the most."""
-    return workers if workers is not None else min(8, (os.cpu_count() or 1) - 1)
+    """As asked for, or one fewer than there are cores for this process, and eight at the most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return workers if workers is not None else min(8, cores - 1)
 
 
 def output_option(words: str) -> Any:
@@ -204,7 +205,7 @@ class DataOptions:
 class ComputeOptions:
     """On what it is computed."""
 
-    workers: Workers = 0
+    workers: Workers = None
     device: Device = "auto"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, Device, ModelRef, Overwrite, Workers, output_option, spread
+from deitkit.cli.options import AsJson, Device, ModelRef, Overwrite, Workers, output_option, spread, workers_or_default
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def predict(
     list_file: Annotated[str, typer.Option("--list", metavar="FILE", help="A file of paths, one a line.")] = "",
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes of each head.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 64,
-    workers: Workers = 0,
+    workers: Workers = None,
     device: Device = "auto",
 ) -> None:
     """Classify images: one row each, with a mark where the heads disagree.
@@ -72,7 +72,9 @@ def predict(
         refuse_filled(Path(answers.sort_into))
 
     loaded = load_model(model)
-    found = classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers or 0)
+    found = classified(
+        loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers_or_default(workers)
+    )
     with _takers(answers, target, model, len(paths)) as takers:
         problems = _hand_out(found, takers, len(paths))
     if problems:

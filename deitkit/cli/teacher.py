@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, ChosenRecipe, ComputeOptions, DataOptions, Overwrite, output_option, spread
+from deitkit.cli.options import (
+    AsJson,
+    ChosenRecipe,
+    ComputeOptions,
+    DataOptions,
+    Overwrite,
+    output_option,
+    spread,
+    workers_or_default,
+)
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -109,7 +118,7 @@ def judged(recipe: Recipe, looked: CheckOptions, compute: ComputeOptions) -> tup
     device = pick_device(compute.device)
     findings = measure(
         open_subject(recipe, held_out.class_names, device=device), recipe, held_out=held_out, train=train,
-        device=device, extent=Extent(looked.limit, looked.views, compute.workers or 0),
+        device=device, extent=Extent(looked.limit, looked.views, workers_or_default(compute.workers)),
         stated=None if looked.stated is None else looked.stated / 100,
         student=load_model(looked.student) if looked.student else None, say=render.say,
     )  # fmt: skip

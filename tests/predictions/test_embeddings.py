@@ -268,7 +268,7 @@ def test_unreadable_images_are_left_out_with_their_ids_where_the_settings_say_so
     for header in run.predictions.glob("*.json"):
         header.unlink()
     with pytest.raises(DeitkitError, match=r"b\.png"):
-        made(run.path, Data(dataset="folder", path=str(root)), data=str(root))
+        made(run.path, Data(dataset="folder", path=str(root), on_bad_image="error"), data=str(root))
     settings = Data(dataset="folder", path=str(root), on_bad_image="replace")
     for embedded in (3, 0):  # made, then found
         found, done = made(run.path, settings, data=str(root))

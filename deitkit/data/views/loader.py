@@ -136,7 +136,7 @@ def units_at_once(shape: StreamShape) -> int:
 
 class EvalLoader:
     """A source's images in order (or those of `indices`), resized and cropped for evaluation; the last batch is
-    smaller."""
+    smaller. One batch needs no worker, and none is started that would have nothing to do."""
 
     def __init__(
         self,
@@ -156,7 +156,9 @@ class EvalLoader:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.indices = range(len(source)) if indices is None else indices
-        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation, reading), workers, self.device)
+        batches = -(-len(self.indices) // batch_size)
+        useful = min(workers, max(0, batches - 1)) if workers > 0 else workers
+        self._pool = Pool(EvalMaker(source, size, crop_ratio, interpolation, reading), useful, self.device)
         self._mean, self._std = per_channel(mean, self.device), per_channel(std, self.device)
 
     def __iter__(self) -> Iterator[EvalBatch]:
