@@ -16,6 +16,7 @@ import pytest
 from deitkit.cli.app import VERBS, Group, _load, function_of
 from deitkit.models.reference import Reference
 from deitkit.runs.folder import Run
+from tests import documents
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"Example: (deitkit .+)")
@@ -161,3 +162,90 @@ def test_a_second_quickstart_is_refused_and_resume_keeps_what_is_finished(workpl
     before = (workplace / "runs" / "quickstart" / "twin" / "metrics.jsonl").read_bytes()
     assert deitkit("deitkit quickstart --resume", workplace).returncode == 0
     assert (workplace / "runs" / "quickstart" / "twin" / "metrics.jsonl").read_bytes() == before
+
+
+# README and docs
+
+# Why a command of theirs cannot run here. The first that is found in it counts.
+ELSEWHERE = {
+    "--launch": "opens the App; tests/explore/test_app.py looks at it",
+    "timm:": "published weights come from a hub",
+    "/data/": "a data set of the user's",
+    "--dataset": "a data set of the user's",
+    "tapes/regnety": "published weights come from a hub",
+    "resnet56": "ResNet-56 is downloaded by hand; tests/teachers/test_examples.py has it",
+    "distill/cifar10_nano": "a comparison on CIFAR-10: an hour",
+    "runs/modes": "fifteen trainings: an hour",
+    "finetune-teacher_fixres": "from a teacher that took days",
+    "teacher_fixres": "from a teacher that took days",
+    "download": "asks a public host; test_the_example_of_a_download_asks_the_host",
+    "--val-fraction 0.1": "its start is published weights from a hub",
+    "--recipe R": "R stands for any recipe; the example of tape record runs",
+    "--tape tapes/mine": "R stands for any recipe",
+}
+# What their words stand for where the quickstart has run.
+MEANT = {
+    "FOLDER": "IMAGES", "TEACHER": "runs/quickstart/teacher_32", "runs/a": "runs/quickstart/twin",
+    "runs/d": "runs/quickstart/student_32", "IMAGE...": "examples/digits", "DATA": "IMAGES",
+}  # fmt: skip
+TRAINS = ("pretrain", "distill", "finetune")
+
+
+def reason_elsewhere(words: tuple[str, ...]) -> str:
+    if len(words) == 1:
+        return "asks; tests/cli/test_guided.py answers"
+    return next((reason for part, reason in ELSEWHERE.items() if part in " ".join(words)), "")
+
+
+@pytest.mark.parametrize(("document", "words"), documents.commands(), ids=lambda value: " ".join(value)[:80])
+def test_a_documents_command_is_one_that_the_parser_takes(
+    document: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there in (Reference, "find"), (Run, "open"), (Path, "exists"):
+        monkeypatch.setattr(*there, lambda self: self)
+    monkeypatch.setattr("deitkit.recipe.load.read_recipe", lambda name: name)
+    if len(words) == 1:
+        return
+    begin = 2 + isinstance(VERBS[words[1]], Group)
+    _, context = parsed(" ".join(words[1:begin]), list(words[begin:]))
+    if words[1] == "plan":
+        parsed(context.params["verb"], context.args)
+
+
+@pytest.fixture(scope="module")
+def own_images(workplace: Path) -> Path:
+    """IMAGES, a folder of class folders, and photos: real digits."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images[:120], digits.target[:120], strict=True)):
+        for folder in (f"IMAGES/digit {label}", *(["photos"] if number < 6 else [])):
+            (workplace / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15.9).astype("uint8")).resize((32, 32)).save(workplace / folder / f"{number}.png")
+    return workplace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [each for each in documents.commands() if not reason_elsewhere(each[1])],
+    ids=lambda value: " ".join(value)[:80],
+)
+def test_a_documents_command_runs(document: str, words: tuple[str, ...], own_images: Path) -> None:
+    """In the documents' order: a run that one command makes is there for the next."""
+    said = [MEANT.get(word, word) for word in words]
+    if words[1] in TRAINS:
+        said += ["--epochs", "1", "--overwrite"]
+    done = deitkit(shlex.join(said), own_images)
+    if words[1] == "explore" and "MongoDB, does not answer" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+
+
+def test_most_commands_of_the_readme_run_and_every_reason_is_needed() -> None:
+    said = [words for document, words in documents.commands()]
+    here = [words for words in said if not reason_elsewhere(words)]
+    assert len(here) > 15
+    for part in ELSEWHERE:
+        assert any(part in " ".join(words) for words in said), part
