@@ -62,7 +62,7 @@ def predict(
 
     target = output_file(answers.output, overwrite=answers.overwrite) if answers.output else None
     paths = named_images(_names(images or [], list_file))
-    from deitkit.models.load import load_model  # what is named wrongly is told before it
+    from deitkit.models.load import load_classifier  # what is named wrongly is told before it
     from deitkit.predictions.classify import classified
     from deitkit.predictions.write import format_of, refuse_filled
 
@@ -71,7 +71,7 @@ def predict(
     if answers.sort_into:
         refuse_filled(Path(answers.sort_into))
 
-    loaded = load_model(model)
+    loaded = load_classifier(model)
     found = classified(
         loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers_or_default(workers)
     )

@@ -23,7 +23,8 @@ from deitkit.models.weights import describe, open_reference, refuse_larger
 from deitkit.recipe.schema import Data, PositionMode
 
 __all__ = [
-    "LoadedModel", "ModelInfo", "Resampling", "grid_of", "load_info", "load_model", "save_model", "upscale"
+    "LoadedModel", "ModelInfo", "Resampling", "grid_of", "load_classifier", "load_info", "load_model", "save_model",
+    "upscale",
 ]  # fmt: skip
 
 
@@ -81,6 +82,26 @@ def load_model(reference: str | Path | Reference) -> LoadedModel:
     return LoadedModel(student.eval(), _info(known, student.num_classes), word, is_named)
 
 
+def load_classifier(reference: str | Path | Reference) -> LoadedModel:
+    """`load_model`, and the model has a head.
+
+    Raises:
+        DeitkitError: as `load_model`, or it is a backbone alone.
+    """
+    model = load_model(reference)
+    if not model.student.num_classes:
+        raise _no_head(model, "it answers nothing", "")
+    return model
+
+
+def _no_head(model: LoadedModel, so: str, option: str) -> DeitkitError:
+    return DeitkitError(
+        f"{model.origin} has no head: {so}",
+        value=model.origin,
+        remedy=f"deitkit finetune --from {quoted(model.origin)}{option} gives it one",
+    )
+
+
 def load_info(reference: str | Path | Reference) -> ModelInfo:
     """What travels with the model of a reference; reads no weights but a bare file's.
 
@@ -114,11 +135,7 @@ def upscale(model: LoadedModel, size: tuple[int, int], *, mode: PositionMode) ->
         DeitkitError: the model has no position embedding or no head, or the size is no multiple of its patch.
     """
     if not model.student.num_classes:
-        raise DeitkitError(
-            f"{model.origin} has no head: a model folder has classes",
-            value=model.origin,
-            remedy=f"deitkit finetune --from {quoted(model.origin)} --image-size {size[0]}: it resizes, too",
-        )
+        raise _no_head(model, "a model folder has classes", f" --image-size {size[0]}")
     state = model.student.network.state_dict()
     if "pos_embed" not in state:
         raise DeitkitError(

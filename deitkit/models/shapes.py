@@ -90,7 +90,9 @@ def _heads(state: Mapping[str, Tensor], width: int) -> tuple[int, tuple[str, ...
     heads = next((model.num_heads for model in MODELS.values() if model.embed_dim == width), max(1, width // DEIT_HEAD))
     if width in DEIT_WIDTHS:
         return heads, ()
-    return heads, (f"taken as {heads} heads of {width // heads} numbers, which no shape tells",)
+    return heads, (
+        f"taken as {heads} heads of {width // heads} numbers, which no shape tells (model.options.num_heads)",
+    )
 
 
 def _options(state: Mapping[str, Tensor], width: int, grid: tuple[int, int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from deitkit.data.views.augment import Reading
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError
 from deitkit.models.forms import decisive_head
-from deitkit.models.load import LoadedModel, load_model
+from deitkit.models.load import LoadedModel, load_classifier
 from deitkit.predictions.predict import evaluation_loader
 
 BATCH = 64
@@ -82,7 +82,7 @@ def classify(
         DeitkitError: there is no such model, or a file or folder that is named does not exist or holds no image.
     """
     paths = named_images([images] if isinstance(images, (str, Path)) else images)
-    loaded = model if isinstance(model, LoadedModel) else load_model(str(model))
+    loaded = model if isinstance(model, LoadedModel) else load_classifier(str(model))
     return list(classified(loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers))
 
 

@@ -16,7 +16,7 @@ from deitkit.data.views.augment import Reading
 from deitkit.distributed import World, join_world, pick_device
 from deitkit.errors import DeitkitError, one_of
 from deitkit.models.folder import find_model, read_config, read_info, store_fusion
-from deitkit.models.load import LoadedModel, load_model
+from deitkit.models.load import LoadedModel, load_classifier
 from deitkit.models.reference import Reference
 from deitkit.models.student import FUSIONS, Fusion
 from deitkit.predictions.doubts import predict_kept, with_doubts, without_logits
@@ -138,7 +138,7 @@ def evaluate_each(
     if output and len(wanted) > 1:
         raise DeitkitError("-o names one file, but there are several data sets", value=output, remedy="leave it out")
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    loaded = None if reference.is_foreign else load_model(reference.word)
+    loaded = None if reference.is_foreign else load_classifier(reference.word)
     _refuse_one_headed(reference, loaded, fit=fit_fusion)
     found = []
     with join_world(picked.type) as world:

@@ -203,14 +203,14 @@ def _make(
     """Run the model over the split, and keep what it says."""
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
-    from deitkit.models.load import load_model
+    from deitkit.models.load import load_classifier
     from deitkit.predictions.doubts import predict_kept
 
     picked = pick_device(device)
     if reference.is_foreign:
         model, source, classes = open_other(reference, settings, split, recipes)
     else:
-        model = load_model(reference.word)
+        model = load_classifier(reference.word)
         source, classes = open_for(model, settings, split)
     table = predict_kept(
         model.student.to(picked), model.info, source, name=reference.short(1), device=picked,

@@ -198,6 +198,11 @@ def override(recipe: Recipe | Draft, overrides: Mapping[str, Any], *, origin: st
     else:
         values, origins = recipe.values, dict(recipe.origins)
     for key, value in overrides.items():
+        front, _, option = key.partition(".options.")
+        if option:  # one option of a model, beside its others
+            table = values.get(front)
+            options = table.get("options") if isinstance(table, Mapping) else None
+            key, value = f"{front}.options", {**(options if isinstance(options, Mapping) else {}), option: value}
         over: Any = value
         for part in reversed(key.split(".")):
             over = {part: over}

@@ -184,7 +184,8 @@ def with_values(options: TrainingOptions, values: dict[str, Any], origins: dict[
     """The options with these values, where the command line has none."""
     new = {key: value for key, value in values.items() if key not in options.changes}
     kept = {key: origin for key, origin in origins.items() if key in new}
-    return replace(options, changes={**options.changes, **new}, origins={**options.origins, **kept})
+    # Before what was given: an option of `model.options` that was given has the last word in it.
+    return replace(options, changes={**new, **options.changes}, origins={**options.origins, **kept})
 
 
 def _let_the_teacher_teach(options: TrainingOptions, draft: Draft) -> TrainingOptions:

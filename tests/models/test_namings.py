@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from deitkit.errors import DeitkitError
-from deitkit.models.load import load_info, load_model, upscale
+from deitkit.models.load import load_classifier, load_info, load_model, upscale
 from deitkit.models.namings import timms_names
 from deitkit.models.start import start_from
 from deitkit.models.student import build_student
@@ -270,6 +270,8 @@ def test_a_backbone_without_a_head_starts_a_student_and_the_head_is_new(tmp_path
     assert {key.partition(".")[0] for key in transfer.new} <= {"head", "head_dist"}
     with pytest.raises(DeitkitError, match="has no head"):
         upscale(load_model(path), (48, 48), mode="bicubic")
+    with pytest.raises(DeitkitError, match="answers nothing"):
+        load_classifier(path)
 
 
 def test_a_distilled_student_starts_from_weights_whose_class_token_has_no_position(tmp_path: Path) -> None:

@@ -151,3 +151,19 @@ def test_options_that_the_architecture_refuses_are_the_users_to_mend(options: di
 def test_a_transformer_of_timms_is_built_for_another_size_than_its_own() -> None:
     student = build_student(Model(name="timm:vit_tiny_patch16_224", image_size=64), 3)
     assert student(torch.zeros(1, 3, 64, 64)).classes.shape == (1, 3)
+
+
+def test_images_of_other_channels_are_refused_before_training() -> None:
+    with pytest.raises(DeitkitError, match="in_chans is 1"):
+        build_student(Model(name="deit_nano", options={"in_chans": 1}), 2)
+
+
+def test_a_distillation_token_beside_registers_is_refused() -> None:
+    with pytest.raises(DeitkitError, match="beside register tokens"):
+        build_student(Model(name="deit_nano", distilled=True, options={"reg_tokens": 4}), 2)
+
+
+def test_a_class_token_without_a_position_enters_as_it_is() -> None:
+    model = build_student(Model(name="deit_nano", options={"no_embed_class": True}), 2).eval()
+    tokens = model.tokens(torch.zeros(1, 3, *Model(name="deit_nano").size))
+    assert torch.equal(tokens.input, tokens.embedding)

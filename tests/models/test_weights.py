@@ -101,7 +101,7 @@ def test_wrappers_before_the_keys_are_left_out_and_said(tmp_path: Path) -> None:
         "the file's 'model' was taken, not its 'model_ema'",
         "what torch.compile or FSDP put into the names was left out",
         "'module.' before every key was left out",
-        "taken as 4 heads of 16 numbers, which no shape tells",
+        "taken as 4 heads of 16 numbers, which no shape tells (model.options.num_heads)",
     )
 
 

@@ -362,3 +362,10 @@ def test_a_key_without_its_table_is_found_in_all_tables(key: str, meant: str) ->
 )  # fmt: skip
 def test_a_data_set_is_known_by_its_other_names(called: str, name: str) -> None:
     assert load_recipe("pretrain/deit_tiny", {"data.dataset": called}).data.dataset == name
+
+
+def test_one_option_of_a_model_is_set_beside_its_others() -> None:
+    base = override(load_recipe("finetune/deit_base_384"), {"model.options": {"depth": 2, "num_heads": 4}})
+    recipe = override(base, {"model.options.num_heads": 2})
+    assert recipe.model.options == {"depth": 2, "num_heads": 2}
+    assert recipe.origins["model.options"] == "--set"

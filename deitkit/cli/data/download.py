@@ -13,6 +13,7 @@ from deitkit.cli import render
 from deitkit.cli.options import AsJson
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
+from deitkit.recipe.pick import catalog_name
 
 if TYPE_CHECKING:
     from deitkit.data.download.hosts import DownloadPlan
@@ -42,7 +43,7 @@ def download(
     Example: deitkit data download flowers102 --data /data/flowers102
     Example: deitkit data download cars --keep-archives
     """
-    one_of(name, list(DATASETS), what="data set")
+    name = one_of(catalog_name(name), list(DATASETS), what="data set")
     if DATASETS[name].bundled:
         show({"dataset": name, "status": "bundled", "next": next_command(name, data)}, as_json=as_json)
         return

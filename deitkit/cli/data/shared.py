@@ -37,7 +37,11 @@ def data_of(name: str, *, data: str = "", val_fraction: float | None = None, **m
 def _named(name: str, data: str) -> dict[str, str]:
     """Data set and path."""
     from deitkit.catalog import DATASETS
+    from deitkit.recipe.pick import catalog_name
 
+    is_path = name.startswith((".", "~")) or os.sep in name or bool(Path(name).suffix)
+    if not is_path and not expanded(name).exists():
+        name = catalog_name(name)
     if name in DATASETS and DATASETS[name].bundled and data:
         raise DeitkitError(
             f"{name} is bundled and needs no --data", value=data, remedy=f"name the folder itself: {data}"
@@ -48,7 +52,6 @@ def _named(name: str, data: str) -> dict[str, str]:
         if data:
             raise DeitkitError(f"{name} and --data {data} are two places", value=data, remedy="name one of them")
         return {"dataset": "folder", "path": name}
-    is_path = name.startswith((".", "~")) or os.sep in name or bool(Path(name).suffix)
     what = f"{name} does not exist" if is_path else f"unknown data set {name!r}.{did_you_mean(name, DATASETS)}"
     raise DeitkitError(what, value=name, choices=(*DATASETS, "hf:NAME", "a path of your own images"))
 

@@ -128,6 +128,8 @@ def print_verification(found: Verification, *, name: str) -> None:
         rows.append([split, sum(counts.values()), len(counts), spread, unreadable])
     columns = ["split", "images", "classes", "images a class: least, median, most", "unreadable"]
     render.print_table(name, columns, rows, footer=extremes(found))
+    if "test" in found.counts and "val" not in found.counts:
+        render.say("no validation split (val): training holds a part of train out, and the test images never choose")
     for problem in found.problems:
         render.say(f"not opened: {problem}")
     for split, name in found.lost_classes:
