@@ -126,6 +126,10 @@ def evaluate_each(
 
     Under torchrun each process takes its own part, no image counts twice, all get the results, and the first writes.
     """
+    if crop_ratio is not None and not 0 < crop_ratio <= 1:
+        raise DeitkitError(
+            f"the crop ratio is {crop_ratio:g}: more than 0, at most 1", value=crop_ratio, remedy="--crop-ratio 0.875"
+        )
     manner = _Manner(
         one_of(fusion, FUSIONS, what="fusion") if fusion else None, crop_ratio, fit_fusion, store_fusion, keep_logits,
         batch_size, workers,

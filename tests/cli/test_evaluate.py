@@ -146,6 +146,11 @@ def test_an_unknown_data_set_is_suggested(model: Path, evaluate: Evaluate) -> No
     assert "Did you mean flowers102?" in evaluate(model, "--dataset", "flowers12")["error"]
 
 
+@pytest.mark.parametrize("ratio", ["0", "-0.5", "2", "nan", "inf"])
+def test_a_crop_ratio_that_cannot_be_is_refused(model: Path, evaluate: Evaluate, ratio: str) -> None:
+    assert "the crop ratio is" in evaluate(model, "--dataset", "digits", "--crop-ratio", ratio)["error"]
+
+
 def test_each_class_is_counted(tmp_path: Path, model: Path, evaluate: Evaluate) -> None:
     data = images(tmp_path / "data", val(NAMES))
     found = evaluate(model, "--data", data, "--per-class")
