@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -183,9 +184,9 @@ def test_a_folder_of_any_name_is_what_lies_there(deitkit: Deitkit, place: Path, 
 def test_fine_tuning_reads_a_weights_file_once(deitkit: Deitkit, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, load = [], torch.load
 
-    def counting(path: Path, **options: object) -> object:
-        reads.append(str(path))
-        return load(path, **options)
+    def counting(file: IO[bytes], **options: object) -> object:
+        reads.append(file.name)
+        return load(file, **options)
 
     weight_files.forget_weights()
     monkeypatch.setattr(torch, "load", counting)
