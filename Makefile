@@ -14,8 +14,9 @@ TESTABLE := $(VENV)/.testable
 # FiftyOne refuses a MongoDB that it does not know; the tests start the one that the set-up installed.
 export FIFTYONE_DATABASE_VALIDATION ?= false
 
-# The tests' models are tiny: on a busy machine torch's threads would wait for each other longer than they work.
-test test-slow: export OMP_NUM_THREADS ?= 1
+# The models are tiny: on a busy machine torch's threads would wait for each other longer than they work.
+# And the number of threads is part of what makes a seed's figures.
+quickstart test test-slow: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-slow check clean

@@ -37,10 +37,10 @@ def watch(run: RunName) -> None:
     )  # fmt: skip
     for record in follow(opened):
         if record is not None and ("top1" in record or {"loss", "lr"} <= record.keys()):
-            _count(picture, record)
+            count(picture, record)
             show(picture, record, region)
         if region:
-            region.draw(picture.lines(width=region.width, eta_s=_time_left(picture)))
+            region.draw(picture.lines(width=region.width, eta_s=time_left(picture)))
     if region:
         region.leave()
     render.say(f"{run} is {opened.status()}")
@@ -89,13 +89,13 @@ def _whole_lines(run: Run, start: int) -> bytes:
     return text[: text.rfind(b"\n") + 1]
 
 
-def _count(picture: Picture, record: Mapping[str, Any]) -> None:
+def count(picture: Picture, record: Mapping[str, Any]) -> None:
     """The run's number of steps, which its records tell by step and epoch."""
     if record["epoch"]:
         picture.total_steps = max(record["step"], round(record["step"] / record["epoch"] * picture.epochs))
 
 
-def _time_left(picture: Picture) -> float | None:
+def time_left(picture: Picture) -> float | None:
     """Seconds at the last record's speed, evaluations left out."""
     record = picture.numbers
     if not record or picture.log_steps <= 0:
