@@ -9,18 +9,18 @@ import pytest
 
 from deitkit.cli.app import VERBS, Group, build, run
 
-# Models that do not exist: whoever looks at the output only after opening them says another error.
+# Models and a run that are there and broken: whoever looks at the output only after opening them says another error.
 LINES = {
-    "predict": "predict IMAGES --model no/model",
-    "evaluate": "evaluate no/model",
-    "report": "report no/run",
-    "teacher check": "teacher check no/model",
+    "predict": "predict IMAGES --model broken/model",
+    "evaluate": "evaluate broken/model",
+    "report": "report broken/run",
+    "teacher check": "teacher check broken/model",
     "data verify": "data verify no/images",
     "data preview": "data preview no/images",
     "recipes copy": "recipes copy pretrain/deit_tiny",
-    "analyze attention": "analyze attention --model no/model",
+    "analyze attention": "analyze attention --model broken/model",
     **{
-        f"analyze {name}": f"analyze {name} no/model"
+        f"analyze {name}": f"analyze {name} broken/model"
         for name in ("disagreement", "tokens", "positions", "errors", "resolutions", "tradeoff")
     },
 }
@@ -31,6 +31,15 @@ LATER = {  # what has to be opened first; these folders go on with what is there
     "data pack": "data pack digits",
 }
 FOLDERS = {*LATER, "distill", "finetune", "upscale", "tape record", "tape merge"}  # proven where they are tested
+
+
+@pytest.fixture(autouse=True)
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in (("model/config.json", "{}"), ("run/recipe.toml", "no recipe")):
+        path = tmp_path / "here" / "broken" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    monkeypatch.chdir(tmp_path / "here")
 
 
 def verbs() -> Iterator[tuple[str, object]]:

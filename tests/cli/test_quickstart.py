@@ -169,6 +169,7 @@ def test_a_second_quickstart_is_refused_and_resume_keeps_what_is_finished(workpl
 # Why a command of theirs cannot run here. The first that is found in it counts.
 ELSEWHERE = {
     "--launch": "opens the App; tests/explore/test_app.py looks at it",
+    "--view": "opens the App; tests/explore/test_app.py looks at it",
     "timm:": "published weights come from a hub",
     "/data/": "a data set of the user's",
     "--dataset": "a data set of the user's",
