@@ -113,12 +113,14 @@ def next_commands(root: Path) -> list[str]:
 def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) -> Recipe:
     """The stage's recipe with its teacher, start and seed filled in."""
     from deitkit.recipe.load import load_recipe
-    from deitkit.recipe.resolve import given
+    from deitkit.recipe.resolve import TrainingOptions, given, shorten_warmup
 
     stage = STAGES[name]
     start = str(root / stage.start) if stage.start else ""
     teacher = str(root / stage.teacher) if stage.teacher else ""
-    return load_recipe(stage.recipe, given(sets, start=start, teacher=teacher, seed=seed), origin="quickstart")
+    changes = given(sets, start=start, teacher=teacher, seed=seed)
+    options = shorten_warmup(TrainingOptions(stage.recipe, changes))
+    return load_recipe(stage.recipe, options.changes, origin="quickstart")
 
 
 def run_stage(

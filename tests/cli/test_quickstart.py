@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deitkit.cli.app import VERBS, Group, _load, function_of
+from deitkit.cli.quickstart import stage_recipe
 from deitkit.models.reference import Reference
 from deitkit.runs.folder import Run
 from tests import documents
@@ -81,9 +82,14 @@ def test_every_verb_has_three_examples_that_it_takes(verb: str, monkeypatch: pyt
     assert len(set(commands)) == len(commands) >= (3 if len(command.params) > 1 else 2)
 
 
+def test_a_short_quickstart_warms_up_shortly() -> None:
+    recipe = stage_recipe(Path("runs"), "twin", seed=0, sets=["train.epochs=3"])
+    assert (recipe.train.epochs, recipe.schedule.warmup_epochs) == (3, pytest.approx(0.3))
+
+
 @pytest.mark.slow
 def test_a_quickstart_of_one_epoch_runs_every_stage_and_explains_itself(tmp_path: Path) -> None:
-    short = "--set train.epochs=1 --set schedule.warmup_epochs=0"
+    short = "--set train.epochs=1"
     done = deitkit(f"deitkit quickstart -o runs/short {short}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "in brackets: the paper's Table 4, ImageNet" in done.stdout
