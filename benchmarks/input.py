@@ -18,6 +18,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from typing import Any
 
 import psutil
 import torch
+from PIL import Image
+from timm.data.auto_augment import NAME_TO_OP
 
 SIZE = 224
 PEER = "timm"
@@ -52,12 +55,23 @@ def processor_seconds() -> float:
     return total
 
 
+def posterize_to_black() -> None:
+    """timm 1.0.31 fails with Pillow 13 where no bits are left; earlier versions of Pillow made such an image black."""
+    operation = NAME_TO_OP["PosterizeIncreasing"]
+
+    def posterized(image: Image.Image, bits: int, **options: Any) -> Any:
+        return operation(image, bits, **options) if bits else Image.new(image.mode, image.size)
+
+    NAME_TO_OP["PosterizeIncreasing"] = posterized
+
+
 def timm_batches(folder: Path, *, batch_size: int, workers: int) -> Iterator[Any]:
     """As timm's training script makes them with its prefetcher: mixed while collating, erased and normalised after."""
     from timm.data import create_loader
     from timm.data.dataset import ImageDataset
     from timm.data.mixup import FastCollateMixup
 
+    posterize_to_black()
     train = folder / "train"
     loader = create_loader(
         ImageDataset(str(train if train.is_dir() else folder)), input_size=(3, SIZE, SIZE), batch_size=batch_size,
@@ -132,9 +146,28 @@ def measure(kind: str, arm: str, folder: Path, *, batches: int, batch_size: int,
     for _ in range(1 + workers):
         next(made)
     began = processor_seconds()
-    for _ in range(batches):
-        next(made)
-    return batches * batch_size / (processor_seconds() - began)
+    views = sum(count_views(next(made)) for _ in range(batches))
+    return views / (processor_seconds() - began)
+
+
+def count_views(batch: Any) -> int:
+    """Of a batch of timm's, of our parts of a step, or of our evaluation."""
+    if isinstance(batch, list) and not isinstance(batch[0], torch.Tensor):
+        return sum(len(part.images) for part in batch)
+    return len(batch.images if hasattr(batch, "images") else batch[0])
+
+
+def linked(folder: Path, root: Path, count: int) -> Path:
+    """`root` with at least so many links to the folder's training images: no arm comes to an epoch's end, where timm's
+    workers would be started anew and a smaller batch would come."""
+    train = folder / "train"
+    images = [path for path in sorted((train if train.is_dir() else folder).rglob("*")) if path.is_file()]
+    for number in range(-(-count // len(images))):
+        for path in images:
+            link = root / path.parent.name / f"{number}_{path.name}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+    return root
 
 
 def compare(kind: str, folder: Path, *, pairs: int, batches: int, batch_size: int, workers: list[int]) -> list[Views]:
@@ -187,14 +220,17 @@ def main() -> int:
             )
         )  # fmt: skip
         return 0
-    rows = [
-        row
-        for kind in options.of
-        for row in compare(
-            kind, options.folder, pairs=options.pairs, batches=options.batches, batch_size=options.batch_size,
-            workers=options.workers,
-        )
-    ]  # fmt: skip
+    needed = (options.batches + max(options.workers) * 4 + 4) * options.batch_size
+    with tempfile.TemporaryDirectory() as root:
+        folder = linked(options.folder, Path(root), needed)
+        rows = [
+            row
+            for kind in options.of
+            for row in compare(
+                kind, folder, pairs=options.pairs, batches=options.batches, batch_size=options.batch_size,
+                workers=options.workers,
+            )
+        ]  # fmt: skip
     show(rows)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -76,8 +76,9 @@ def evaluation_view(pixels: Pixels, size: tuple[int, int], crop_ratio: float, in
 
 
 def _resized(pixels: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:
+    pixels = np.ascontiguousarray(pixels)  # else torch copies it into another order, and the result back
     if pixels.shape[:2] == size:
-        return np.ascontiguousarray(pixels)
+        return pixels
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = interpolate(image, size, mode=interpolation, antialias=True, align_corners=False)
     return cast(Pixels, resized[0].permute(1, 2, 0).contiguous().numpy())

@@ -16,7 +16,7 @@ import torch
 from deitkit.data.open import Source
 from deitkit.data.views.augment import AS_IT_LIES, Reading
 from deitkit.data.views.mix import cached, draw_mix, mix_groups
-from deitkit.data.views.pool import Pool, refuse_little_shared_memory
+from deitkit.data.views.pool import Pool, keep_freed_memory, refuse_little_shared_memory
 from deitkit.data.views.stream import StreamShape, Unit, units
 from deitkit.data.views.workers import EvalBatch, EvalMaker, UnitMaker, UnitViews
 from deitkit.recipe.schema import Recipe
@@ -70,6 +70,7 @@ class TrainLoader:
         self.device = torch.device(device)
         self.decoded = 0
         self.data_wait_s = 0.0
+        keep_freed_memory()
         refuse_little_shared_memory(workers, sample_bytes=unit_bytes(recipe, shape), held=units_at_once(shape))
         self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
         self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
