@@ -15,12 +15,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ import psutil
 import torch
 from PIL import Image
 from timm.data.auto_augment import NAME_TO_OP
+
+from deitkit.runs.environment import processor
 
 SIZE = 224
 PEER = "timm"
@@ -233,7 +238,10 @@ def main() -> int:
         ]  # fmt: skip
     show(rows)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        machine = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+        versions = {name: version(name) for name in ("torch", "timm", "pillow", "simplejpeg", "opencv-python-headless")}
+        told = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(told, indent=2) + "\n")
     return 0
 
 
