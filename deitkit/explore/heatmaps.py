@@ -23,7 +23,8 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from deitkit.analysis.attention.measure import attention_maps, rollout
-from deitkit.data.views.augment import AS_IT_LIES, Pixels, Reading, evaluation_view, load_rgb, open_image
+from deitkit.data.views.augment import AS_IT_LIES, Pixels, Reading, open_image, orientation_of, size_of
+from deitkit.data.views.backends import backend_of
 from deitkit.data.views.loader import normalised, per_channel
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError, one_of
@@ -136,14 +137,16 @@ def look(
 ) -> dict[str, SeenImage]:
     """What the model's tokens read of each encoded image, in one batch; `kind` as in `add_heatmaps`."""
     info, device = model.info, next(model.student.parameters()).device
-    reading = replace(reading, exif_orientation=info.exif_orientation)
+    reading, backend = replace(reading, exif_orientation=info.exif_orientation), backend_of(info.backend)
     views, sizes, tags = [], [], []
     for image_id, data in files.items():
         opened = open_image(data, image_id, reading)
-        tags.append(_tag(opened) if reading.exif_orientation else 1)
-        image = load_rgb(opened, image_id, reading)
-        sizes.append((image.height, image.width))
-        views.append(torch.from_numpy(evaluation_view(image, info.size, info.crop_ratio, info.interpolation)))
+        tags.append(orientation_of(opened, image_id, reading))
+        sizes.append(size_of(opened, image_id, reading))
+        view = backend.evaluation_view(
+            backend.load_rgb(opened, image_id, reading), info.size, info.crop_ratio, info.interpolation
+        )
+        views.append(torch.from_numpy(view))
     mean, std = per_channel(info.mean, device), per_channel(info.std, device)
     maps = attention_maps(model.student, normalised(torch.stack(views).to(device), mean, std))
     shares = maps.weights[-1].mean(dim=0) if kind == KINDS[0] else rollout(maps)  # [B, T, N]

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from deitkit.errors import DeitkitError
 from deitkit.files import recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
-from deitkit.recipe.schema import Data, Side
+from deitkit.recipe.schema import BackendName, Data, Side
 from deitkit.records import read_json
 from deitkit.runs.folder import Run
 from deitkit.runs.names import no_such_model
@@ -52,7 +52,7 @@ class ModelInfo:
     recipe: str = ""
     exif_orientation: bool = False
     fusion: Fusion = "softmax"
-    backend: Literal["pil", "fast"] = "pil"
+    backend: BackendName = "pil"
 
     @classmethod
     def of(cls, data: Data, size: tuple[int, int], class_names: tuple[str, ...], **more: Any) -> ModelInfo:
@@ -76,7 +76,7 @@ class About(TypedDict):
     data_fingerprint: NotRequired[str]
     recipe: NotRequired[str]
     exif_orientation: NotRequired[bool]
-    backend: NotRequired[Literal["pil", "fast"]]
+    backend: NotRequired[BackendName]
 
 
 @with_config(PROTOCOL)

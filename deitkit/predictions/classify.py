@@ -102,7 +102,7 @@ def classified(
         dataset="", split="", class_names=(), labels=np.zeros(len(paths), dtype=np.int64), ids=list(map(str, paths)),
         root=Path(),
     )  # fmt: skip
-    reading = Reading(info.exif_orientation, leave_out_unreadable=True)
+    reading = Reading(leave_out_unreadable=True)
     loader = evaluation_loader(
         source, info, device=picked, batch_size=batch_size, workers=workers, indices=range(len(paths)), reading=reading
     )

@@ -27,6 +27,7 @@ Size = Annotated[tuple[Side, Side], Field(strict=False)]
 Category = Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 Keep = Literal["best", "last"]
+BackendName = Literal["pil", "fast"]
 
 MOST_UNREADABLE = 0.01  # the share of one's own images that training does without unless told otherwise
 DEFAULT_ORIGIN = "deitkit default"
@@ -202,7 +203,7 @@ class Stream(RecipeTable):
     batch_size: Count = 1024  # views a step
     repeats: Count = 3  # views of one image in an epoch
     mix_group: Count | None = None  # views that are mixed with each other
-    backend: Literal["pil", "fast"] = "pil"  # what makes pixels of plans
+    backend: BackendName = "pil"  # what makes pixels of plans
 
 
 class Augment(RecipeTable):

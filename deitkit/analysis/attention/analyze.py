@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -106,8 +107,11 @@ def split_views(
 
 def _view(model: LoadedModel, encoded: bytes, name: str, reading: Reading | None = None) -> Pixels:
     """As the model's own protocol cuts it."""
-    from deitkit.data.views.augment import AS_IT_LIES, decode, evaluation_view
+    from deitkit.data.views.augment import AS_IT_LIES
+    from deitkit.data.views.backends import shown_for_evaluation
 
     info = model.info
-    image = decode(encoded, name, reading or AS_IT_LIES)
-    return evaluation_view(image, info.size, info.crop_ratio, info.interpolation)
+    reading = replace(reading or AS_IT_LIES, backend=info.backend)
+    return shown_for_evaluation(
+        encoded, name, reading, size=info.size, crop_ratio=info.crop_ratio, interpolation=info.interpolation
+    )

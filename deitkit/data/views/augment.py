@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,10 @@ class Reading:
     exif_orientation: bool = False
     max_pixels: int = 89_478_485
     leave_out_unreadable: bool = False
-    backend: Literal["pil", "fast"] = "pil"
+    backend: schema.BackendName = "pil"
 
     @classmethod
-    def of(cls, data: schema.Data, backend: Literal["pil", "fast"] = "pil") -> Reading:
+    def of(cls, data: schema.Data, backend: schema.BackendName = "pil") -> Reading:
         return cls(data.exif_orientation, data.max_pixels, data.bad_images != "error", backend)
 
 
@@ -115,13 +115,22 @@ def _learn_heic(name: str) -> None:
 
 def size_of(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> tuple[int, int]:
     """(height, width) in pixels, as the image will be seen."""
-    if reading.exif_orientation:
-        try:
-            turned = image.getexif().get(Base.Orientation) in TURNED
-        except _BROKEN as error:
-            raise _unreadable(name, str(error)) from error
-        return (image.width, image.height) if turned else (image.height, image.width)
-    return image.height, image.width
+    turned = orientation_of(image, name, reading) in TURNED
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def orientation_of(image: Image.Image, name: str, reading: Reading) -> int:
+    """The image's tag, as far as it is heeded; 1 says that the image lies as it is seen.
+
+    Raises:
+        UnreadableImage: its tags are broken.
+    """
+    if not reading.exif_orientation:
+        return 1
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except _BROKEN as error:
+        raise _unreadable(name, str(error)) from error
 
 
 def load_rgb(image: Image.Image, name: str, reading: Reading = AS_IT_LIES) -> Image.Image:

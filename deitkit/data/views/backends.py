@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
 from deitkit.data.views import augment
-from deitkit.data.views.augment import Pixels, Reading
+from deitkit.data.views.augment import Pixels, Reading, open_image
 from deitkit.data.views.plan import Plan
-
-BackendName = Literal["pil", "fast"]
+from deitkit.recipe.schema import BackendName
 
 
 class Backend(Protocol):
@@ -31,3 +30,16 @@ def backend_of(name: BackendName) -> Backend:
     from deitkit.data.views import fast  # what reads no image fast needs neither OpenCV nor libjpeg-turbo
 
     return fast
+
+
+def shown_for_evaluation(
+    content: bytes, name: str, reading: Reading, *, size: tuple[int, int], crop_ratio: float, interpolation: str
+) -> Pixels:
+    """An image file as the reading's backend shows it to a model of that protocol: [3, H, W].
+
+    Raises:
+        UnreadableImage: it is broken.
+    """
+    backend = backend_of(reading.backend)
+    image = backend.load_rgb(open_image(content, name, reading), name, reading)
+    return backend.evaluation_view(image, size, crop_ratio, interpolation)

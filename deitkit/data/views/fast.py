@@ -15,12 +15,11 @@ import numpy as np
 import simplejpeg
 import torch
 from PIL import Image
-from PIL.ExifTags import Base
 from torch.nn.functional import interpolate
 
 from deitkit.data.views import augment
-from deitkit.data.views.augment import INTERPOLATIONS, Reading, apply_operation, centre_of
-from deitkit.data.views.operations import COLOURS, MOVES, Pixels
+from deitkit.data.views.augment import INTERPOLATIONS, Pixels, Reading, apply_operation, centre_of, orientation_of
+from deitkit.data.views.operations import COLOURS, MOVES
 from deitkit.data.views.plan import Plan
 
 
@@ -30,14 +29,10 @@ def load_rgb(image: Image.Image, name: str, reading: Reading) -> Pixels:
     Raises:
         UnreadableImage: it is broken.
     """
-    pixels = _decoded(image) if _is_plain_jpeg(image, reading) else None
+    # CMYK and pictures that must be turned are left to Pillow.
+    is_plain = image.format == "JPEG" and image.mode in ("RGB", "L") and orientation_of(image, name, reading) == 1
+    pixels = _decoded(image) if is_plain else None
     return np.array(augment.load_rgb(image, name, reading)) if pixels is None else pixels
-
-
-def _is_plain_jpeg(image: Image.Image, reading: Reading) -> bool:
-    """CMYK and pictures that must be turned are left to Pillow."""
-    turned = reading.exif_orientation and image.getexif().get(Base.Orientation, 1) != 1
-    return image.format == "JPEG" and image.mode in ("RGB", "L") and not turned
 
 
 def _decoded(image: Image.Image) -> Pixels | None:

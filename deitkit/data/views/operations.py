@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Pixels = npt.NDArray[np.uint8]
+from deitkit.data.views.augment import Pixels
 
 LEVELS = np.arange(256)
 # Pillow's "smooth", of which `Sharpness` is a mixture with the image itself.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import Pixels, Reading, UnreadableImage, erasing_noise, open_image, size_of
-from deitkit.data.views.backends import backend_of
+from deitkit.data.views.backends import backend_of, shown_for_evaluation
 from deitkit.data.views.plan import Plan, Plans, draw_plans
 from deitkit.data.views.stream import Indices, StreamShape, Unit, group_order, set_images
 from deitkit.errors import DeitkitError
@@ -178,11 +178,12 @@ class EvalMaker:
         )
 
     def _view(self, index: int) -> Pixels | None:
-        name, backend = image_name(self.source, index), backend_of(self.reading.backend)
         try:
-            image = backend.load_rgb(open_image(self.source.read(index), name, self.reading), name, self.reading)
+            return shown_for_evaluation(
+                self.source.read(index), image_name(self.source, index), self.reading, size=self.size,
+                crop_ratio=self.crop_ratio, interpolation=self.interpolation,
+            )  # fmt: skip
         except UnreadableImage:
             if self.reading.leave_out_unreadable:
                 return None
             raise
-        return backend.evaluation_view(image, self.size, self.crop_ratio, self.interpolation)

@@ -150,3 +150,13 @@ def test_real_photographs_are_decoded_alike(shared_data):
             for backend, image in ((fast, found), (augment, expected))
         ]
         assert psnr(*views) > 50, path
+
+
+def test_a_broken_orientation_tag_is_told_by_name(monkeypatch):
+    def broken(self: Image.Image) -> Image.Exif:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    reading = Reading(exif_orientation=True, backend="fast")
+    with pytest.raises(DeitkitError, match="cannot read image x: not a TIFF file"):
+        fast.load_rgb(open_image(encoded(picture(), "JPEG"), "x"), "x", reading)
