@@ -44,14 +44,15 @@ class Terminal:
                 assert words in self.seen, self.seen
         self.seen = self.seen.split(words, 1)[1]
 
-    def shows(self, words: str, *, seconds: float = 60) -> str:
-        """Wait until these words stand on the screen; the whole of it."""
+    def shows(self, *words: str, seconds: float = 60) -> str:
+        """Wait until all these words stand on the screen together; the whole of it.
+
+        A screen is drawn in pieces: what is asserted of it is waited for, never read off at the first word.
+        """
         deadline = time.monotonic() + seconds
-        while words not in self.picture():
-            there = self._read()
-            assert words in self.picture() or (there and time.monotonic() < deadline), (
-                f"no {words!r}:\n{self.picture()}"
-            )
+        while missing := [text for text in words if text not in self.picture()]:
+            there = self._read() and time.monotonic() < deadline
+            assert there or all(text in self.picture() for text in words), f"no {missing}:\n{self.picture()}"
         return self.picture()
 
     def picture(self) -> str:

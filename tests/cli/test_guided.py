@@ -302,8 +302,7 @@ def test_what_was_to_follow_is_said_where_the_first_command_fails(
 
 def test_lists_help_back_typing_and_completion(folder: Path) -> None:
     terminal = Terminal(folder)
-    shown = terminal.shows("Which images?")
-    assert "> photos" in terminal.shows("Ctrl-C leaves") and "3 classes, train and val" in shown
+    terminal.shows("Which images?", "> photos", "3 classes, train and val", "Ctrl-C leaves")
     terminal.press(F1)
     terminal.shows("one folder per class")
     terminal.press("?", LEFT)
@@ -321,7 +320,7 @@ def test_lists_help_back_typing_and_completion(folder: Path) -> None:
     terminal.press(ESCAPE)
     terminal.shows("> pretrain")
     terminal.press(UP, ENTER)
-    assert "> train one first" in terminal.shows("Who teaches?")
+    terminal.shows("Who teaches?", "> train one first")
     terminal.press(ENTER)
     terminal.shows("> 5 minutes")
     terminal.press(END, ENTER)
@@ -338,16 +337,14 @@ def test_runs_are_offered_to_go_on_to_start_from_and_to_teach(folder: Path) -> N
     a_run(folder / "runs" / "stopped")
     a_run(folder / "runs" / "done").joinpath("result.json").write_text('{"top1": {"class": 0.5}}')
     terminal = Terminal(folder)
-    shown = terminal.shows("begin a new run")
-    assert "> runs/stopped" in shown and "runs/done" not in shown
+    assert "runs/done" not in terminal.shows("> runs/stopped", "begin a new run", "Ctrl-C leaves")
     terminal.press(END, ENTER)
     terminal.shows("Which images?")
     terminal.press(ENTER)
     terminal.shows("What do you want to do?")
     terminal.press(ENTER)
-    shown = terminal.shows("From which model?")
-    assert "> runs/done" in terminal.shows("something else") and "50.0%" in terminal.picture()
-    assert "timm:deit_tiny_distilled_patch16_224" in terminal.picture() and "runs/stopped " not in terminal.picture()
+    shown = terminal.shows("From which model?", "> runs/done", "50.0%", "timm:deit_tiny_distilled_patch16_224", "else")
+    assert "runs/stopped " not in shown
     terminal.press(END, ENTER)
     terminal.shows("a model:")
     terminal.press("runs/done@nonsense", ENTER)
@@ -361,7 +358,7 @@ def test_it_fits_small_terminals_without_colour(folder: Path, columns: int, line
     terminal = Terminal(folder, columns=columns, lines=lines, NO_COLOR="1")
     terminal.shows("> photos")
     terminal.press(ENTER)
-    assert "Ctrl-C" in terminal.shows("> fine-tune")
+    terminal.shows("> fine-tune", "Ctrl-C")
     terminal.press(DOWN, DOWN, ENTER)
     terminal.shows("> 5 minutes")
     terminal.press(END)
@@ -421,7 +418,7 @@ def test_a_student_with_its_teacher_is_stopped_and_goes_on(tmp_path: Path) -> No
     terminal.press(ENTER)
     terminal.shows("> 5 minutes")
     terminal.press(END, ENTER, "0.4m", ENTER)
-    assert "before it, its teacher" in terminal.shows("> begin", seconds=240)
+    terminal.shows("before it, its teacher", "> begin", seconds=240)
     terminal.press(DOWN, DOWN, DOWN, DOWN, DOWN, ENTER)
     terminal.shows("In which folder")
     terminal.press(CTRL_U, "runs/mine", ENTER)
@@ -438,7 +435,7 @@ def test_a_student_with_its_teacher_is_stopped_and_goes_on(tmp_path: Path) -> No
     command = run.environment()["command"]
     assert command[:2] == ["deitkit", "distill"] and "--time" not in command and "--epochs" in command
     terminal = Terminal(tmp_path, lines=60)
-    assert "> runs/mine" in terminal.shows("A run was interrupted")
+    terminal.shows("A run was interrupted", "> runs/mine")
     terminal.press(ENTER)
     terminal.expect("Top-1 of runs/mine", seconds=240)
     assert terminal.end() == 0

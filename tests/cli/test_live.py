@@ -72,13 +72,13 @@ def test_keys_evaluate_save_pause_and_stop_a_run_that_then_goes_on(tmp_path: Pat
     terminal.expect("left")
     terminal.press("q")
     terminal.expect("To go on: deitkit pretrain", seconds=60)
-    assert terminal.process.wait(timeout=60) == 130
+    assert terminal.end() == 130
     asked = [record for record in run.metrics() if record.get("asked")]
     assert asked and all(record["top1"]["class"] > 0 for record in asked)
     again = Terminal(tmp_path, *words, "--resume")
     again.expect("resuming run at step", seconds=120)
     again.press("q")
-    assert again.process.wait(timeout=60) == 130
+    assert again.end() == 130
 
 
 def test_a_run_is_watched_to_its_end_by_whoever_reads_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

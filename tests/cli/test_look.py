@@ -150,5 +150,5 @@ def test_a_person_at_a_terminal_is_asked(digits: Path) -> None:
     terminal.expect("the file is empty")
     terminal.answer("")
     terminal.expect("left out: 1 image")
-    assert terminal.process.wait(timeout=120) == 0
+    assert terminal.end(seconds=120) == 0
     assert 'on_bad_image = "leave_out"' in Path("run/recipe.toml").read_text()
