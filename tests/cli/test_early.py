@@ -53,6 +53,7 @@ def test_the_first_word_comes_before_torch(words: list[str], first: str, slow_to
 
 
 def test_a_sign_turns_on_a_terminal_and_leaves_nothing(slow_torch: Path) -> None:
+    (slow_torch / "torch.py").write_text("import time\ntime.sleep(1)\nraise SystemExit(7)\n")  # writes nothing itself
     words = ("upscale", "timm:deit_tiny_patch16_224", "--to", "384")
     terminal = Terminal(ROOT, *words, columns=40, PYTHONPATH=f"{slow_torch}{os.pathsep}{ROOT}")
     terminal.shows("/ upscale: write a model for another r")
