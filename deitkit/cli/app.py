@@ -133,6 +133,7 @@ VERBS: dict[str, Verb | Group] = {
             "check": Verb("deitkit.cli.recipes", "check", "Check recipe files: all errors of all files at once."),
         },
     ),
+    "doctor": Verb("deitkit.cli.doctor", "doctor", "Check what deitkit needs on this machine."),
     "runs": Group(
         "Look at runs.",
         {
@@ -153,7 +154,7 @@ PANELS = {
     "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
     "Use": ("predict", "evaluate"),
     "Understand": ("analyze", "report", "explore"),
-    "Manage": ("data", "recipes", "runs"),
+    "Manage": ("data", "recipes", "runs", "doctor"),
 }
 GUIDED = Verb("deitkit.cli.guided.start", "guided", "Asks what you have and want, shows what it takes, and runs it.")
 UNGUIDED = (
