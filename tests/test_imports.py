@@ -141,7 +141,7 @@ print("\\nLOADED" + json.dumps(sorted({{name.partition(".")[0] for name in sys.m
 
 
 def command_line(*words: str) -> str:
-    return f"sys.argv = ['deitkit', *{list(words)!r}]; import deitkit.cli.app as app; app.main()"
+    return f"sys.argv = ['deitkit', *{list(words)!r}]; import deitkit.cli.app as app; app.run(sys.argv[1:])"
 
 
 def all_verbs() -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ the reader of a pipe went away.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import inspect
@@ -353,8 +354,10 @@ def _say_usage(error: typer.TyperException, *, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    ends_with = _leave_at_once()
     try:
-        sys.exit(run(sys.argv[1:]))
+        ends_with(code := run(sys.argv[1:]))
+        sys.exit(code)
     except SystemExit as leave:
         if not isinstance(leave.__context__, BrokenPipeError):
             raise
@@ -368,6 +371,25 @@ def main() -> None:
         code = 2
     _silence_stdout()
     sys.exit(code)
+
+
+def _leave_at_once() -> Callable[[int], None]:
+    """Once a code is told, the process ends with it as soon as everybody else's `atexit` has been called.
+
+    Taking torch's modules apart one by one, as Python does after that, takes 1 to 2 seconds and frees nothing that the
+    system does not free anyway. Registered before the verb imports anything, so that it is called last.
+    """
+    codes: list[int] = []
+
+    def leave() -> None:
+        if codes:
+            for stream in (sys.stdout, sys.stderr):  # standard output has been flushed, and its errors told, by `run`
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(codes[0])
+
+    atexit.register(leave)
+    return codes.append
 
 
 def _silence_stdout() -> None:

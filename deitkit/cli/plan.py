@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +35,15 @@ def plan(
 
     words = [one_of(verb, VERBS, what="verb"), *context.args, "--plan"]
     raise typer.Exit(run_command(words))
+
+
+@cache
+def seconds_to_load() -> float:
+    """Processor seconds that this process has taken for Python, its libraries and a look at the images, when first
+    asked: a run takes them again. Not by the clock, which goes on while a person thinks."""
+    import deitkit.training.plan  # noqa: F401  (with all that a run imports)
+
+    return time.process_time()
 
 
 def show_plan(found: RunPlan, *, workers: int) -> None:

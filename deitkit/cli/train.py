@@ -217,10 +217,12 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
             return
         if not options.as_json:
             show_values(recipe, outline, every=options.all_values)
+    from deitkit.cli.plan import seconds_to_load, show_plan
     from deitkit.training.plan import plan_run
 
+    before_s = seconds_to_load()
     try:
-        plan = plan_run(recipe, device=device, workers=workers, folder=Path(output), scan=scan)
+        plan = plan_run(recipe, device=device, workers=workers, folder=Path(output), scan=scan, before_s=before_s)
     except DeitkitError as error:
         if options.plan:
             raise
@@ -229,8 +231,6 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     if options.as_json:
         render.print_json({"plan": {**asdict(plan), "total_s": plan.total_s, "steps": plan.steps}})
         return
-    from deitkit.cli.plan import show_plan
-
     show_plan(plan, workers=workers)
     render.say("nothing was trained")
 

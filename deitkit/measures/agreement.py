@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from deitkit.errors import DeitkitError
 from deitkit.measures.arrays import Decisions
@@ -142,6 +141,8 @@ def mcnemar(only_a: int, only_b: int) -> McNemar:
 
 def exact_mcnemar(only_a: int, only_b: int, *, alternative: Alternative = "two-sided") -> float:
     """p-value of the exact test, binomial with one half; "greater" asks whether a is more accurate than b."""
+    from scipy.stats import binomtest  # takes seconds to import: only where it is needed
+
     discordant = only_a + only_b
     return float(binomtest(only_a, discordant, alternative=alternative).pvalue) if discordant else 1.0
 
@@ -157,6 +158,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def wilson_interval(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval for the rate count / total: holds near 0 and 1 too."""
+    from scipy.stats import binomtest
+
     bounds = binomtest(count, total).proportion_ci(confidence, method="wilson")
     return Interval(float(bounds.low), float(bounds.high))
 

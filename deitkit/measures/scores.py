@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
@@ -109,6 +108,8 @@ class Scores:
 
 def scores_of(answers: TeacherAnswers, *, classes: int) -> Scores:
     """Answers, one at least, between so many classes -> Scores."""
+    from scipy.stats import binomtest  # takes seconds to import: only where it is needed
+
     images, right = len(answers), int(answers.right.sum())
     interval = wilson_interval(right, images)
     chance = float(np.bincount(answers.labels).max() / images)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, hypergeom
 
 from deitkit.measures.agreement import (
     CONFIDENCE,
@@ -70,6 +69,8 @@ def open_words(p: float, interval: Interval) -> str:
 
 def chance_words(right: int, errors: Errors, class_names: Sequence[str]) -> str:
     """That always naming the commonest class may be as good (binomial test), or nothing where it is not."""
+    from scipy.stats import binomtest  # takes seconds to import: only where it is needed
+
     images, commonest = int(errors.images_of.sum()), int(errors.images_of.argmax())
     count = int(errors.images_of[commonest])
     if count == images or binomtest(right, images, count / images, alternative="greater").pvalue < CHANCE:
@@ -112,6 +113,8 @@ def weak_classes(errors: Errors) -> list[ClassErrors]:
 
     Fisher's exact test, one-sided, corrected by Holm for the number of classes that have images.
     """
+    from scipy.stats import hypergeom
+
     present = np.flatnonzero(errors.images_of)
     if len(present) < 2:
         return []

@@ -15,7 +15,6 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from deitkit.measures.arrays import Floats, Labels, Logits
@@ -39,6 +38,7 @@ BOUNDS = {
 
 def fit_fusion(a: Logits, b: Logits, labels: Labels, kind: FittedKind) -> FittedFusion:
     """The family's least mean NLL on these images; never above that of w = 1/2 and temperatures 1, its start."""
+    from scipy.optimize import minimize  # takes a while to import: only where something is fitted
 
     def loss(x: Floats) -> tuple[float, Floats]:
         point, total = torch.tensor(x, dtype=torch.float64, requires_grad=True), 0.0

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from deitkit.measures.arrays import Floats, Labels, Logits
 from deitkit.measures.scores import blocks, refuse_other_shapes
@@ -56,6 +55,7 @@ def cross_fit(logits: Logits, labels: Labels) -> Temperature | None:
 
 def fit_temperature(logits: Logits, labels: Labels, *, start: float = 1.0) -> float:
     """From 1/20 to 20, the one with the least mean NLL of the labels, which is convex in its inverse."""
+    from scipy.optimize import minimize  # takes a while to import: only where something is fitted
 
     def loss(inverse: Floats) -> tuple[float, float]:
         total = slope = 0.0

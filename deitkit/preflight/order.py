@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from deitkit.measures.arrays import Labels
 from deitkit.measures.scores import SIGNIFICANCE, Comparison, TeacherAnswers, compare, skill
@@ -82,6 +81,8 @@ def best_matching(labels: Labels, decisions: Labels, *, outputs: int) -> Labels:
 
     Equally good matchings are decided in favour of the order as it is.
     """
+    from scipy.optimize import linear_sum_assignment  # takes a while to import: only where it is needed
+
     seen, row = np.unique(labels, return_inverse=True)
     answered, column = np.unique(np.concatenate([decisions[decisions >= 0], seen]), return_inverse=True)
     column = column[: int((decisions >= 0).sum())]

@@ -32,7 +32,6 @@ MIB = 2**20
 TIMED_S = 4.0  # seconds of timed steps, and no fewer than LEAST_STEPS
 LEAST_STEPS, MOST_STEPS = 3, 50
 EVALUATED = 256  # validation images that are timed
-START_S = 1.0  # seconds from the command's first word to its first step, apart from what is measured
 BESTS = 0.5  # share of the evaluations that find a new best model and save it
 
 
@@ -108,18 +107,19 @@ class RunPlan:
 
 
 def plan_run(
-    recipe: Recipe, *, device: torch.device, workers: int, folder: Path, scan: Scan | None = None
-) -> RunPlan:  # fmt: skip
+    recipe: Recipe, *, device: torch.device, workers: int, folder: Path, scan: Scan | None = None, before_s: float = 0.0
+) -> RunPlan:
     """Measure a run of the recipe on this machine, as if it went to `folder`; nothing is written there.
 
-    `scan`: what a look at the images found, where somebody has looked already.
+    `scan`: what a look at the images found, where somebody has looked already. `before_s`: seconds that the run's
+    command takes before it builds anything, for Python, its libraries and that look.
 
     Raises:
         DeitkitError: whatever the run itself would refuse: data, weights, teacher, a batch that does not fit.
     """
     began = time.perf_counter()
     training = build(recipe, world=World(), device=device, workers=workers, scan=scan)
-    start_s = time.perf_counter() - began + START_S
+    start_s = before_s + time.perf_counter() - began
     steps = _measure_steps(training)
     checkpoint_s, checkpoint_mb = _checkpoint(training, folder)
     train, shape = recipe.train, training.shape

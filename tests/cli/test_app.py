@@ -162,6 +162,21 @@ def test_errors_are_json_on_stdout_where_json_is_asked_for(failing: Failing, cap
     assert json.loads(capsys.readouterr().out) == {"error": "two things", "value": "x", "problems": ["one", "two"]}
 
 
+def test_the_process_ends_before_python_takes_it_apart_and_after_what_others_do_at_the_end() -> None:
+    code = (
+        "import atexit, sys, deitkit.cli.app as app\n"
+        "class Last:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "last = Last()\n"
+        "def verb(argv):\n"
+        "    atexit.register(print, 'theirs')\n"
+        "    return 2\n"
+        "app.run = verb; app.main()"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stdout) == (2, "theirs\n")
+
+
 def test_a_reader_that_goes_away_is_no_bug() -> None:
     code = "import sys, deitkit.cli.app as app; sys.argv = ['deitkit', 'recipes', 'list', '--json']; app.main()"
     process = subprocess.Popen(

@@ -84,6 +84,7 @@ def _settle(command: GuidedCommand, *, stand_in: str = "") -> Settled:
 
 def _plan(recipe: Recipe, command: GuidedCommand, stand_in: str) -> RunPlan:
     from deitkit.cli.options import workers_or_default
+    from deitkit.cli.plan import seconds_to_load
     from deitkit.distributed import pick_device
     from deitkit.recipe.load import override
     from deitkit.training.plan import plan_run
@@ -93,7 +94,7 @@ def _plan(recipe: Recipe, command: GuidedCommand, stand_in: str) -> RunPlan:
     with quietly():
         return plan_run(
             measured, device=pick_device(options.device), workers=workers_or_default(options.workers),
-            folder=Path(command.output),
+            folder=Path(command.output), before_s=seconds_to_load(),
         )  # fmt: skip
 
 
