@@ -174,6 +174,50 @@ def output_folder(name: str | Path, *, stem: str, overwrite: bool) -> Path:
     return folder
 
 
+def output_model(name: str | Path, *, own: Container[str] | None, overwrite: bool) -> Path:
+    """Where a file, or a folder that holds nothing but what is named in `own`, is to go, asked before the work begins.
+
+    Raises:
+        DeitkitError: it is there and `overwrite` is not asked for, it holds something else, or it cannot be written.
+    """
+    path = expanded(name)
+    if is_stream(path) or (path.exists() and path.is_dir() == (own is None)):
+        kind = "a folder" if path.is_dir() else "a file" if path.is_file() else "no place for a model"
+        raise DeitkitError(f"{path} is {kind}", value=str(path), remedy="name another --output")
+    _refuse_existing([path], overwrite=overwrite)
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    if other := [each.name for each in inside if each.name not in (own or ())]:
+        told = f"{', '.join(other[:3])}{', ...' * bool(other[3:])}"
+        what = f"{path} is a folder that holds more than an exported model: {told}"
+        raise DeitkitError(what, value=str(path), remedy="name another --output")
+    _refuse_unwritable(path)
+    return path
+
+
+@contextmanager
+def staged(place: Path) -> Iterator[Path]:
+    """A path of the same name, elsewhere on the same disk, for what becomes `place` at the end: nothing is seen of it
+    before it is whole, and nothing stays of it where that fails.
+
+    Raises:
+        DeitkitError: the disk refuses.
+    """
+    with saving(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            yield temporary / place.name
+            if place.is_dir():
+                replace_folder(temporary / place.name, place)
+            else:
+                os.replace(temporary / place.name, place)
+                sync_folder(place.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _is_own(folder: Path) -> bool:
     """Whether it is what deitkit keeps in a run."""
     return folder.name in OWN_FOLDERS and (folder.parent / "recipe.toml").is_file()

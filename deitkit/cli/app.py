@@ -72,6 +72,7 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "predict": Verb("deitkit.cli.predict", "predict", "Classify images."),
     "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
+    "export": Verb("deitkit.cli.export", "export", "Write a model for where others use it."),
     "analyze": Group(
         "Understand what was learned.",
         {
@@ -153,7 +154,7 @@ VERBS: dict[str, Verb | Group] = {
 PANELS = {
     "Start": ("quickstart", "plan"),
     "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
-    "Use": ("predict", "evaluate"),
+    "Use": ("predict", "evaluate", "export"),
     "Understand": ("analyze", "report", "explore"),
     "Manage": ("data", "recipes", "runs", "doctor"),
 }

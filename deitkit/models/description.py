@@ -14,8 +14,9 @@ from torch import Tensor
 
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import imagenet_names, numbered, synsets
-from deitkit.models.folder import ModelInfo
+from deitkit.models.folder import ModelInfo, parse_config, read_info
 from deitkit.models.shapes import Shapes, differences, read_shapes
+from deitkit.models.student import CONFIG_SOURCES, SOURCES, refuse_sources
 from deitkit.models.weight_files import WeightsFile
 from deitkit.recipe.schema import Data
 
@@ -42,6 +43,54 @@ class Known:
     @property
     def distilled(self) -> bool:
         return "_distilled" in (self.architecture or "")
+
+
+def known_of_own(config: Mapping[str, Any], origin: str, *, where: str = "") -> Known:
+    """From what deitkit wrote of a model, into a config.json or a file of weights; `where` is that place.
+
+    Raises:
+        DeitkitError: it is damaged, or would have timm read other weights.
+    """
+    refuse_other_weights(config, where or origin)
+    info = read_info(config)
+    if info is None or "architecture" not in config:
+        raise DeitkitError(f"{where or origin} names no model", value=origin, remedy="copy it again")
+    arguments = dict(config.get("model_args", {}))
+    _refuse_two_stories(arguments, info, where or origin)
+    return Known(origin, config["architecture"], arguments, info.size, info.class_names, info)
+
+
+def refuse_other_weights(config: Mapping[str, Any], where: str) -> None:
+    """What was received may send timm to other files, which it may execute.
+
+    Raises:
+        DeitkitError: it does.
+    """
+    for table, names in (("model_args", SOURCES), ("pretrained_cfg", CONFIG_SOURCES)):
+        values = config.get(table, {})
+        if not isinstance(values, dict):
+            raise DeitkitError(f"{where}: {table} is no table", value=where, remedy="copy it again")
+        refuse_sources(values, f"{where}: {table}", names)
+    if "pretrained_cfg" not in config:  # timm's older form: one table
+        refuse_sources(config, where, CONFIG_SOURCES)
+
+
+def _refuse_two_stories(arguments: Mapping[str, Any], info: ModelInfo, where: str) -> None:
+    """Raise where deitkit's own description says two things of the classes or of the input."""
+    classes, side = arguments.get("num_classes"), arguments.get("img_size")
+    # A negative number of heads or layers fits the weights and fails in the middle of an answer.
+    problems = [f"model_args.{name} is {value}" for name, value in arguments.items() if _is_negative(value)]
+    if classes is not None and classes != len(info.class_names):
+        problems.append(f"deitkit.class_names are {len(info.class_names)}, model_args.num_classes is {classes!r}")
+    if side is not None and side != info.size[0] and side != list(info.size) and not arguments.get("dynamic_img_size"):
+        problems.append(f"deitkit.size is {list(info.size)}, model_args.img_size {side!r}")
+    if problems:
+        what = f"{where} is damaged: it says two things of one, or an impossible one"
+        raise DeitkitError(what, value=where, problems=problems, remedy="copy it again")
+
+
+def _is_negative(value: object) -> bool:
+    return isinstance(value, int | float) and value < 0
 
 
 def known_of_config(config: Mapping[str, Any], origin: str, architecture: str, arguments: Mapping[str, Any]) -> Known:
@@ -84,8 +133,10 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 
 def known_of_file(content: WeightsFile, reference: str) -> Known:
-    """What a file alone says: an architecture by name, where the shapes fit it, or a transformer by its tensors'
-    shapes; no class names."""
+    """What a file alone says: everything, where deitkit exported it; else an architecture by name, where the shapes fit
+    it, or a transformer by its tensors' shapes, and no class names."""
+    if content.about is not None:
+        return replace(known_of_own(parse_config(content.about, reference), reference), notes=content.notes)
     named, shapes = content.architecture, read_shapes(content.state)
     if named is not None and timm.is_model(named):
         known = _known_by_name(named, content.state, shapes, reference)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from deitkit.errors import DeitkitError
+from deitkit.files import open_regular
 
 WeightsForm = Literal["safetensors", "pickle"]
 HEAD_BYTES = 512
+PRODUCER = b"\x12\x07deitkit"  # an ONNX model's producer_name
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch's form since 1.6, and the one before it
 CONVERT = "convert it where its framework is: safetensors.torch.save_file(state_dict, 'weights.safetensors')"
 
@@ -47,6 +49,15 @@ SIGNS = (
         "name the folder, or join the parts: safetensors.torch.save_file of their tensors together",
     ),
 )  # fmt: skip
+
+
+def is_exported_onnx(path: Path) -> bool:
+    """Whether deitkit wrote this ONNX file: its second field, behind the format's version, names who did."""
+    try:
+        with open_regular(path) as file:
+            return PRODUCER in file.read(16)
+    except OSError:
+        return False
 
 
 def form_of(path: Path) -> WeightsForm:

@@ -24,7 +24,7 @@ from deitkit.errors import DeitkitError
 from deitkit.files import recover_in, remove, saving, sync_folder, write_atomic
 from deitkit.models.student import FUSIONS, FittedFusion, FittedKind, Fusion, Student
 from deitkit.recipe.schema import BackendName, Data, Side
-from deitkit.records import read_json
+from deitkit.records import checked_json, read_json
 from deitkit.runs.folder import Run
 from deitkit.runs.names import no_such_model
 
@@ -228,6 +228,21 @@ def fusion_as_json(fusion: Fusion) -> str | dict[str, Any]:
     if isinstance(fusion, FittedFusion):
         return {**asdict(fusion), "temperatures": list(fusion.temperatures)}
     return fusion
+
+
+def config_of(student: Student, info: ModelInfo) -> dict[str, Any]:
+    """What rebuilds a model and says how it is used, as JSON holds it: a config.json without timm's fields."""
+    about = {**asdict(info), "fusion": fusion_as_json(info.fusion)}
+    return {"architecture": student.architecture, "model_args": student.arguments, "deitkit": about}
+
+
+def parse_config(text: str, name: str) -> dict[str, Any]:
+    """What `config_of` wrote into the file of this name.
+
+    Raises:
+        DeitkitError: it is damaged.
+    """
+    return dict(checked_json(text.encode(), Config, name=f"what {name} says of itself", remedy=MENDED))
 
 
 def store_fusion(folder: Path, fusion: Fusion) -> None:

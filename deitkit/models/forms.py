@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-ModelKind = Literal["run", "folder", "published", "weights", "onnx", "python", "predictions", "missing"]
+ModelKind = Literal["run", "folder", "published", "weights", "exported", "onnx", "python", "predictions", "missing"]
 
 KINDS: dict[ModelKind, str] = {
     "run": "a run", "folder": "a folder", "published": "a published model", "weights": "a weights file",
+    "exported": "an exported model",
     "onnx": "an ONNX file", "python": "a Python function", "predictions": "a file of predictions",
     "missing": "nothing that exists",
 }  # fmt: skip

@@ -14,6 +14,7 @@ from torch import Tensor
 from deitkit.errors import DeitkitError, quoted
 from deitkit.models.class_names import numbered
 from deitkit.models.description import Known
+from deitkit.models.exported import ExportedStudent, read_exported
 from deitkit.models.folder import ModelInfo, save_model
 from deitkit.models.positions import POSITION_MODES, mean_norm, resample_pos_embed
 from deitkit.models.reference import Reference
@@ -23,8 +24,8 @@ from deitkit.models.weights import describe, open_reference, refuse_larger
 from deitkit.recipe.schema import Data, PositionMode
 
 __all__ = [
-    "LoadedModel", "ModelInfo", "Resampling", "grid_of", "load_classifier", "load_info", "load_model", "save_model",
-    "upscale",
+    "LoadedModel", "ModelInfo", "Resampling", "grid_of", "load_classifier", "load_info", "load_model",
+    "refuse_headless", "save_model", "upscale",
 ]  # fmt: skip
 
 
@@ -83,15 +84,28 @@ def load_model(reference: str | Path | Reference) -> LoadedModel:
 
 
 def load_classifier(reference: str | Path | Reference) -> LoadedModel:
-    """`load_model`, and the model has a head.
+    """`load_model`, and the model has a head. An exported ONNX file answers by its own graph.
 
     Raises:
         DeitkitError: as `load_model`, or it is a backbone alone.
     """
-    model = load_model(reference)
+    found = reference if isinstance(reference, Reference) else Reference.parse(reference)
+    model = _exported(found) if found.kind == "exported" else load_model(found)
+    refuse_headless(model)
+    return model
+
+
+def refuse_headless(model: LoadedModel) -> None:
+    """Raise where a model is a backbone alone."""
     if not model.student.num_classes:
         raise _no_head(model, "it answers nothing", "")
-    return model
+
+
+def _exported(reference: Reference) -> LoadedModel:
+    reference.need_weights()
+    exported = read_exported(Path(reference.place))
+    student = ExportedStudent(exported)
+    return LoadedModel(student.eval(), _info(exported.known, student.num_classes), reference.word)
 
 
 def _no_head(model: LoadedModel, so: str, option: str) -> DeitkitError:

@@ -4,7 +4,7 @@
     RUN@best, RUN@last, RUN@STEP, RUN@ema               a checkpoint that the run kept, the average of its weights
     a model folder, timm:NAME, hf-hub:OWNER/NAME[@REV]  a model with its config
     FILE.safetensors, FILE.pth                          weights alone
-    FILE.onnx                                           a classifier of any framework: data, no code
+    FILE.onnx                                           what deitkit exported, or a classifier of any framework: no code
     'FILE.py:FUNCTION?weights=PATH', MODULE:FUNCTION    a Python function that makes a classifier: code that is executed
     FILE.parquet                                        answers alone, of whatever gave them
     ANY:class, ANY:distillation, ANY:fused              one head of it
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deitkit.errors import DeitkitError, one_of
+from deitkit.models.file_signs import is_exported_onnx
 from deitkit.models.forms import (
     HEADS,
     KINDS,
@@ -101,7 +102,7 @@ class Reference:
             if _python_form(place):
                 return "python"
         if suffix == ".onnx":
-            return "onnx"
+            return "exported" if is_file and is_exported_onnx(Path(place)) else "onnx"
         if suffix == ".parquet":
             return "predictions"
         if suffix == ".py":
@@ -132,7 +133,7 @@ class Reference:
     def folder(self) -> Path:
         """The run's or model's folder; one that has none keeps its own in the working folder, under its name."""
         kind, path = self.kind, Path(self.place)
-        if kind in ("onnx", "python", "published"):
+        if kind in ("exported", "onnx", "python", "published"):
             return local_folder(self.place)
         if kind == "predictions":
             return path.parent.parent if path.parent.name == "predictions" else path.parent
@@ -182,7 +183,7 @@ class Reference:
     @property
     def _parts(self) -> tuple[str, ...]:
         kind = self.kind
-        if kind in ("onnx", "python"):
+        if kind in ("exported", "onnx", "python"):
             return foreign_parts(self.place)
         if kind == "published":
             return published_parts(self.place)
@@ -287,10 +288,12 @@ def is_foreign(reference: str) -> bool:
 
 def local_folder(reference: str) -> Path:
     """A model's own folder, or the one in the working folder that has its name, and its arguments."""
-    kind = Reference(reference).kind
+    kind, path = Reference(reference).kind, Path(reference)
     if kind == "published":
         return Path(published_parts(reference)[-1])
-    if kind not in ("onnx", "python"):
-        return Path(reference)
+    if kind == "weights":
+        return path.parent if (path.parent / "config.json").is_file() else Path(path.stem)
+    if kind not in ("exported", "onnx", "python"):
+        return path
     found = PYTHON.fullmatch(reference)
     return Path("-".join((foreign_parts(reference)[-1], *(argument_names(found) if found else ()))))

@@ -12,12 +12,13 @@ import argparse
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -40,6 +41,7 @@ HARMLESS = (
     *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in PATHS),
 )  # fmt: skip
 TOLD = 6
+ABOUT = "deitkit"  # where an exported file says of itself what `models.folder.config_of` does
 DEEPEST = 3  # entries within entries
 # Of tensors that need a scale beside them. torch.bool is none: masks are buffers.
 QUANTISED = (torch.int8, torch.uint8, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -60,11 +62,13 @@ MET: list[Any] = [argparse.Namespace, *((StandIn, name) for name in HARMLESS)]
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file's tensors. `architecture` is timm's name where the file says it; `notes` say what was left out."""
+    """A file's tensors. `architecture` is timm's name where the file says it; `about` is what deitkit wrote of the
+    model, as JSON, where it exported the file; `notes` say what was left out."""
 
     state: dict[str, Tensor]
     architecture: str | None = None
     notes: tuple[str, ...] = ()
+    about: str | None = None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -100,7 +104,8 @@ def forget_weights() -> None:
 def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
     """The file; `modified_ns` and `size` (bytes) tell it from what it was before."""
     if form_of(path) == "safetensors":
-        return _named(_safetensors(path), None, [], path)
+        tensors, about = _safetensors(path)
+        return replace(_named(tensors, None, [], path), about=about)
     content = _unpickled(path)
     notes: list[str] = []
     state = _entry(content, notes)
@@ -121,9 +126,12 @@ def _contents(content: object) -> str:
     return f"{', '.join(map(repr, list(content)[:TOLD])) or 'nothing'}{more}"
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors, and what deitkit wrote beside them."""
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            about = (file.metadata() or {}).get(ABOUT)
+        return load_file(path), about
     # Whatever its kind: of a changed file safetensors and torch raise what befits the byte that was changed.
     except Exception as error:
         raise DeitkitError(f"{path} is damaged: {error}", value=str(path), remedy="copy it again") from error

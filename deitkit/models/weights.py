@@ -20,11 +20,12 @@ from torch import Tensor
 from deitkit.data.open import open_source
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.models import hub
-from deitkit.models.description import Known, known_of_config, known_of_file
+from deitkit.models.description import Known, known_of_config, known_of_file, known_of_own, refuse_other_weights
+from deitkit.models.exported import read_exported, tensors_of
 from deitkit.models.folder import ModelInfo, find_model, read_config, read_info
 from deitkit.models.positions import guess_grid
 from deitkit.models.reference import PUBLISHED, Reference
-from deitkit.models.student import CONFIG_SOURCES, SOURCES, architecture_of, refuse_sources
+from deitkit.models.student import architecture_of
 from deitkit.models.transformers_config import PROCESSOR, is_transformers, known_of_transformers
 from deitkit.models.weight_files import forget_weights, read_weights, read_weights_file
 from deitkit.runs.checkpoint import load_checkpoint
@@ -65,6 +66,8 @@ def describe(reference: str | Reference) -> Known:
         if found.place.startswith("timm:"):
             return _known_of_timm(found.place)
         return _known_of_folder(_hub_folder(found.place), found.place)
+    if found.kind == "exported":
+        return read_exported(Path(found.place)).known
     folder = _local_folder(found)
     if folder is None:
         return known_of_file(read_weights_file(Path(found.place)), found.place)
@@ -88,6 +91,9 @@ def open_reference(reference: str | Reference) -> Weights:
         repository, _ = hub.split_id(found.place)
         hub.fetch(repository, hub.WEIGHTS, revision=folder.name, reference=found.place)
         return _weights_of_folder(folder, found.place)
+    if found.kind == "exported":
+        exported = read_exported(Path(found.place))
+        return Weights(exported.known, tensors_of(exported))
     local = _local_folder(found)
     if local is not None:
         return _weights_of_folder(local, found.word)
@@ -159,7 +165,7 @@ def _hub_folder(reference: str) -> Path:
 
 def _known_of_folder(folder: Path, reference: str) -> Known:
     config = read_config(folder)
-    _refuse_sources(config, folder)
+    refuse_other_weights(config, f"{folder}/config.json")
     if is_transformers(config):
         return known_of_transformers(folder, reference, _processor(folder, reference))
     if "architecture" not in config:
@@ -168,11 +174,8 @@ def _known_of_folder(folder: Path, reference: str) -> Known:
             value=reference,
             remedy="name its weights file alone, under another name than model.safetensors",
         )
-    info = read_info(config)
-    if info is not None:
-        arguments = dict(config.get("model_args", {}))
-        _refuse_other_model(arguments, info, folder)
-        return Known(reference, config["architecture"], arguments, info.size, info.class_names, info)
+    if read_info(config) is not None:
+        return known_of_own(config, reference, where=f"{folder}/config.json")
     pretrained, architecture, arguments = _timm_config(folder)
     try:
         return known_of_config(pretrained, reference, architecture, arguments)
@@ -202,38 +205,6 @@ def _timm_config(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
 def _damaged_config(folder: Path, error: Exception) -> DeitkitError:
     what = f"{folder}/config.json is damaged: {type(error).__name__}: {error}"
     return DeitkitError(what, value=str(folder), remedy="copy it again")
-
-
-def _refuse_other_model(arguments: Mapping[str, Any], info: ModelInfo, folder: Path) -> None:
-    """Raise where a config.json of deitkit's tells two stories of its classes or of its input."""
-    classes, side = arguments.get("num_classes"), arguments.get("img_size")
-    # A negative number of heads or layers fits the weights and fails in the middle of an answer.
-    problems = [f"model_args.{name} is {value}" for name, value in arguments.items() if _is_negative(value)]
-    if classes is not None and classes != len(info.class_names):
-        problems.append(f"deitkit.class_names are {len(info.class_names)}, model_args.num_classes is {classes!r}")
-    if side is not None and side != info.size[0] and side != list(info.size) and not arguments.get("dynamic_img_size"):
-        problems.append(f"deitkit.size is {list(info.size)}, model_args.img_size {side!r}")
-    if problems:
-        raise DeitkitError(
-            f"{folder}/config.json is damaged: it says two things of one, or an impossible one",
-            value=str(folder), problems=problems, remedy="copy it again",
-        )  # fmt: skip
-
-
-def _is_negative(value: object) -> bool:
-    return isinstance(value, int | float) and value < 0
-
-
-def _refuse_sources(config: Mapping[str, Any], folder: Path) -> None:
-    """A received folder may send timm to other files, which it may execute."""
-    where = f"{folder}/config.json"
-    for table, names in (("model_args", SOURCES), ("pretrained_cfg", CONFIG_SOURCES)):
-        values = config.get(table, {})
-        if not isinstance(values, dict):
-            raise DeitkitError(f"{where}: {table} is no table", value=str(folder), remedy="copy it again")
-        refuse_sources(values, f"{where}: {table}", names)
-    if "pretrained_cfg" not in config:  # timm's older form: one table
-        refuse_sources(config, where, CONFIG_SOURCES)
 
 
 def _weights_of_folder(folder: Path, reference: str) -> Weights:

@@ -117,9 +117,10 @@ def data_settings(reference: str, *, dataset: str, data: str) -> Data:
     if Run.is_run(Path(reference)):
         settings = Run(Path(reference)).recipe().data
     else:
-        from deitkit.models.load import load_info
+        from deitkit.models.weights import describe
 
-        settings = Data() if Path(reference).is_file() else Data(dataset=load_info(reference).dataset)
+        info = describe(reference).info
+        settings = Data() if info is None else Data(dataset=info.dataset)
     if data:
         own = "folder" if settings.dataset == "digits" else settings.dataset
         return settings.model_copy(update={"path": data, "dataset": dataset or own})
@@ -165,6 +166,10 @@ def state_of(reference: Reference, settings: Data, beside: Sequence[Recipe] = ()
         size = next((list(recipe.model.size) for recipe in beside), None)
         shown = [size, settings.crop_ratio, settings.interpolation, settings.exif_orientation]
         return {"weights": weights_digest(reference.place), "shown": shown}
+    if reference.kind in ("exported", "weights"):
+        from deitkit.tape.header import weights_digest
+
+        return {"weights": weights_digest(reference.place)}
     if reference.checkpoint not in ("", EMA):
         return {"step": step_of(Run(reference.folder), reference.checkpoint)}
     return {}

@@ -24,7 +24,7 @@ from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import write_atomic
 from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
 from deitkit.models.forms import decisive_head
-from deitkit.models.reference import is_foreign, local_folder
+from deitkit.models.reference import local_folder
 from deitkit.predictions.stored import as_metadata, escaped, read_stored
 
 TOP = 5  # classes kept for an image
@@ -188,9 +188,9 @@ def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
 
 
 def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
-    """In the run's folder, or in a model folder: one file per data set and split, and per folder named by --data."""
-    is_file = Path(reference).is_file() and not is_foreign(reference)
-    root = Path(reference).parent if is_file else local_folder(reference)
+    """In the run's folder, in a model folder, or in one of the model's name: one file per data set and split, and per
+    folder named by --data."""
+    root = local_folder(reference)
     stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
     return root / "predictions" / f"{stem}.parquet"
 

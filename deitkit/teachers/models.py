@@ -11,7 +11,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from deitkit.errors import DeitkitError, quoted
-from deitkit.models.load import LoadedModel, load_model
+from deitkit.models.exported import ExportedStudent
+from deitkit.models.load import LoadedModel, load_classifier, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import Fusion, Heads, Student
 from deitkit.recipe import schema
@@ -60,7 +61,9 @@ def open_model(reference: str, spec: schema.TeacherTable, *, size: tuple[int, in
             fusion=info.fusion,
             **({"head": head} if head else {}),
         ),
-        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        parameters=student.weights
+        if isinstance(student, ExportedStudent)
+        else sum(parameter.numel() for parameter in student.parameters()),
         outputs=student.num_classes,
         fixed=fixed,
         notes=("it has two heads: their fused prediction teaches",) if student.distilled and not head else (),
@@ -71,7 +74,7 @@ def _load(reference: str) -> LoadedModel:
     """The model; where it is not at hand, the remedy names the teacher's option."""
     found = Reference.parse(reference)
     try:
-        model = load_model(replace(found, head=""))
+        model = (load_classifier if found.kind == "exported" else load_model)(replace(found, head=""))
     except DeitkitError as error:
         raise DeitkitError(
             error.what if found.word in error.what else f"teacher {reference}: {error.what}",

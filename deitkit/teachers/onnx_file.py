@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deitkit.errors import DeitkitError, one_of
+from deitkit.models.onnx_session import Sessions, has_cuda
 from deitkit.recipe import schema
 from deitkit.teachers.classifier import Raw
 from deitkit.teachers.facts import Said, digest, pair, read_said, shown
 
 Layout = Literal["NCHW", "NHWC", "flat"]
-# Fixed: how a sum is cut among threads may change its last bits, and with them a hard label.
-THREADS = 4
 DTYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
     "tensor(uint8)": np.uint8,
@@ -48,10 +47,9 @@ class Port:
 class OnnxNetwork(nn.Module):
     """images [B, C, H, W], adapted -> scores [B, K], on the images' device. A fixed batch is filled up with zeros."""
 
-    def __init__(self, path: Path, port: Port, output: str, session: Any) -> None:
+    def __init__(self, sessions: Sessions, port: Port, output: str) -> None:
         super().__init__()
-        self.path, self.port, self.output = path, port, output
-        self.sessions = {"cpu": session}
+        self.sessions, self.port, self.output = sessions, port, output
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores [B, K].
@@ -59,7 +57,7 @@ class OnnxNetwork(nn.Module):
         Raises:
             DeitkitError: onnxruntime refuses the images.
         """
-        session = self._session(images.device)
+        session = self.sessions.on(images.device)
         if self.port.layout != "NCHW":
             images = images.permute(0, 2, 3, 1)
         if self.port.layout == "flat":
@@ -70,8 +68,8 @@ class OnnxNetwork(nn.Module):
             parts = [self._run(session, array[start : start + step]) for start in range(0, len(array), step)]
         except Exception as error:  # onnxruntime's errors share no class
             raise DeitkitError(
-                f"teacher {self.path} cannot run on {array.shape} of {array.dtype}: {error}",
-                value=str(self.path),
+                f"teacher {self.sessions.path} cannot run on {array.shape} of {array.dtype}: {error}",
+                value=str(self.sessions.path),
                 remedy="export it anew, or set teacher.image_size",
             ) from error
         return torch.from_numpy(np.concatenate(parts)).to(images.device)
@@ -84,13 +82,6 @@ class OnnxNetwork(nn.Module):
         (scores,) = session.run([self.output], {self.port.name: array})
         return np.asarray(scores)[:count].reshape(count, -1)
 
-    def _session(self, device: torch.device) -> Any:
-        """A session for the device: on CUDA where onnxruntime can, else on the CPU."""
-        key = str(device) if device.type == "cuda" and _has_cuda() else "cpu"
-        if key not in self.sessions:
-            self.sessions[key] = start_session(self.path, device)
-        return self.sessions[key]
-
 
 def open_onnx(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int] | None) -> Raw:
     """An ONNX file as a classifier.
@@ -101,7 +92,8 @@ def open_onnx(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int
     path = Path(reference)
     if not path.is_file():
         raise DeitkitError(f"teacher {reference} does not exist", value=reference, remedy="mend the path")
-    session = start_session(path, torch.device("cpu"))
+    sessions = Sessions(path)
+    session = sessions.cpu
     metadata = read_metadata(session.get_modelmeta().custom_metadata_map, reference)
     port = read_port(session.get_inputs(), reference, flat_size=metadata.size or pair(spec.image_size))
     output = choose_output(session.get_outputs(), spec.output, reference)
@@ -109,10 +101,10 @@ def open_onnx(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int
     notes = [f"of its outputs {output!r} is taken"] if len(session.get_outputs()) > 1 else []
     if port.layout == "flat":
         notes.append(f"it takes flat pixels: {shown(port.size)} px in the order of rows, columns, channels")
-    if torch.cuda.is_available() and not _has_cuda():
+    if torch.cuda.is_available() and not has_cuda():
         notes.append("this onnxruntime knows no CUDA: the teacher runs on the CPU (pip install onnxruntime-gpu)")
     return Raw(
-        network=OnnxNetwork(path, port, output, session),
+        network=OnnxNetwork(sessions, port, output),
         said=metadata if port.size is None else metadata.model_copy(update={"image_size": port.size}),
         identity=digest({"content": content, "output": output}),
         parameters=parameters,
@@ -121,50 +113,6 @@ def open_onnx(reference: str, spec: schema.TeacherTable, *, size: tuple[int, int
         grey=port.channels == 1,
         notes=tuple(notes),
     )
-
-
-def start_session(path: Path, device: torch.device) -> Any:
-    """An onnxruntime session, with options under which answers repeat.
-
-    Raises:
-        DeitkitError: onnxruntime is not installed, or the file is damaged.
-    """
-    onnxruntime = _onnxruntime(path)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # data workers need the cores
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda":
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's errors share no class
-        raise DeitkitError(
-            f"teacher {path} is no ONNX model that onnxruntime {onnxruntime.__version__} can load: {error}",
-            value=str(path),
-            remedy="copy it again, with the .data file beside it where there is one; or export it anew",
-        ) from error
-
-
-def _onnxruntime(path: Path) -> Any:
-    try:
-        import onnx  # noqa: F401  (weights are counted and hashed with it)
-        import onnxruntime
-    except ImportError as error:
-        raise DeitkitError(
-            f"teacher {path} needs onnxruntime and onnx, which are not installed",
-            value=str(path),
-            remedy="pip install 'deitkit[onnx]'",
-        ) from error
-    return onnxruntime
-
-
-def _has_cuda() -> bool:
-    import onnxruntime
-
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def read_metadata(values: dict[str, str], reference: str) -> Said:

@@ -90,11 +90,14 @@ def open_model(reference: Reference, name: str) -> OpenedModel:
     """A model of timm's, as runs and published ones are."""
     from timm.models.vision_transformer import VisionTransformer
 
-    from deitkit.analysis.tradeoff.measure import kind_name
-    from deitkit.models.load import load_model
+    from deitkit.analysis.tradeoff.measure import FOREIGN, kind_name
+    from deitkit.models.exported import ExportedStudent
+    from deitkit.models.load import load_classifier
     from deitkit.models.throughput import Candidate
 
-    model, recipe = load_model(reference.word), recipe_of(reference)
+    model, recipe = load_classifier(reference.word), recipe_of(reference)
+    if isinstance(model.student, ExportedStudent):
+        return OpenedModel(reference, FOREIGN, Candidate(name, model.student, model.info.size), model.student.weights)
     taught = recipe is not None and recipe.teacher is not None
     kind = kind_name(
         transformer=isinstance(model.student.network, VisionTransformer), distilled=model.student.distilled or taught

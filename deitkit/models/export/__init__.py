@@ -1,0 +1,1 @@
+"""Models written for where others use them: ONNX, timm, transformers, torch, safetensors. `formats` has the table."""

@@ -1,0 +1,155 @@
+"""A model as an ONNX file: images [B, 3, H, W], any B -> logits of each head [B, K] and fused probabilities [B, K].
+
+Class names, pre-processing and what rebuilds the model stand in its metadata, each value as JSON. With pre-processing
+in the graph its input is uint8 pixels [B, h, w, 3] of any size. `deitkit.models.exported` reads such files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deitkit.errors import DeitkitError
+from deitkit.models.export.wanted import Wanted
+from deitkit.models.exported import IMAGES, OUTPUTS, TENSORS, TRANSPOSED, ExportedStudent, read_exported
+from deitkit.models.folder import config_of
+from deitkit.models.load import LoadedModel, ModelInfo
+from deitkit.models.student import Heads, Student
+from deitkit.models.weight_files import ABOUT
+from deitkit.version import __version__
+
+LARGEST = 2**31 - 1  # bytes of a protobuf message
+
+
+class _Answers(nn.Module):
+    """images [B, 3, H, W] -> the logits of each head, and the probabilities that decide; `half` inside."""
+
+    def __init__(self, model: LoadedModel, *, half: bool) -> None:
+        super().__init__()
+        self.student = copy.deepcopy(model.student).half() if half else model.student
+        self.fusion, self.half_inside = model.info.fusion, half
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        heads: Heads = self.student(images.half() if self.half_inside else images)
+        logits = [values.float() for values in heads.logits().values()]
+        return (*logits, Heads(*logits).fused(self.fusion))
+
+
+def write(model: LoadedModel, path: Path, wanted: Wanted) -> None:
+    """Write the file.
+
+    Raises:
+        DeitkitError: the opset is unknown to the exporter, or the model is too large for one file.
+    """
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if wanted.opset > newest:
+        what = f"onnx {onnx.__version__} knows no opset {wanted.opset}"
+        raise DeitkitError(what, value=wanted.opset, remedy=f"--opset {newest}, or `pip install -U onnx`")
+    proto = _graph(model, wanted)
+    if proto.ByteSize() > LARGEST:
+        what = f"{proto.ByteSize():,} bytes are more than one ONNX file holds"
+        raise DeitkitError(what, remedy="--precision fp16, or --to safetensors")
+    onnx.save(proto, path)
+
+
+def answer(path: Path, images: Tensor) -> Heads:
+    """What onnxruntime makes of the file: images [B, 3, H, W] -> Heads."""
+    return ExportedStudent(read_exported(path))(images)  # type: ignore[no-any-return]
+
+
+def _graph(model: LoadedModel, wanted: Wanted) -> Any:
+    """The whole model as protobuf."""
+    import onnx
+
+    answers = _Answers(model, half=wanted.precision == "fp16")
+    proto = _traced(answers, wanted, model.info.size)
+    metadata = about(model.info, wanted) | {ABOUT: config_of(model.student, model.info)}
+    if names := tensor_names(proto, answers.student):
+        metadata[TENSORS] = names
+    proto.producer_name, proto.producer_version = "deitkit", __version__
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
+    return proto
+
+
+def _traced(answers: _Answers, wanted: Wanted, size: tuple[int, int]) -> Any:
+    """The network's graph, by torch's exporter."""
+    outputs = [name for head, name in OUTPUTS.items() if answers.student.distilled or head != "distillation"]
+    with _quiet():
+        program = torch.onnx.export(
+            answers.eval(), (torch.zeros(2, 3, *size),), dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=[IMAGES], output_names=outputs,
+            opset_version=wanted.opset, verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise TypeError("torch.onnx.export gave no program")
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's own talk of its steps."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def about(info: ModelInfo, wanted: Wanted) -> dict[str, Any]:
+    """What a reader must know to use the file, in words that need no deitkit."""
+    shown = {
+        "resize_short_side": [int(side / info.crop_ratio) for side in info.size], "crop": "centre",
+        "image_size": list(info.size), "interpolation": info.interpolation, "antialias": True,
+        "exif_orientation": info.exif_orientation, "channels": "rgb", "input": "0..1", "mean": info.mean,
+        "std": info.std, "inside_the_graph": wanted.preprocess,
+    }  # fmt: skip
+    return {
+        "class_names": info.class_names, "mean": info.mean, "std": info.std, "image_size": list(info.size),
+        "channels": "rgb", "input": "0..1", "preprocessing": shown, "precision": wanted.precision,
+    }  # fmt: skip
+
+
+def tensor_names(proto: Any, student: Student) -> dict[str, str]:
+    """timm's name of each tensor -> the graph's, found by content; empty where one is not in the graph as it was."""
+    import onnx
+
+    places: dict[tuple[Any, ...], str] = {}
+    for tensor in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.ndim == 2:
+            places[_content(array.T)] = tensor.name + TRANSPOSED
+        places[_content(array)] = tensor.name
+    found: dict[str, str] = {}
+    for key, value in student.network.state_dict().items():
+        name = places.get(_content(value.detach().cpu().numpy()))
+        if name is None and not key.endswith("num_batches_tracked"):
+            return {}
+        if name is not None:
+            found[key] = name
+    return found
+
+
+def _content(array: Any) -> tuple[Any, ...]:
+    """What equal tensors have in common."""
+    return array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

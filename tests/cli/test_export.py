@@ -1,0 +1,95 @@
+"""`deitkit export` through the command line: files that read back, and errors that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from deitkit.cli.app import run
+from deitkit.models.folder import save_model
+from deitkit.models.load import LoadedModel, ModelInfo, load_model
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Data, Model
+
+pytest.importorskip("onnxscript")
+Capture = pytest.CaptureFixture[str]
+DIGITS = tuple("0123456789")
+
+
+def digits_model(folder: Path, *, name: str = "deit_nano", distilled: bool = True) -> LoadedModel:
+    """A tiny model of random weights that knows the digits."""
+    shape = {"embed_dim": 24, "depth": 1, "num_heads": 2} if name == "deit_nano" else {}
+    model = Model(name=name, image_size=16, distilled=distilled, options=shape, drop_path=0.0)
+    save_model(folder, build_student(model, 10, seed=3), ModelInfo.of(Data(dataset="digits"), (16, 16), DIGITS))
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A distilled model, a plain one, and the distilled one's ONNX file."""
+    root = tmp_path_factory.mktemp("export")
+    digits_model(root / "student")
+    digits_model(root / "plain", distilled=False)
+    assert run(["export", str(root / "student"), "--to", "onnx", "--json"]) == 0
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def decisions(word: str, capsys: Capture) -> dict[str, int]:
+    """How many of the digits each head has right."""
+    assert run(["evaluate", word, "--json", "--device", "cpu"]) == 0
+    found = json.loads(capsys.readouterr().out)["accuracy"]
+    return {head: score["right"] for head, score in found.items()}
+
+
+def error_of(words: list[str], capsys: Capture) -> str:
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def test_an_onnx_file_lies_beside_the_model_and_decides_as_it_does(place: Path, capsys: Capture) -> None:
+    assert (place / "student.onnx").is_file()
+    assert decisions(str(place / "student.onnx"), capsys) == decisions(str(place / "student"), capsys)
+    assert run(["predict", str(place), "-m", str(place / "student.onnx")]) == 2  # which holds no images
+    assert "holds no images" in capsys.readouterr().err
+
+
+def test_what_was_exported_is_told(place: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["export", f"{place}/student:class", "--to", "onnx", "-o", str(tmp_path / "new" / "one.onnx")]
+    assert run([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["heads"] == ["class"] and found["bytes"] == (tmp_path / "new" / "one.onnx").stat().st_size
+    assert found["checked"]["what"] == "32 images of digits/val" and found["checked"]["difference"] <= 1e-4
+
+
+def test_what_is_there_stays_unless_overwriting_is_asked_for(place: Path, capsys: Capture) -> None:
+    before = (place / "student.onnx").read_bytes()
+    assert "--overwrite" in error_of(["export", str(place / "student"), "--to", "onnx"], capsys)
+    assert "no distillation head" in error_of(
+        ["export", f"{place}/plain:distillation", "--to", "onnx", "-o", str(place / "student.onnx"), "--overwrite"],
+        capsys,
+    )
+    assert (place / "student.onnx").read_bytes() == before
+    Path("mine").mkdir()
+    Path("mine", "photo.jpg").write_bytes(b"mine")
+    words = ["export", str(place / "student"), "--to", "onnx", "-o", "mine", "--overwrite"]
+    assert "mine is a folder" in error_of(words, capsys)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(place: Path, tmp_path: Path, capsys: Capture) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    if os.access(locked, os.W_OK):
+        locked = Path("/proc/here")  # root may write everywhere else
+    said = error_of(["export", str(place / "student"), "--to", "onnx", "-o", str(locked / "x.onnx")], capsys)
+    assert "cannot write" in said and "--output" in said

@@ -1,0 +1,93 @@
+"""ONNX files against the model they were made of, by onnxruntime alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from deitkit.errors import DeitkitError
+from deitkit.models.export import onnx as onnx_format
+from deitkit.models.export.check import Samples
+from deitkit.models.export.wanted import Wanted
+from deitkit.models.load import LoadedModel, load_classifier, load_model
+from deitkit.models.reference import Reference
+from tests.models.export.conftest import NAMES, SIZE
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def file(distilled: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    onnx_format.write(distilled, path, Wanted("onnx"))
+    return path
+
+
+def run(file: Path, images: torch.Tensor) -> dict[str, Any]:
+    session = onnxruntime.InferenceSession(str(file))
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": images.numpy()}), strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_batch_of_any_size_gives_the_models_logits_and_the_papers_sum(
+    file: Path, distilled: LoadedModel, samples: Samples, batch: int
+) -> None:
+    found = run(file, samples.images[:batch])
+    with torch.inference_mode():
+        heads = distilled.student(samples.images[:batch])
+    np.testing.assert_allclose(found["class_logits"], heads.classes.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found["distillation_logits"], heads.logits()["distillation"].numpy(), atol=1e-4)
+    both = (softmax(found["class_logits"], axis=1) + softmax(found["distillation_logits"], axis=1)) / 2
+    np.testing.assert_allclose(found["probabilities"], both, atol=1e-6)
+
+
+def test_metadata_say_how_images_are_prepared_and_what_the_classes_are(file: Path) -> None:
+    said = onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
+    assert json.loads(said["class_names"]) == list(NAMES)
+    shown = json.loads(said["preprocessing"])
+    assert (shown["resize_short_side"], shown["image_size"], shown["crop"]) == ([18, 18], list(SIZE), "centre")
+    assert (shown["mean"], shown["std"], shown["channels"]) == ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4], "rgb")
+
+
+def test_it_is_read_back_as_a_model_with_its_heads_and_its_very_weights(
+    file: Path, distilled: LoadedModel, samples: Samples
+) -> None:
+    assert Reference.parse(f"{file}:class") == Reference(str(file), head="class")
+    assert Reference(str(file)).kind == "exported"
+    answering, inside = load_classifier(str(file)), load_model(str(file))
+    assert answering.info == inside.info == distilled.info
+    state = distilled.student.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in inside.student.network.state_dict().items())
+    heads, own = answering.student(samples.images), distilled.student(samples.images)
+    torch.testing.assert_close(heads.fused(), own.fused().detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_half_precision_is_near_and_leaves_the_model_as_it_was(
+    distilled: LoadedModel, samples: Samples, tmp_path: Path
+) -> None:
+    before = {key: value.clone() for key, value in distilled.student.state_dict().items()}
+    onnx_format.write(distilled, tmp_path / "half.onnx", Wanted("onnx", "fp16"))
+    after = distilled.student.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    found, own = run(tmp_path / "half.onnx", samples.images), distilled.student(samples.images)
+    assert 0 < np.abs(found["class_logits"] - own.classes.detach().numpy()).max() < 0.1
+    assert load_model(str(tmp_path / "half.onnx")).student.network.head.weight.dtype == torch.float32
+
+
+def test_a_cut_file_is_damaged_and_an_unknown_opset_is_refused(
+    file: Path, distilled: LoadedModel, tmp_path: Path
+) -> None:
+    content = file.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DeitkitError, match=r"damaged"):
+        load_classifier(str(tmp_path / "cut.onnx"))
+    with pytest.raises(DeitkitError, match="knows no opset 99"):
+        onnx_format.write(distilled, tmp_path / "new.onnx", Wanted("onnx", opset=99))
