@@ -52,10 +52,12 @@ def export(
     Example: deitkit export runs/quickstart/student_32 --to onnx
     Example: deitkit export runs/mine:class --to onnx --precision fp16 -o mine.onnx
     """
+    from deitkit.models.export.place import place_of
     from deitkit.models.export.wanted import Wanted
+    from deitkit.models.reference import Reference
 
-    licence = ""
-    Wanted.of(to, precision=onnx.precision, opset=onnx.opset, preprocess=onnx.preprocess, licence=licence)
+    wanted = Wanted.of(to, **vars(onnx), licence="")
+    place_of(Reference.parse(model), wanted, output=output, overwrite=overwrite)
     from deitkit.predictions.export import export as write  # what is named wrongly is told before it
 
     written = write(model, to, output=output, dataset=dataset, data=data, overwrite=overwrite, **vars(onnx))

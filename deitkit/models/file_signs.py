@@ -1,4 +1,5 @@
-"""What a file is by its first bytes, whatever its name: safetensors, a pickle, or something that holds no weights.
+"""What a file is by its first bytes, whatever its name: safetensors, a pickle, a program of torch's, or something that
+holds no weights.
 
 Reads no tensor.
 """
@@ -14,8 +15,9 @@ from typing import Literal
 from deitkit.errors import DeitkitError
 from deitkit.files import open_regular
 
-WeightsForm = Literal["safetensors", "pickle"]
+WeightsForm = Literal["safetensors", "pickle", "program"]
 HEAD_BYTES = 512
+ABOUT_FILE = "deitkit.json"  # in a torch.export program
 PRODUCER = b"\x12\x07deitkit"  # an ONNX model's producer_name
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch's form since 1.6, and the one before it
 CONVERT = "convert it where its framework is: safetensors.torch.save_file(state_dict, 'weights.safetensors')"
@@ -51,6 +53,15 @@ SIGNS = (
 )  # fmt: skip
 
 
+def is_program(path: Path) -> bool:
+    """Whether it is a torch.export program that deitkit exported: what deitkit says of the model lies in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _any_ends(archive.namelist(), f"/extra/{ABOUT_FILE}")
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
 def is_exported_onnx(path: Path) -> bool:
     """Whether deitkit wrote this ONNX file: its second field, behind the format's version, names who did."""
     try:
@@ -61,7 +72,7 @@ def is_exported_onnx(path: Path) -> bool:
 
 
 def form_of(path: Path) -> WeightsForm:
-    """Whether a file holds safetensors or a pickle; what looks like neither is taken by its name.
+    """Whether a file holds safetensors, a program of torch's or a pickle; what looks like neither is taken by its name.
 
     Raises:
         DeitkitError: it is of another kind; the remedy is that kind's.
@@ -71,6 +82,8 @@ def form_of(path: Path) -> WeightsForm:
     if head[8:9] == b"{":  # behind the length of a safetensors header
         return "safetensors"
     if head.startswith(PICKLES[0]):
+        if is_program(path):
+            return "program"
         _refuse_other_zip(path)
     if head.startswith(PICKLES):
         return "pickle"
@@ -93,6 +106,9 @@ def _refuse_other_zip(path: Path) -> None:
     if _any_ends(names, "/constants.pkl"):
         remedy = "save its weights where you trust it: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         raise _other(path, "a TorchScript archive: code, which was not executed", remedy)
+    if _any_ends(names, "/models/model.json"):
+        remedy = "name what it was exported from, or save its state_dict() where you trust it"
+        raise _other(path, "a torch.export program of another making: code, which was not executed", remedy)
     if _any_ends(names, ".npy"):
         raise _other(path, "an npz archive of NumPy's, as JAX models come in", CONVERT)
     if not _any_ends(names, "data.pkl"):

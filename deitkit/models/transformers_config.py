@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from deitkit.errors import DeitkitError
 from deitkit.models.class_names import imagenet_names, numbered
 from deitkit.models.description import IMAGENET, Known
-from deitkit.models.folder import Deviation, Finite, ModelInfo
+from deitkit.models.folder import Deviation, Finite, ModelInfo, read_config, read_info
 from deitkit.models.shapes import mlp_ratio
 from deitkit.recipe.schema import Data
 from deitkit.records import read_json
@@ -81,7 +81,7 @@ def known_of_transformers(folder: Path, reference: str, processor: Path | None) 
             remedy="timm has the same weights of most models: `python -c 'import timm; print(timm.list_pretrained())'`",
         )
     kind = next(iter(config.get("architectures") or [""]))
-    labels = config.get("id2label", {})
+    labels, own = config.get("id2label", {}), read_info(read_config(folder))
     classes = (len(labels) or config.get("num_labels", 2)) if kind in CLASSIFIERS else 0
     size, names = _pair(config.get("image_size", 224)), _class_names(labels) if classes else None
     arguments: dict[str, Any] = {
@@ -91,7 +91,12 @@ def known_of_transformers(folder: Path, reference: str, processor: Path | None) 
         arguments["act_layer"] = ACTIVATIONS[activation]
     distilled = "_distilled" if family == "deit" and "reg_tokens" not in arguments else ""
     (mean, std), notes = _pixels(processor)
-    info = ModelInfo(
+    if own is not None:
+        if len(own.class_names) != classes:
+            what = f"{reference}: deitkit.class_names are {len(own.class_names)}, id2label has {classes}"
+            raise DeitkitError(what, value=reference, remedy=MENDED)
+        names, notes = own.class_names, ()
+    info = own or ModelInfo(
         names or numbered(classes), size, mean, std, Data().crop_ratio, Data().interpolation,
         dataset=IMAGENET if names == imagenet_names() else "",
     )  # fmt: skip

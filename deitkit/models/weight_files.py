@@ -1,5 +1,5 @@
-"""Weights files -> state dicts under timm's names: safetensors, and pickles without executing anything. Builds no
-model.
+"""Weights files -> state dicts under timm's names: safetensors, exported programs, and pickles without executing
+anything. Builds no model.
 
 A file is known by its content, not its name (`file_signs`). The reference's checkpoints (`{"model": ..., "args":
 argparse.Namespace(...)}`) are read, and what trainers keep beside weights: NumPy's numbers and paths are met by
@@ -25,6 +25,7 @@ from torch import Tensor
 from deitkit.errors import DeitkitError
 from deitkit.models.file_signs import form_of
 from deitkit.models.namings import timms_names
+from deitkit.models.program_file import read_program
 
 # Where a training script keeps its weights, at any depth; the first that is there is taken.
 ENTRIES = (
@@ -103,8 +104,9 @@ def forget_weights() -> None:
 @lru_cache(maxsize=1)
 def _read(path: Path, modified_ns: int, size: int) -> WeightsFile:
     """The file; `modified_ns` and `size` (bytes) tell it from what it was before."""
-    if form_of(path) == "safetensors":
-        tensors, about = _safetensors(path)
+    form = form_of(path)
+    if form != "pickle":
+        tensors, about = (_safetensors if form == "safetensors" else read_program)(path)
         return replace(_named(tensors, None, [], path), about=about)
     content = _unpickled(path)
     notes: list[str] = []

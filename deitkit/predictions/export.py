@@ -17,20 +17,19 @@ import torch
 from deitkit.data.open import Source, spread_over
 from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
-from deitkit.files import output_model, staged
+from deitkit.files import staged
 from deitkit.models.export.check import CHECKED, Checked, Samples, check
 from deitkit.models.export.formats import FORMATS
 from deitkit.models.export.heads import with_head
+from deitkit.models.export.place import place_of
 from deitkit.models.export.wanted import OLDEST_OPSET, FormatName, PrecisionName, Wanted
 from deitkit.models.load import LoadedModel, load_model, refuse_headless
-from deitkit.models.reference import Reference, local_folder
+from deitkit.models.reference import Reference
 from deitkit.predictions.find import data_of, open_for
 from deitkit.predictions.predict import evaluation_loader
 from deitkit.recipe.schema import Data
 
 logger = logging.getLogger(__name__)
-
-OWN = ("model.safetensors", "config.json", "preprocessor_config.json", "README.md", "predictions")  # of folders
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ def export(
     wanted = Wanted.of(to, precision=precision, opset=opset, preprocess=preprocess, licence=licence)
     reference = Reference.find(str(model))
     reference.need_weights(whole=False)
-    place = output_model(
-        output or default_place(reference, wanted), own=OWN if wanted.is_folder else None, overwrite=overwrite
-    )
+    place = place_of(reference, wanted, output=output, overwrite=overwrite)
     whole = load_model(replace(reference, head=""))
     refuse_headless(whole)
     loaded, form = with_head(whole, reference.head), FORMATS[wanted.format]
@@ -78,15 +75,7 @@ def export(
         allowed = form.allowed if wanted.precision == "fp32" else None
         checked = check(loaded, partial(form.answer, temporary), samples, allowed=allowed)
     heads = ("class", "distillation", "fused") if loaded.student.distilled else ("class",)
-    return Exported(place, wanted.format, wanted.precision, _size(place), heads, checked, ())
-
-
-def default_place(reference: Reference, wanted: Wanted) -> Path:
-    """Beside the model, under its name; for one from afar or a file, in the working folder."""
-    path = local_folder(reference.place)
-    precision = wanted.precision if wanted.precision != "fp32" else ""
-    parts = (path.resolve().name, reference.checkpoint, reference.head, precision)
-    return path.with_name("_".join(filter(None, parts)) + FORMATS[wanted.format].ending)
+    return Exported(place, wanted.format, wanted.precision, _size(place), heads, checked, form.notes(loaded))
 
 
 def _size(place: Path) -> int:

@@ -81,8 +81,9 @@ def test_what_is_there_stays_unless_overwriting_is_asked_for(place: Path, capsys
     assert (place / "student.onnx").read_bytes() == before
     Path("mine").mkdir()
     Path("mine", "photo.jpg").write_bytes(b"mine")
-    words = ["export", str(place / "student"), "--to", "onnx", "-o", "mine", "--overwrite"]
-    assert "mine is a folder" in error_of(words, capsys)
+    for to, words in (("timm", "photo.jpg"), ("onnx", "NAME.onnx")):
+        assert words in error_of(["export", str(place / "student"), "--to", to, "-o", "mine", "--overwrite"], capsys)
+    assert Path("mine", "photo.jpg").read_bytes() == b"mine"
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(place: Path, tmp_path: Path, capsys: Capture) -> None:

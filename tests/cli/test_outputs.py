@@ -13,6 +13,7 @@ from deitkit.cli.app import VERBS, Group, build, run
 LINES = {
     "predict": "predict IMAGES --model broken/model",
     "evaluate": "evaluate broken/model",
+    "export": "export broken/model --to onnx",
     "report": "report broken/run",
     "teacher check": "teacher check broken/model",
     "data verify": "data verify no/images",
@@ -24,7 +25,7 @@ LINES = {
         for name in ("disagreement", "tokens", "positions", "errors", "resolutions", "tradeoff")
     },
 }
-SUFFIX = {"data preview": ".png", "recipes copy": ".toml"}
+SUFFIX = {"export": ".onnx", "data preview": ".png", "recipes copy": ".toml"}
 LATER = {  # what has to be opened first; these folders go on with what is there and overwrite nothing
     "quickstart": "quickstart --device cpu",
     "pretrain": "pretrain -r quickstart/teacher --epochs 1 --device cpu -j 0",

@@ -6,24 +6,20 @@ in the graph its input is uint8 pixels [B, h, w, 3] of any size. `deitkit.models
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import hashlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deitkit.errors import DeitkitError
+from deitkit.models.export.answers import Answers
+from deitkit.models.export.quiet import quiet
 from deitkit.models.export.wanted import Wanted
-from deitkit.models.exported import IMAGES, OUTPUTS, TENSORS, TRANSPOSED, ExportedStudent, read_exported
+from deitkit.models.exported import IMAGES, TENSORS, TRANSPOSED, ExportedStudent, read_exported
 from deitkit.models.folder import config_of
 from deitkit.models.load import LoadedModel, ModelInfo
 from deitkit.models.student import Heads, Student
@@ -31,20 +27,6 @@ from deitkit.models.weight_files import ABOUT
 from deitkit.version import __version__
 
 LARGEST = 2**31 - 1  # bytes of a protobuf message
-
-
-class _Answers(nn.Module):
-    """images [B, 3, H, W] -> the logits of each head, and the probabilities that decide; `half` inside."""
-
-    def __init__(self, model: LoadedModel, *, half: bool) -> None:
-        super().__init__()
-        self.student = copy.deepcopy(model.student).half() if half else model.student
-        self.fusion, self.half_inside = model.info.fusion, half
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        heads: Heads = self.student(images.half() if self.half_inside else images)
-        logits = [values.float() for values in heads.logits().values()]
-        return (*logits, Heads(*logits).fused(self.fusion))
 
 
 def write(model: LoadedModel, path: Path, wanted: Wanted) -> None:
@@ -75,7 +57,7 @@ def _graph(model: LoadedModel, wanted: Wanted) -> Any:
     """The whole model as protobuf."""
     import onnx
 
-    answers = _Answers(model, half=wanted.precision == "fp16")
+    answers = Answers(model, half=wanted.precision == "fp16")
     proto = _traced(answers, wanted, model.info.size)
     metadata = about(model.info, wanted) | {ABOUT: config_of(model.student, model.info)}
     if names := tensor_names(proto, answers.student):
@@ -86,34 +68,17 @@ def _graph(model: LoadedModel, wanted: Wanted) -> Any:
     return proto
 
 
-def _traced(answers: _Answers, wanted: Wanted, size: tuple[int, int]) -> Any:
+def _traced(answers: Answers, wanted: Wanted, size: tuple[int, int]) -> Any:
     """The network's graph, by torch's exporter."""
-    outputs = [name for head, name in OUTPUTS.items() if answers.student.distilled or head != "distillation"]
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             answers.eval(), (torch.zeros(2, 3, *size),), dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=[IMAGES], output_names=outputs,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), input_names=[IMAGES], output_names=answers.names,
             opset_version=wanted.opset, verbose=False,
         )  # fmt: skip
     if program is None:
         raise TypeError("torch.onnx.export gave no program")
     return program.model_proto
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's own talk of its steps."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def about(info: ModelInfo, wanted: Wanted) -> dict[str, Any]:

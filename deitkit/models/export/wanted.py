@@ -13,6 +13,9 @@ PrecisionName = Literal["fp32", "fp16", "int8"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
 FOLDERS: tuple[FormatName, ...] = ("timm", "hf")  # which a hub takes
+ENDINGS: dict[FormatName, str] = {
+    "onnx": ".onnx", "timm": "_timm", "hf": "_hf", "torch": ".pt2", "safetensors": ".safetensors",
+}  # fmt: skip
 OLDEST_OPSET = 18  # of ONNX: the first whose Resize filters as Pillow does
 PACKAGES: dict[FormatName, tuple[str, tuple[str, ...]]] = {
     "onnx": ("onnx", ("onnx", "onnxruntime", "onnxscript")),
@@ -44,6 +47,11 @@ class Wanted:
         )  # fmt: skip
         wanted.check()
         return wanted
+
+    @property
+    def ending(self) -> str:
+        """Of the file's or folder's name."""
+        return ENDINGS[self.format]
 
     @property
     def is_folder(self) -> bool:
