@@ -4,6 +4,7 @@
 #   make test         the tests that take seconds
 #   make test-slow    the tests that take longer
 #   make check        lint, format and types
+#   make docs         the documentation as a site, in build/site
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +20,7 @@ export FIFTYONE_DATABASE_VALIDATION ?= false
 quickstart test test-slow: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow check clean
+.PHONY: help setup quickstart test test-slow check docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +56,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

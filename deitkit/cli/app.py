@@ -126,13 +126,18 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "recipes": Group(
-        "List, show, compare, copy and check recipes.",
+        "List, show, compare, copy and check recipes, and their schema.",
         {
             "list": Verb("deitkit.cli.recipes", "list_recipes", "List the shipped recipes."),
             "show": Verb("deitkit.cli.recipes", "show", "Show a recipe with each value's origin."),
             "diff": Verb("deitkit.cli.recipes", "diff", "Show where two recipes differ."),
             "copy": Verb("deitkit.cli.recipes", "copy", "Copy a recipe to a file of your own."),
             "check": Verb("deitkit.cli.recipes", "check", "Check recipe files: all errors of all files at once."),
+            "schema": Verb(
+                "deitkit.cli.recipes",
+                "schema",
+                "Write the JSON schema of recipes, by which editors complete and check them.",
+            ),
         },
     ),
     "doctor": Verb("deitkit.cli.doctor", "doctor", "Check what deitkit needs on this machine."),

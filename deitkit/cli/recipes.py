@@ -132,6 +132,31 @@ def copy(
     render.say(f"wrote {target}; next: edit it, then: deitkit recipes check {quoted(target)}")
 
 
+def schema(
+    output: Annotated[str, output_option("The schema's file [default: standard output].")] = "",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the JSON schema of recipes, by which editors complete and check them.
+
+    The first line of a recipe names it: #:schema recipe.schema.json
+
+    Example: deitkit recipes schema
+    Example: deitkit recipes schema -o recipe.schema.json
+    Example: deitkit recipes schema -o recipe.schema.json --overwrite
+    """
+    import json
+
+    from deitkit.files import output_file, write_atomic
+    from deitkit.recipe.json_schema import json_schema
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if not output:
+        typer.echo(text, nl=False)
+        return
+    write_atomic(output_file(Path(output), overwrite=overwrite), text)
+    render.say(f"wrote {output}")
+
+
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recipe files, folders of them, or names.")],
     as_json: AsJson = False,
