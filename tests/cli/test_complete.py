@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from deitkit.catalog import DATASETS
 from deitkit.cli import complete
+from deitkit.recipe.keys import recipe_keys
 from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
 from deitkit.recipe.shipped import recipe_names
@@ -43,12 +44,12 @@ def test_the_keys_read_off_the_schemas_text_are_the_schemas() -> None:
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         for table in [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]:
             expected |= {f"{name}.{key}" for key in table.model_fields}
-    assert set(complete.recipe_keys()) == expected
+    assert set(recipe_keys()) == expected
 
 
 def test_every_key_is_offered_with_what_it_is() -> None:
     """The words stand behind the field in the schema, and nowhere else."""
-    assert [key for key, known in complete.recipe_keys().items() if not known.words] == []
+    assert [key for key, known in recipe_keys().items() if not known.words] == []
     offers = dict(complete.settings("optim."))
     assert offers["optim.lr="].startswith("peak learning rate") and offers["optim.lr="].endswith("[0.0005]")
 

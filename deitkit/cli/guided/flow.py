@@ -13,6 +13,7 @@ from deitkit.cli.guided.command import commands_for
 from deitkit.cli.guided.questions import NEW, QUESTIONS, Question
 from deitkit.cli.guided.settle import Settled, settle
 from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.recipe.keys import recipe_keys
 from deitkit.runs.duration import spell_seconds
 
 BEGIN, SET, LEAVE = "begin", "set", "leave"
@@ -165,8 +166,8 @@ def checked_setting(text: str) -> str:
     if not text.strip():
         return ""
     name, _ = parse_override(text)
-    if name not in complete.recipe_keys() and not name.startswith("model.options."):
-        keys = complete.recipe_keys()
+    if name not in recipe_keys() and not name.startswith("model.options."):
+        keys = recipe_keys()
         raise DeitkitError(f"{name}: unknown key.{did_you_mean(name, keys)}", value=name, remedy="Tab lists them")
     return f"{name}={text.partition('=')[2].strip()}"
 
