@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deitkit.recipe.load import load_recipe as load_recipe
     from deitkit.recipe.schema import Recipe as Recipe
     from deitkit.runs.folder import Run as Run
+    from deitkit.trackers.feed import tracking as tracking
     from deitkit.training.fit import train_run as train_run
     from deitkit.training.train import train as train
 
@@ -48,6 +49,7 @@ _PUBLIC = {
     "Run": "deitkit.runs.folder",
     "train": "deitkit.training.train",
     "train_run": "deitkit.training.fit",
+    "tracking": "deitkit.trackers.feed",
     "Heads": "deitkit.models.student",
     "Student": "deitkit.models.student",
     "Tokens": "deitkit.models.student",

@@ -19,8 +19,8 @@ PACKAGE = Path(deitkit.__file__).parent
 # A room imports only from its left; inside a room, modules import each other without a circle.
 ORDER = (
     "version", "errors", "catalog", "files", "records", "recipe", "measures", "distributed", "runs", "data", "models",
-    "teachers", "tape", "predictions", "preflight", "analysis", "training", "report", "explore", "doctor", "cli",
-    "__main__",
+    "teachers", "tape", "predictions", "preflight", "analysis", "training", "report", "explore", "trackers", "doctor",
+    "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 
@@ -177,7 +177,8 @@ def test_a_verbs_help_loads_nothing_heavy(verb: tuple[str, ...]) -> None:
         ("recipes", "diff", "pretrain/deit_tiny", "pretrain/deit_base"), ("runs", "list"), ("pretrian",),
         ("data", "list"), ("data", "list", "--json"), ("data", "info", "cars"), ("data", "info", "cifar11"),
         ("pretrain", "--nonsense"), ("recipes", "shwo"), ("pretrain", "--recipe", "no/such_recipe"),
-        ("pretrain", "--set", "optim.lrr=1"), ("distill", "--recipe", "pretrain/deit_tiny"),
+        ("pretrain", "--set", "optim.lrr=1"), ("pretrain", "--log", "nothing"),
+        ("distill", "--recipe", "pretrain/deit_tiny"),
         ("finetune", "--from", "nothing", "--data", "x"), ("distill", "--teacher", "nothing", "--data", "x"),
         ("evaluate", "nothing"), ("evaluate", "nothing", "--device", "gpu"), ("upscale", "nothing", "--to", "32"),
         ("predict", "nothing", "--model", "timm:deit_tiny_patch16_224"), ("predict", "x", "--model", "nothing"),

@@ -103,6 +103,14 @@ def settings(incomplete: str) -> Iterator[Offer]:
         yield f"{key}=", f"{known.words or 'default'} [{known.default}]"
 
 
+def trackers(incomplete: str) -> Iterator[Offer]:
+    """The next of several with commas."""
+    from deitkit.trackers.registry import TRACKERS
+
+    before = incomplete[: incomplete.rfind(",") + 1]
+    yield from ((f"{before}{name}", "") for name in TRACKERS if name not in before.split(","))
+
+
 def _closed(*choices: str) -> Callable[[str], Iterator[Offer]]:
     return lambda incomplete: iter([(choice, "") for choice in choices])
 
@@ -121,4 +129,5 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "amp": _closed("bf16", "fp16"),
     "fusion": _closed("softmax", "average_logits"),
     "labels": _closed("hard", "soft"),
+    "log": trackers,
 }  # fmt: skip

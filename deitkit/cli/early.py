@@ -99,3 +99,15 @@ def known_runs(folders: list[str]) -> list[str]:
     for folder in folders:
         Run.open(folder)
     return folders
+
+
+def known_trackers(text: str) -> str:
+    """Names of trackers whose packages are here.
+
+    Raises:
+        DeitkitError: there is no such tracker, or its package is not installed.
+    """
+    from deitkit.trackers.registry import parse_trackers
+
+    parse_trackers(text)
+    return text

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deitkit.cli.early import known_device, known_model, known_models, known_recipe
+from deitkit.cli.early import known_device, known_model, known_models, known_recipe, known_trackers
 
 MOST_WORKERS = 1024  # processes: more than any machine feeds
 
@@ -126,6 +126,15 @@ ReportFolder = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Log = Annotated[
+    str,
+    typer.Option(
+        "--log",
+        metavar="TRACKER,...",
+        callback=known_trackers,
+        help="Also log to tensorboard, wandb, mlflow or trackio; several with commas. No part of the recipe.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Measure what it would take here, and stop.")]
 AllValues = Annotated[bool, typer.Option("--all", help="With --dry-run: every value, not only those chosen.")]
@@ -184,6 +193,7 @@ class RunOptions:
     overwrite: Overwrite = False
     workers: Workers = None
     device: Device = "auto"
+    log: Log = ""
     plan: Plan = False
     dry_run: DryRun = False
     all_values: AllValues = False
@@ -262,7 +272,7 @@ OPTION_PANELS = {
     "Training": (
         "epochs", "batch_size", "lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume", "time",
     ),
-    "Output": ("output", "overwrite", "dry_run", "as_json", "json", "keep_logits"),
+    "Output": ("output", "overwrite", "log", "dry_run", "as_json", "json", "keep_logits"),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from deitkit.data.check.scan import Scan
     from deitkit.recipe.pick import Verb
     from deitkit.recipe.schema import Recipe
+    from deitkit.training.observer import Observer
 
 
 @spread
@@ -76,7 +78,7 @@ def options_of(
     changes = given(**words, **taught, freeze=freeze)
     return TrainingOptions(
         recipe, changes, run.output, run.resume, run.overwrite, run.workers, run.device, run.dry_run, run.as_json,
-        plan=run.plan, all_values=run.all_values, strict=teacher is not None and teacher.strict,
+        log=run.log, plan=run.plan, all_values=run.all_values, strict=teacher is not None and teacher.strict,
         minutes=parse_minutes(run.time), origins=spelled(changes, what.sets),
         trust_code=teacher is not None and teacher.trust_code,
     )  # fmt: skip
@@ -151,17 +153,17 @@ def show_result(output: str, top1: dict[str, float], *, as_json: bool) -> None:
 
 def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[str, float]:
     """Run with the live view; an interruption says how to go on."""
-    from deitkit.cli.live import observer
     from deitkit.training.bad_images import StoppedByImage
     from deitkit.training.fit import train_run
 
     try:
         recipe, scan = look(recipe, Path(output), options)
-        result = train_run(
-            recipe, output, resume=options.resume, overwrite=options.overwrite,
-            workers=workers_or_default(options.workers), device=options.device, strict=options.strict, scan=scan,
-            observer=observer(Path(output).name),
-        )  # fmt: skip
+        with watching(output, options.log) as watcher:
+            result = train_run(
+                recipe, output, resume=options.resume, overwrite=options.overwrite,
+                workers=workers_or_default(options.workers), device=options.device, strict=options.strict, scan=scan,
+                observer=watcher,
+            )  # fmt: skip
     except Interrupted:
         say_how_to_go_on()
         raise
@@ -169,6 +171,18 @@ def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[st
         error.remedy = f"go on with another image in its place: {going_on('--set', 'data.on_bad_image=replace')}"
         raise
     return result.top1
+
+
+def watching(output: str, trackers: str) -> contextlib.AbstractContextManager[Observer]:
+    """The live view of the run in that folder, around it the trackers that are asked for."""
+    from deitkit.cli.live import observer
+
+    view = observer(Path(output).name)
+    if not trackers:
+        return contextlib.nullcontext(view)
+    from deitkit.trackers.feed import tracking
+
+    return tracking(trackers, output, view)
 
 
 def look(recipe: Recipe, output: Path, options: TrainingOptions) -> tuple[Recipe, Scan | None]:

@@ -57,6 +57,7 @@ class TrainingOptions:
     minutes: float | None = None  # what the run may take
     origins: dict[str, str] = field(default_factory=dict)  # of changes; "command line" where nothing is said
     draft: Draft | None = None  # the recipe's files, once they are read
+    log: str = ""  # trackers, with commas
     trust_code: bool = False  # whether a Python function that a recipe's file names may be executed
 
 

@@ -38,6 +38,9 @@ CONTENTS = (
     "model_ema",
     "predictions",
     "reports",
+    "trackers.json",
+    "tensorboard",
+    "wandb",
 )
 BEGINNING = ".beginning"  # a new run before it is in its place; while it is there, what lies beside it is old
 OWN_NAMES = (*CONTENTS, BEGINNING.removeprefix("."))

@@ -1,0 +1,54 @@
+"""Which trackers there are, and whether their packages are here. Imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from deitkit.errors import DeitkitError, one_of
+
+if TYPE_CHECKING:
+    from deitkit.trackers.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Known:
+    """Where a tracker's class is, and the package that it needs, which is an extra of the same name."""
+
+    module: str
+    name: str
+    package: str
+
+
+TRACKERS = {
+    "tensorboard": Known("deitkit.trackers.tensorboard", "TensorBoard", "tensorboard"),
+    "wandb": Known("deitkit.trackers.wandb", "WeightsAndBiases", "wandb"),
+    "mlflow": Known("deitkit.trackers.mlflow", "MLflow", "mlflow"),
+    "trackio": Known("deitkit.trackers.trackio", "Trackio", "trackio"),
+}
+
+
+def parse_trackers(text: str) -> tuple[str, ...]:
+    """`tensorboard,wandb` -> their names, each once.
+
+    Raises:
+        DeitkitError: no tracker is called so, or its package is not installed.
+    """
+    names = [word.strip() for word in text.split(",") if word.strip()]
+    found = tuple(dict.fromkeys(one_of(name, list(TRACKERS), what="--log") for name in names))
+    for name in found:
+        if find_spec(TRACKERS[name].package) is None:
+            raise DeitkitError(
+                f"--log {name}: the package {TRACKERS[name].package} is not installed",
+                value=name,
+                remedy=f"pip install 'deitkit[{name}]'",
+            )
+    return found
+
+
+def open_tracker(name: str) -> Tracker:
+    """A tracker that has not begun yet."""
+    known = TRACKERS[name]
+    return cast("Tracker", getattr(import_module(known.module), known.name)())
