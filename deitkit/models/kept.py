@@ -83,7 +83,7 @@ def standing_of(run: Run) -> Standing | None:
     Raises:
         DeitkitError: its recipe, result or metrics cannot be read.
     """
-    return standing(run.recipe(), run.result(), run.metrics())
+    return standing(run.recipe(), run.result(), run.logged(spaced=0).lines)
 
 
 def standing(

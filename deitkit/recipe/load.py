@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import tomlkit
 from pydantic import ValidationError
-from tomlkit.items import AbstractTable, InlineTable
 
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe.contradictions import contradictions
@@ -61,15 +59,7 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
     path = path.resolve()
     if path in _seen:
         raise DeitkitError(f"recipe {path.name} extends itself", value=str(path), remedy="remove one `extends`")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except OSError as error:
-        what = f"{path} cannot be read: {error.strerror or error}"
-        raise DeitkitError(what, value=str(path), remedy="name a recipe that is there") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
-    _keep_old_rules(text, values)
+    text, values = _read_toml(path)
     label = recipe_label(path)
     origins = {key: comment or f"recipe {label}" for key, comment in _comments(text)}
     parent = values.pop("extends", None)
@@ -82,6 +72,20 @@ def read_layers(path: Path, _seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any
     merged = _merge(base, values)
     kept = {key: origin for key, origin in base_origins.items() if not _switched_off(values, key)}
     return merged, {**kept, **origins}
+
+
+def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """A recipe file's text and its own values."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise DeitkitError(what, value=str(path), remedy="name a recipe that is there") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DeitkitError(f"{path}: not valid TOML: {error}", value=str(path), remedy="mend the line named") from error
+    _keep_old_rules(text, values)
+    return text, values
 
 
 def _keep_old_rules(text: str, values: dict[str, Any]) -> None:
@@ -114,6 +118,9 @@ def recipe_header(path: Path) -> str:
 
 
 def _comments(text: str) -> Iterator[tuple[str, str]]:
+    import tomlkit  # not where nobody asks for a comment: it takes longer than all the rest
+    from tomlkit.items import AbstractTable, InlineTable
+
     # The raw body: looked up by key, tomlkit gives plain booleans, which have lost their comments.
     def walk(body: Any, prefix: str, around: str) -> Iterator[tuple[str, str]]:
         for key, item in body:
@@ -273,6 +280,8 @@ _UNION_TAGS = {"int", "float", "tuple[int, int]", "constrained-int", "constraine
 
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe as TOML, every value with its origin as a comment; loading it gives an equal recipe."""
+    import tomlkit
+
     document = tomlkit.document()
     document.add(tomlkit.comment(f"{RESOLVED[0].lstrip('# ')} {recipe.name}{RESOLVED[1]}"))
     dumped = recipe.model_dump(mode="json", exclude={"name"})
@@ -289,7 +298,10 @@ def to_toml(recipe: Recipe) -> str:
     return tomlkit.dumps(document)
 
 
-def read_resolved(path: Path, *, name: str) -> Recipe:
-    """A recipe that `to_toml` wrote, with its origins."""
-    values, origins = read_layers(path)
+def read_resolved(path: Path, *, name: str, origins: Mapping[str, str] | None = None) -> Recipe:
+    """A recipe that `to_toml` wrote, with its origins: by its comments, unless they are given."""
+    if origins is None:
+        values, origins = read_layers(path)
+    else:
+        _, values = _read_toml(path)
     return validate(values, name=name, origins=origins)

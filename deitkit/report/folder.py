@@ -25,7 +25,7 @@ from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
 from deitkit.records import MOST_JSON, checked_json, read_bounded
 from deitkit.runs.contents import Count
-from deitkit.runs.folder import Run
+from deitkit.runs.folder import Logged, Run
 
 Part = TypeVar("Part")
 HEADER_BYTES = 100_000_000  # the format's own limit: what says more is no header
@@ -85,8 +85,13 @@ class RunFolder:
             return None
 
     @cached_property
+    def logged(self) -> Logged:
+        return self.attempt("metrics.jsonl", self.run.logged, Logged([], None, 0))
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
-        return self.attempt("metrics.jsonl", self.run.metrics, [])
+        """Lines of metrics.jsonl: of a large one every evaluation and some of the others."""
+        return self.logged.lines
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -117,16 +122,17 @@ class RunFolder:
     @property
     def seconds(self) -> float | None:
         """Seconds of training; evaluations and checkpoints left out."""
-        spent = sum(line.get("seconds", 0.0) for line in self.metrics)
+        spent = self.logged.seconds or 0.0
         return self.result.get("seconds", spent if self.metrics else None)
 
     @property
     def began(self) -> str:
-        return _date(self.run.path / "recipe.toml")
+        return _date(self.run.began)
 
     @property
     def ended(self) -> str:
-        return _date(self.run.path / "result.json")
+        path = self.run.path / "result.json"
+        return _date(path.stat().st_mtime if path.is_file() else None)
 
     @cached_property
     def parameters(self) -> int | None:
@@ -218,11 +224,9 @@ def count_parameters(path: Path) -> int:
     return sum(count for name, count in counts.items() if name.rpartition(".")[2] not in BUFFERS)
 
 
-def _date(path: Path) -> str:
-    """When a file was last written, to the minute and in UTC."""
-    if not path.is_file():
-        return ""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _date(seconds: float | None) -> str:
+    """Seconds since 1970 to the minute and in UTC."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

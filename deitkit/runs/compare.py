@@ -59,7 +59,7 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
 
 def _facts(run: Run, epochs: int) -> RunFacts:
     result = run.result() or {}
-    lines = run.metrics()
+    lines = run.logged(spaced=0).lines
     evaluations = [line for line in lines if "top1" in line and not line.get("asked")]
     best = [line["epoch"] for line in evaluations if line["step"] == result.get("best_step")]
     return RunFacts(

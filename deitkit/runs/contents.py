@@ -45,6 +45,7 @@ class Environment(TypedDict, total=False):
     """environment.json: where and by which command a run began, and began again."""
 
     command: list[str]
+    began: Positive  # seconds since 1970
     versions: dict[str, str]
     data_fingerprint: str
     resumed: list[dict[str, Any]]

@@ -1,10 +1,11 @@
-"""What a run ran on: versions, devices, processor, command line."""
+"""What a run ran on, and since when: versions, devices, processor, command line."""
 
 from __future__ import annotations
 
 import platform
 import re
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def describe_environment(**more: Any) -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "command": ["deitkit", *sys.argv[1:]],
+        "began": round(time.time(), 3),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from deitkit.recipe.schema import RESUME_MAY_CHANGE, Recipe
 from deitkit.records import checked_json, read_json
 from deitkit.runs.contents import Environment, MetricsLine, Origins, Result
 from deitkit.runs.lock import LOCK, hold, is_held
+from deitkit.runs.metrics import SPACED, scan_metrics
 
 Status = Literal["running", "finished", "interrupted"]
 # Everything that deitkit writes into a run; nothing else in the folder is ever touched.
@@ -47,6 +48,16 @@ OWN_NAMES = (*CONTENTS, BEGINNING.removeprefix("."))
 STAGED = ("recipe.toml", "recipe.origins.json", "environment.json")
 
 MENDED = "restore the file from a copy of the run, or train anew"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Lines of metrics.jsonl, in order. `seconds`: of training, in all lines, None where nothing was logged; `end`: the
+    bytes that were looked through."""
+
+    lines: list[dict[str, Any]]
+    seconds: float | None
+    end: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,11 @@ class Run:
 
     @property
     def began(self) -> float | None:
-        """When its folder was made: seconds since 1970; None where it lies there in parts."""
+        """When it began, as it recorded: seconds since 1970. Of a run of an earlier version, which did not, when its
+        recipe was written; None where it lies there in parts."""
+        with contextlib.suppress(DeitkitError):
+            if (began := self.environment().get("began")) is not None:
+                return float(began)
         path = self._place("recipe.toml")
         return path.stat().st_mtime if path.is_file() else None
 
@@ -201,8 +216,8 @@ class Run:
 
     def recipe(self) -> Recipe:
         """The resolved recipe with its origins."""
-        name = read_json(self._place("recipe.origins.json"), Origins, remedy=MENDED)["name"]
-        return read_resolved(self._place("recipe.toml"), name=name)
+        known = read_json(self._place("recipe.origins.json"), Origins, remedy=MENDED)
+        return read_resolved(self._place("recipe.toml"), name=known["name"], origins=known.get("origins"))
 
     def refuse_changed(self, recipe: Recipe) -> None:
         """Raise, naming every key, if `recipe` differs where a resumed run may not."""
@@ -233,9 +248,24 @@ class Run:
         """
         path = self._place("metrics.jsonl")
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-        found = [self.record(line, number) for number, line in enumerate(lines, start=1)]
+        return self._records(lines, is_whole=True)
+
+    def logged(self, *, spaced: int = SPACED) -> Logged:
+        """What there is to show of metrics.jsonl: all of a small one, and in any case every evaluation, the first and
+        last lines and `spaced` others; with `spaced` 0 no others of a small one, too.
+
+        Raises:
+            DeitkitError: as `metrics`, as far as lines are looked at.
+        """
+        found = scan_metrics(self._place("metrics.jsonl"), spaced=spaced)
+        return Logged(self._records(found.lines, is_whole=found.is_whole), found.seconds, found.end)
+
+    def _records(self, lines: Sequence[bytes], *, is_whole: bool) -> list[dict[str, Any]]:
+        """Lines as records; those that are no JSON are left out."""
+        found = [self.record(line, number if is_whole else None) for number, line in enumerate(lines, start=1)]
         records = [record for record in found if record is not None]
         if lines and not records and any(line.strip(b"\0 ") for line in lines):
+            path = self._place("metrics.jsonl")
             raise DeitkitError(f"{path} cannot be read: no line of it is JSON", value=str(path), remedy=MENDED)
         return records
 
@@ -289,4 +319,4 @@ def find_runs(root: str | Path = "runs") -> list[Run]:
     folder = Path(root)
     found = [Run(path.parent) for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/recipe.toml")]
     runs = [run for run in found if Run.is_run(run.path)]
-    return sorted(runs, key=lambda run: (run.path / "recipe.toml").stat().st_mtime)
+    return sorted(runs, key=lambda run: run.began or 0.0)

@@ -12,7 +12,6 @@ from deitkit.runs.checkpoint import load_best
 from deitkit.runs.folder import Run
 from deitkit.training.evaluate import Watch, top1_of
 from deitkit.training.keep import keep_of
-from deitkit.training.log import MetricsLog
 from deitkit.training.observer import Observer
 from deitkit.training.step import Training, TrainingProgress
 
@@ -43,7 +42,7 @@ def finish(run: Run, watch: Watch, observer: Observer) -> FitResult:
                 "top1": top1,
                 "images": len(table.labels),
                 **_ending(training, kept),
-                "seconds": round(MetricsLog.seconds_total(run.metrics()), 1),
+                "seconds": round(run.logged(spaced=0).seconds or 0.0, 1),
                 **_unreadable(progress),
             },
         )

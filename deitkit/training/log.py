@@ -119,8 +119,3 @@ class MetricsLog:
     def leave_out(self, seconds: float) -> None:
         """Time that was not training: evaluations and checkpoints do not count into the next line's rates."""
         self._last_time += seconds
-
-    @staticmethod
-    def seconds_total(records: list[dict[str, Any]]) -> float:
-        """Seconds of training over all sessions of a run, evaluations and checkpoints left out."""
-        return float(sum(record.get("seconds", 0.0) for record in records))

@@ -98,7 +98,7 @@ def analyze_by_epoch(
     from deitkit.analysis.disagreement.by_epoch import by_epoch_report, recorded, recorded_teacher
 
     run = find_run(student)
-    recipe, own, lines = run.recipe(), teacher_of(str(run.path)), run.metrics()
+    recipe, own, lines = run.recipe(), teacher_of(str(run.path)), run.logged(spaced=0).lines
     told = not dataset and not data and split == recipe.data.validate_on and teacher in ("", own)
     moments, accuracy = (recorded(lines), recorded_teacher(lines)) if told else ([], None)
     chosen, name = teacher or own, " and ".join(recipe.teacher.models) if recipe.teacher else ""

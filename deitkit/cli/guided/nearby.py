@@ -119,7 +119,7 @@ def _told(run: Run) -> str:
     what = f"{recipe.model.name} on {recipe.data.path or recipe.data.dataset}"
     if result is not None:
         return f"{what}, {result['top1'][decisive_head(result['top1'])]:.1%}"
-    epoch = max((line["epoch"] for line in run.metrics()), default=0.0)
+    epoch = max((line["epoch"] for line in run.logged(spaced=0).lines), default=0.0)
     return f"{what}, epoch {epoch:g} of {recipe.train.epochs}"
 
 

@@ -109,7 +109,7 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     facts = summary(opened)
     if "unreadable" in facts:
         raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
-    metrics = opened.metrics()
+    metrics = opened.logged(spaced=0).lines
     steps = [line for line in metrics if "loss" in line]
     facts |= {
         "result": opened.result(),
@@ -161,10 +161,10 @@ def _summary(run: Run) -> dict[str, Any]:
     from deitkit.models.kept import standing
     from deitkit.runs.notes import read_notes
 
-    recipe, result, metrics = run.recipe(), run.result(), run.metrics()
+    recipe, result, logged = run.recipe(), run.result(), run.logged(spaced=0)
+    metrics = logged.lines
     stands = standing(recipe, result, metrics)
     top1 = result["top1"] if result else next((line["top1"] for line in metrics[::-1] if "top1" in line), None)
-    spent = [line["seconds"] for line in metrics if "seconds" in line]
     return {
         "status": run.status(),
         "recipe": recipe.name,
@@ -178,7 +178,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "top1": top1,
         "tags": read_notes(run).tags,
         "began": run.began,
-        "seconds": (result or {}).get("seconds", sum(spent) if spent else None),
+        "seconds": (result or {}).get("seconds", logged.seconds),
         **(stands.facts() if stands else {}),
     }
 

@@ -62,9 +62,12 @@ def show(picture: Picture, record: Mapping[str, Any], region: Any) -> None:
 def follow(run: Run) -> Iterator[dict[str, Any] | None]:
     """Each line of metrics.jsonl as it comes, None where there is none yet; ends when the run does.
 
-    A resumed run cuts the file to its checkpoint: then reading goes on at the new end.
+    Of a large file that is there already some lines alone, as `Run.logged` chooses them. A resumed run cuts the file to
+    its checkpoint: then reading goes on at the new end.
     """
-    read, quiet = 0, 0
+    before = run.logged()
+    yield from before.lines
+    read, quiet = before.end, 0
     while True:
         size = run.metrics_path.stat().st_size if run.metrics_path.is_file() else 0
         if size > read and (whole := _whole_lines(run, read)):
