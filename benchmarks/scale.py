@@ -150,7 +150,8 @@ def metrics(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
     yield from compared("metrics", commands, folder=folder, rounds=given.rounds)
     report = deitkit("report", "long", "-o", "page.html", "--overwrite")
     new_run(folder / "short" / "long", lines=300, every=10)
-    short = [cost(deitkit("report", "short/long", "-o", "short.html", "--overwrite"), folder=folder) for _ in range(given.rounds + 1)]
+    few = deitkit("report", "short/long", "-o", "short.html", "--overwrite")
+    short = [cost(few, folder=folder) for _ in range(given.rounds + 1)]
     own = [cost(report, folder=folder) for _ in range(given.rounds + 1)]
     less, more = median(short[1:]), median(own[1:])
     yield Row(
