@@ -106,6 +106,9 @@ Freeze = Annotated[
     str,
     typer.Option("--freeze", help="What stays as it is: nothing, backbone or backbone-but-last-norm (train.parts)."),
 ]
+FindRate = Annotated[
+    bool, typer.Option("--find-lr", help="Try rates on a few steps, draw the loss over them, suggest one, and stop.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", min=0, max=MOST_WORKERS, help="Processes that decode and augment.")
@@ -270,7 +273,8 @@ OPTION_PANELS = {
         "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
     ),
     "Training": (
-        "epochs", "batch_size", "lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume", "time",
+        "epochs", "batch_size", "lr", "find_lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume",
+        "time",
     ),
     "Output": ("output", "overwrite", "log", "dry_run", "as_json", "json", "keep_logits"),
 }  # fmt: skip

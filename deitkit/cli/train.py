@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
 from deitkit.cli.options import (
     ChosenRecipe,
+    FindRate,
     Freeze,
     RunOptions,
     TeacherOptions,
@@ -56,8 +57,9 @@ def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe:
 
 @spread
 def finetune(
-    what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "", freeze: Freeze = ""
-) -> None:
+    what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "", freeze: Freeze = "",
+    find_lr: FindRate = False,
+) -> None:  # fmt: skip
     """Train further from earlier weights, at the same or another resolution.
 
     Without --recipe the data choose it: a known data set has its own ones, any other goes by its number of images.
@@ -66,7 +68,8 @@ def finetune(
     Example: deitkit finetune --data photos --from timm:deit_tiny_patch16_224 -o runs/mine
     Example: deitkit finetune --data photos --from runs/mine --freeze backbone --lr 1e-4
     """
-    train("finetune", options_of(recipe, what, run, teacher, freeze))
+    options = options_of(recipe, what, run, teacher, freeze)
+    train("finetune", replace(options, find_lr=find_lr))
 
 
 def options_of(
@@ -121,6 +124,11 @@ def train(verb: Verb, options: TrainingOptions) -> None:
     try:
         if options.plan or options.dry_run:
             show(recipe, output, options)
+            return
+        if options.find_lr:
+            from deitkit.cli.find_lr import show_rate
+
+            show_rate(recipe, options)
             return
         top1 = run_recipe(recipe, output, options)
     except DeitkitError as error:

@@ -47,12 +47,18 @@ class Rules:
     rates: Mapping[str, float]
 
 
+def _rates(*, adamw: float, sgd: float) -> dict[str, float]:
+    """Steps of NAdamW, Adafactor and timm's Muon are of AdamW's size; Lion's are signs and want a third to a tenth of
+    its rate (Chen et al. 2023, arXiv 2302.06675, Sec. 5)."""
+    return {"adamw": adamw, "sgd": sgd, "lion": adamw / 5, **dict.fromkeys(("nadamw", "adafactor", "muon"), adamw)}
+
+
 # 8,000 views x the root of the number of images: 253,000 for 1,000 images, where BiT's HyperRule (Kolesnikov et al.
 # 2020, Sec. 3.3) has 256,000 up to 20,000.
-FINETUNING = Rules(8_000, (10, 500), {"adamw": 1e-4, "sgd": 1e-2})
+FINETUNING = Rules(8_000, (10, 500), _rates(adamw=1e-4, sgd=1e-2))
 # Never shorter than the paper's 300 epochs (Table 9), longer for fewer images; its rate of 1e-3 at 1,024 images by the
 # root of the batch, which AdamW wants.
-SCRATCH = Rules(30_000, (300, 1_000), {"adamw": 5e-4, "sgd": 5e-2})
+SCRATCH = Rules(30_000, (300, 1_000), _rates(adamw=5e-4, sgd=5e-2))
 
 
 @dataclass(frozen=True)

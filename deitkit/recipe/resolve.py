@@ -58,6 +58,7 @@ class TrainingOptions:
     origins: dict[str, str] = field(default_factory=dict)  # of changes; "command line" where nothing is said
     draft: Draft | None = None  # the recipe's files, once they are read
     log: str = ""  # trackers, with commas
+    find_lr: bool = False  # whether rates are tried, and nothing else
     trust_code: bool = False  # whether a Python function that a recipe's file names may be executed
 
 

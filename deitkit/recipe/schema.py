@@ -228,15 +228,18 @@ class Mix(RecipeTable):
 
 
 class Optim(RecipeTable):
-    """`lr` per 512 images under "batch/512", absolute under "none"."""
+    """`lr` per 512 images under "batch/512", absolute under "none". It is the classifier's; under `layer_decay` each
+    layer before it learns at that share of the next one's rate (BEiT, Bao et al. 2022), by timm's groups of layers."""
 
-    name: Literal["adamw", "sgd"] = "adamw"  # the optimiser
+    name: Literal["adamw", "sgd", "lion", "nadamw", "adafactor", "muon"] = "adamw"  # the optimiser
     lr: Positive = 5e-4  # peak learning rate, per 512 images where lr_scaling says so
     lr_scaling: Literal["batch/512", "none"] = "batch/512"  # whether lr grows with the batch
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # rate of a layer, of the next one's; 1: all alike
+    head_lr_scale: Positive = 1.0  # rate of the classifier, of lr
     weight_decay: NonNegative = 0.05  # not of biases and norms
-    betas: Betas = (0.9, 0.999)  # of AdamW
-    eps: Positive = 1e-8  # of AdamW
-    momentum: BelowOne = 0.9  # of SGD
+    betas: Betas = (0.9, 0.999)  # of AdamW, NAdamW and Lion, and of Muon where it is AdamW
+    eps: Positive = 1e-8  # of AdamW and NAdamW
+    momentum: BelowOne = 0.9  # of SGD and Muon
     clip_grad: Positive | None = None  # largest norm of the gradient
 
 

@@ -34,7 +34,7 @@ from deitkit.teachers.output import TeacherOutput
 from deitkit.training.keep import keep_notes
 from deitkit.training.log import Sums
 from deitkit.training.losses import Terms, combine, hard_distillation, label_loss, soft_distillation
-from deitkit.training.optim import Ema, build_optimizer, learning_rate
+from deitkit.training.optim import Ema, build_optimizer, learning_rate, set_rate
 
 
 @dataclass
@@ -170,12 +170,13 @@ def data_messages(data: Data, train: Source, val: Source) -> list[str]:
     return [*messages, *size_notes(data, val), *(note for note in val.notes if note not in train.notes)]
 
 
-def train_step(training: Training, parts: list[Batch]) -> None:
-    """One optimiser step: `parts` are this rank's accumulation parts of the global batch."""
+def train_step(training: Training, parts: list[Batch], *, rate: float | None = None) -> None:
+    """One optimiser step: `parts` are this rank's accumulation parts of the global batch; `rate` stands for the
+    schedule's."""
     recipe, step = training.recipe, training.progress.step
-    rate = learning_rate(recipe, step, steps_per_epoch=training.shape.steps_per_epoch)
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
+    if rate is None:
+        rate = learning_rate(recipe, step, steps_per_epoch=training.shape.steps_per_epoch)
+    set_rate(training.optimizer, rate)
     training.optimizer.zero_grad(set_to_none=True)
     for index, batch in enumerate(parts):
         torch.manual_seed(noise_seed(recipe.train.seed, step, training.world.rank, index))
