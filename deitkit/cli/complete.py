@@ -13,6 +13,7 @@ from typing import Any
 
 from deitkit.cli.early import DEVICES
 from deitkit.recipe.keys import recipe_keys
+from deitkit.recipe.resolve import FREEZE
 from deitkit.recipe.shipped import recipe_names, recipe_root
 
 MOST_FOLDERS = 200  # in which runs are looked for: a folder of images may stand beside them
@@ -130,4 +131,5 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "fusion": _closed("softmax", "average_logits"),
     "labels": _closed("hard", "soft"),
     "log": trackers,
+    "freeze": _closed(*FREEZE),
 }  # fmt: skip

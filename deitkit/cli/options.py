@@ -104,7 +104,14 @@ Rate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate, as
 WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="Weight decay (optim.weight_decay).")]
 Freeze = Annotated[
     str,
-    typer.Option("--freeze", help="What stays as it is: nothing, backbone or backbone-but-last-norm (train.parts)."),
+    typer.Option(
+        "--freeze",
+        help="What stays as it is: nothing, backbone, or backbone-but-last-blocks, -last-norm, -norms-and-biases, "
+        "-attention or -lora (train.parts).",
+    ),
+]
+Compare = Annotated[
+    str, typer.Option("--compare", metavar="parts", help="Plan every way to learn a part, side by side, and stop.")
 ]
 FindRate = Annotated[
     bool, typer.Option("--find-lr", help="Try rates on a few steps, draw the loss over them, suggest one, and stop.")
@@ -273,8 +280,8 @@ OPTION_PANELS = {
         "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
     ),
     "Training": (
-        "epochs", "batch_size", "lr", "find_lr", "weight_decay", "seed", "sets", "workers", "device", "amp", "resume",
-        "time",
+        "epochs", "batch_size", "lr", "find_lr", "compare", "weight_decay", "seed", "sets", "workers", "device", "amp",
+        "resume", "time",
     ),
     "Output": ("output", "overwrite", "log", "dry_run", "as_json", "json", "keep_logits"),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deitkit.cli import render
 from deitkit.cli.options import (
     ChosenRecipe,
+    Compare,
     FindRate,
     Freeze,
     RunOptions,
@@ -19,7 +20,7 @@ from deitkit.cli.options import (
     spread,
     workers_or_default,
 )
-from deitkit.errors import DeitkitError, Interrupted, quoted
+from deitkit.errors import DeitkitError, Interrupted, one_of, quoted
 from deitkit.recipe.resolve import TrainingOptions, default_output, given, parse_minutes, resolve, spelled
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe:
 @spread
 def finetune(
     what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "", freeze: Freeze = "",
-    find_lr: FindRate = False,
+    find_lr: FindRate = False, compare: Compare = "",
 ) -> None:  # fmt: skip
     """Train further from earlier weights, at the same or another resolution.
 
@@ -68,8 +69,9 @@ def finetune(
     Example: deitkit finetune --data photos --from timm:deit_tiny_patch16_224 -o runs/mine
     Example: deitkit finetune --data photos --from runs/mine --freeze backbone --lr 1e-4
     """
+    compared = one_of(compare, ["parts"], what="--compare") if compare else ""
     options = options_of(recipe, what, run, teacher, freeze)
-    train("finetune", replace(options, find_lr=find_lr))
+    train("finetune", replace(options, find_lr=find_lr, compare=compared))
 
 
 def options_of(
@@ -122,7 +124,7 @@ def train(verb: Verb, options: TrainingOptions) -> None:
     refuse_wrong_verb(verb, recipe)
     output = options.output or default_output(recipe)
     try:
-        if options.plan or options.dry_run:
+        if options.plan or options.dry_run or options.compare:
             show(recipe, output, options)
             return
         if options.find_lr:
@@ -239,6 +241,11 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
             return
         if not options.as_json:
             show_values(recipe, outline, every=options.all_values)
+    if options.compare:
+        from deitkit.cli.plan import show_parts
+
+        show_parts(recipe, options, scan, Path(output))
+        return
     from deitkit.cli.plan import seconds_to_load, show_plan
     from deitkit.training.plan import plan_run
 

@@ -255,6 +255,13 @@ def refuse_sources(values: Mapping[str, Any], where: str, names: Sequence[str] =
         )
 
 
+def input_size(student: Student) -> tuple[int, int]:
+    """Height and width in pixels that the architecture was built for."""
+    size = student.arguments.get("img_size") or student.network.pretrained_cfg["input_size"][1:]
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
 def count_parameters(model: Model, num_classes: int) -> int:
     """Number of trainable numbers, without allocating any."""
     with torch.device("meta"):

@@ -23,6 +23,24 @@ def contradictions(recipe: Recipe) -> list[str]:
         )
     found += _data_contradictions(recipe.data)
     found += _stream_contradictions(recipe)
+    found += _part_contradictions(recipe)
+    return found
+
+
+def _part_contradictions(recipe: Recipe) -> list[str]:
+    """Parts that the model does not have; of timm's own names only the network itself can tell."""
+    train, variant = recipe.train, MODELS.get(recipe.model.name)
+    found = []
+    depth = recipe.model.options.get("depth", variant.depth) if variant else None
+    if train.parts == "blocks" and isinstance(depth, int) and train.blocks > depth:
+        found.append(f"train.blocks {train.blocks} is more than the {depth} blocks of {recipe.model.name}: lower it")
+    if train.unfreeze_epoch is not None and train.parts == "all":
+        found.append('train.unfreeze_epoch without anything frozen: set it to false, or train.parts = "classifier"')
+    if train.unfreeze_epoch is not None and train.unfreeze_epoch >= train.epochs:
+        found.append(
+            f"train.unfreeze_epoch {train.unfreeze_epoch} is not before the end of train.epochs {train.epochs}: lower "
+            "it, or set it to false"
+        )
     return found
 
 

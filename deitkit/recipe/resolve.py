@@ -34,7 +34,11 @@ FLAGS = {
     "--seed": "train.seed",
 }
 # What --freeze holds fixed, and the parts that learn.
-FREEZE = {"nothing": "all", "backbone": "classifier", "backbone-but-last-norm": "classifier+last_norm"}
+FREEZE = {
+    "nothing": "all", "backbone": "classifier", "backbone-but-last-norm": "classifier+last_norm",
+    "backbone-but-last-blocks": "blocks", "backbone-but-norms-and-biases": "norms+biases",
+    "backbone-but-attention": "attention", "backbone-but-lora": "lora",
+}  # fmt: skip
 MOST_MINUTES = 366 * 24 * 60
 
 
@@ -58,6 +62,7 @@ class TrainingOptions:
     origins: dict[str, str] = field(default_factory=dict)  # of changes; "command line" where nothing is said
     draft: Draft | None = None  # the recipe's files, once they are read
     log: str = ""  # trackers, with commas
+    compare: str = ""  # what is planned in each of its ways
     find_lr: bool = False  # whether rates are tried, and nothing else
     trust_code: bool = False  # whether a Python function that a recipe's file names may be executed
 

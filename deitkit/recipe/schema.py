@@ -27,6 +27,9 @@ Size = Annotated[tuple[Side, Side], Field(strict=False)]
 Category = Literal["name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory"]
 PositionMode = Literal["bicubic", "bilinear", "nearest", "bicubic-antialias"]
 Keep = Literal["best", "last"]
+Parts = Literal[
+    "all", "classifier", "classifier+last_norm", "blocks", "norms+biases", "attention", "lora"
+]  # fmt: skip
 BackendName = Literal["pil", "fast"]
 
 MOST_UNREADABLE = 0.01  # the share of one's own images that training does without unless told otherwise
@@ -257,14 +260,19 @@ class EmaTable(RecipeTable):
 
 class Train(RecipeTable):
     """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps; `parts` are the
-    parameters that learn.
+    parameters that learn, from `unfreeze_epoch` on all of them. `blocks` belongs to "blocks", `lora_...` to "lora": a
+    matrix W learns as W + alpha / rank B A (Hu et al. 2021, arXiv 2106.09685, Sec. 4.1).
 
     `keep` says which weights become the run's model: the best by the decisive head on the validation images, the later
     ones of equals, or the last. Without validation images of their own the last are kept: test images choose nothing.
     """
 
     epochs: Count = 300  # length of the run
-    parts: Literal["all", "classifier", "classifier+last_norm"] = "all"  # which parameters learn
+    parts: Parts = "all"  # which parameters learn
+    blocks: Count = 1  # under parts = "blocks": how many of the last ones learn
+    lora_rank: Count = 16  # under parts = "lora": rank of what is added to a matrix
+    lora_alpha: Positive = 16.0  # under parts = "lora": its weight, times 1 / lora_rank
+    unfreeze_epoch: Count | None = None  # epochs after which everything learns
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of everything random
     accumulation: Count = 1  # parts of a batch whose gradients are added up
     precision: Literal["bf16", "fp32"] = "bf16"  # of the forward pass on a GPU

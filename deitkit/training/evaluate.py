@@ -26,6 +26,7 @@ from torch.nn.functional import cosine_similarity
 
 from deitkit.data.views.augment import Reading
 from deitkit.distributed import World
+from deitkit.models.lora import as_plain
 from deitkit.models.student import Student
 from deitkit.predictions.doubts import predict_kept
 from deitkit.predictions.predict import predict
@@ -54,10 +55,11 @@ class Watch:
     def predict(self, student: Student, *, name: str = "", kept: bool = False) -> Predictions:
         """The student's answers on the validation images, with the labels that it doubts where they are `kept`."""
         training, ask = self.training, predict_kept if kept else predict
-        return ask(
-            student, training.info, training.val, name=name, device=training.device, world=training.world,
-            workers=training.workers, reading=Reading.of(training.recipe.data),
-        )  # fmt: skip
+        with as_plain(student.network):  # as it is saved
+            return ask(
+                student, training.info, training.val, name=name, device=training.device, world=training.world,
+                workers=training.workers, reading=Reading.of(training.recipe.data),
+            )  # fmt: skip
 
     @cached_property
     def teacher_decisions(self) -> Decisions | None:

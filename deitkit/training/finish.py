@@ -7,6 +7,7 @@ from typing import Any
 
 from deitkit.data.open import counted
 from deitkit.models.load import save_model
+from deitkit.models.lora import merge
 from deitkit.recipe.schema import Keep
 from deitkit.runs.checkpoint import load_best
 from deitkit.runs.folder import Run
@@ -27,6 +28,8 @@ class FitResult:
 def finish(run: Run, watch: Watch, observer: Observer) -> FitResult:
     """Write model, predictions and result. The model is the best or the last; the moving average is the last step's."""
     training = watch.training
+    for student in (training.student, *([training.ema.student] if training.ema else [])):
+        merge(student.network)
     kept = _take_kept(run, training, observer)
     table = watch.predict(training.student, name=run.name, kept=True)
     top1 = top1_of(table)

@@ -24,6 +24,7 @@ from deitkit.data.views.augment import UnreadableImage
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import Interrupted
 from deitkit.models.forms import decisive_head
+from deitkit.models.lora import plain_state
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import save_checkpoint
 from deitkit.runs.folder import Run
@@ -41,10 +42,11 @@ from deitkit.training.finish import FitResult, finish
 from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
-from deitkit.training.resume import as_begun, describe, restore, take_up
+from deitkit.training.resume import as_begun, describe, kept_state, restore, take_up
 from deitkit.training.signals import Signals, Waiting, held_back
 from deitkit.training.step import Training, build, train_step
 from deitkit.training.teacher_check import brief_check
+from deitkit.training.unfreeze import unfreeze_when_due
 
 
 def train_run(
@@ -185,6 +187,9 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
         while progress.step < training.total_steps and not training.is_out_of_patience:
             with fitting.leaving_early():
                 parts = next(stream)
+            if unfreeze_when_due(training, step=progress.step):
+                training.parallel.train()
+                fitting.observer.say(f"everything learns from epoch {training.epoch_of(progress.step):g} on")
             train_step(training, parts)
             if begin is not None:
                 refuse_non_finite(training, fitting.run)
@@ -308,21 +313,12 @@ def _save(fitting: Fitting, *, name: str | None = None) -> None:
     sums = training.world.gather(training.sums.state_dict())
     if not training.world.is_main:
         return
-    state: dict[str, Any] = (
-        {}
-        if name
-        else {
-            "progress": asdict(training.progress),
-            "sums": sums,
-            "optimizer": training.optimizer.state_dict()["state"],
-            "ema": training.ema.state_dict() if training.ema else {},
-        }
-    )
+    state = {} if name else {"progress": asdict(training.progress), "sums": sums, **kept_state(training)}
     log.sync()
     save_checkpoint(
         run.checkpoints,
         step=training.progress.step,
-        model=training.student.network.state_dict(),
+        model=plain_state(training.student.network),
         state=state,
         metrics_bytes=log.bytes_written,
         keep=training.recipe.checkpoint.keep,

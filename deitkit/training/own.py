@@ -202,11 +202,15 @@ def images_per_s(recipe: Recipe, classes: int, device: str) -> float:
     import torch
 
     from deitkit.distributed import pick_device
+    from deitkit.models.freeze import freeze
     from deitkit.models.student import build_student
     from deitkit.training.optim import build_optimizer
 
     where = pick_device(device)
-    student = build_student(recipe.model, classes).to(where)
+    student = build_student(recipe.model, classes)
+    if recipe.train.parts != "all" and recipe.train.unfreeze_epoch is None:
+        freeze(student, recipe.train.parts, train=recipe.train)
+    student.to(where)
     optimizer = build_optimizer(student, recipe, where)
     images = torch.randn(recipe.stream.batch_size, 3, *recipe.model.size, device=where)
     for index in range(TIMED_STEPS + 1):

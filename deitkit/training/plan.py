@@ -22,10 +22,12 @@ from deitkit.data.source import spread_over
 from deitkit.data.views.augment import Reading
 from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
+from deitkit.models.lora import plain_state
 from deitkit.models.throughput import peak_rise, wait, weight_bytes
 from deitkit.predictions.predict import predict
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import save_checkpoint
+from deitkit.training.resume import kept_state
 from deitkit.training.step import Training, build, teacher_answers, train_step
 
 MIB = 2**20
@@ -49,12 +51,15 @@ class TeacherCost:
 class RunPlan:
     """What a run will take, on this machine.
 
+    `learning` of the `parameters` learn, which takes `learning_mb` MiB of gradients and of the optimiser's state.
     `step_s`: seconds a step, data loading included; `data_wait`: the share of them without data. `memory_mb` is what a
     step adds to the process, `largest_batch` what would fit into the memory that is free; None where it cannot be told.
     """
 
     model: str
     parameters: int
+    learning: int
+    learning_mb: float
     image_size: tuple[int, int]
     train_images: int
     val_images: int
@@ -127,6 +132,8 @@ def plan_run(
     return RunPlan(
         model=f"{recipe.model.name}{' distilled' if recipe.model.distilled else ''}",
         parameters=sum(parameter.numel() for parameter in training.student.parameters()),
+        learning=sum(parameter.numel() for parameter in training.student.parameters() if parameter.requires_grad),
+        learning_mb=_learning_mb(training),
         image_size=recipe.model.size,
         train_images=len(training.train),
         val_images=len(training.val),
@@ -223,12 +230,11 @@ def _checkpoints(recipe: Recipe, steps: int, steps_per_epoch: int) -> int:
 
 def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:
     """(seconds, MiB) of one checkpoint, written to a temporary folder on the run's disk."""
-    state = {"optimizer": training.optimizer.state_dict()["state"]}
-    state |= {"ema": training.ema.state_dict()} if training.ema else {}
+    state = kept_state(training)
     with tempfile.TemporaryDirectory(prefix=".deitkit-plan-", dir=_existing(folder)) as temporary:
         began = time.perf_counter()
         written = save_checkpoint(
-            Path(temporary), step=0, model=training.student.network.state_dict(), state=state, metrics_bytes=0, keep=1
+            Path(temporary), step=0, model=plain_state(training.student.network), state=state, metrics_bytes=0, keep=1
         )
         seconds = time.perf_counter() - began
         return seconds, sum(path.stat().st_size for path in written.iterdir()) / MIB
@@ -236,6 +242,14 @@ def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:
 
 def _model_mb(training: Training) -> float:
     return weight_bytes(training.student.network) / MIB
+
+
+def _learning_mb(training: Training) -> float:
+    """MiB of the gradients and of the optimiser's state."""
+    gradients = [parameter for parameter in training.student.parameters() if parameter.requires_grad]
+    states = [value for state in training.optimizer.state.values() for value in state.values()]
+    tensors = [value for value in (*gradients, *states) if isinstance(value, torch.Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MIB
 
 
 def _existing(folder: Path) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from deitkit.data.content import content_differences, content_of
 from deitkit.errors import DeitkitError
+from deitkit.models.lora import apart, load_training_state
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import (
     Checkpoint,
@@ -23,6 +24,7 @@ from deitkit.runs.folder import Run
 from deitkit.runs.names import BEST
 from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.step import Training, TrainingProgress
+from deitkit.training.unfreeze import unfreeze_when_due
 
 Say = Callable[[str], None]
 
@@ -111,6 +113,16 @@ def as_begun(run: Run, recipe: Recipe, say: Say) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep": was})})
 
 
+def kept_state(training: Training) -> dict[str, Any]:
+    """What a checkpoint keeps beside the network's own weights, so that training goes on from it to the last bit."""
+    state = {
+        "optimizer": training.optimizer.state_dict()["state"],
+        "ema": training.ema.state_dict() if training.ema else {},
+    }
+    lora = apart(training.student.network)
+    return {**state, "lora": lora} if lora else state
+
+
 def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     """Take up the newest valid checkpoint; without one, begin at step 0."""
     checkpoint = load_latest(run.checkpoints, say=say)
@@ -123,7 +135,9 @@ def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     if checkpoint is None:
         say(f"{run.path} has no valid checkpoint yet: starting at step 0")
         return
-    training.student.network.load_state_dict(checkpoint.model)
+    # what was saved at the very step was saved before everything was let go
+    unfreeze_when_due(training, step=checkpoint.step - 1)
+    load_training_state(training.student.network, checkpoint.model, checkpoint.state.get("lora", {}))
     whole = training.optimizer.state_dict()
     training.optimizer.load_state_dict({**whole, "state": checkpoint.state["optimizer"]})
     if training.ema is not None:

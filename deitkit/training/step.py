@@ -74,6 +74,7 @@ class Training:
     messages: list[str] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     sums: Sums = field(default_factory=Sums)
+    is_unfrozen: bool = False
 
     @property
     def total_steps(self) -> int:
@@ -121,7 +122,7 @@ def build(
         _refuse_damaged(student, recipe.start.weights)
         messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
     if recipe.train.parts != "all":
-        messages.append(freeze(student, recipe.train.parts).summary())
+        messages.append(freeze(student, recipe.train.parts, train=recipe.train).summary())
     student.to(device)
     teacher, tape, said = _open_teaching(recipe, train, val, shape, device=device, strict=strict)
     parallel = DistributedDataParallel(student) if world.is_distributed else student

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from deitkit.errors import DeitkitError
-from deitkit.models.freeze import Frozen, Parts, freeze, last_norms
+from deitkit.models.freeze import Frozen, freeze, last_norms
 from deitkit.models.student import Student, build_student, rebuild_student
-from deitkit.recipe.schema import Model, Recipe, Train
+from deitkit.recipe.resolve import FREEZE
+from deitkit.recipe.schema import Model, Parts, Recipe, Train
 from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
 from deitkit.training.fit import train_run
 from deitkit.training.losses import label_loss
@@ -82,11 +83,6 @@ def test_the_last_norm_is_the_one_before_the_pooling(architecture: str, expected
     assert list(last_norms(student)) == expected
 
 
-def test_the_schema_offers_just_these_parts() -> None:
-    assert get_args(Train.model_fields["parts"].annotation) == get_args(Parts)
-    assert Train().parts == "all"
-
-
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("model", [CONVNET, DEIT], ids=["convnet", "deit"])
 def test_only_the_parts_named_have_gradients_and_the_report_counts_them(model: Model, parts: Parts) -> None:
@@ -103,6 +99,71 @@ def test_only_the_parts_named_have_gradients_and_the_report_counts_them(model: M
     assert report.total == sum(p.numel() for p in student.parameters())
     assert f"{report.learning:,} of {report.total:,}" in report.summary()
     assert all(module in report.summary() for module in learning(model, parts))
+
+
+# The names of what learns, written out for a transformer of two blocks and for the small ResNet.
+HEADS = {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+NORMS = {f"{norm}.{part}" for norm in ("norm", *(f"blocks.{b}.norm{n}" for b in (0, 1) for n in (1, 2)))
+         for part in ("weight", "bias")}  # fmt: skip
+BIASES = {"patch_embed.proj.bias"} | {
+    f"blocks.{b}.{layer}.bias" for b in (0, 1) for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+}
+ATTENTION = {f"blocks.{b}.attn.{layer}.{p}" for b in (0, 1) for layer in ("qkv", "proj") for p in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [("norms+biases", NORMS | BIASES | HEADS), ("attention", ATTENTION | HEADS)],
+)  # fmt: skip
+def test_what_learns_throughout_a_transformer(parts: Parts, expected: set[str]) -> None:
+    student = build_student(DEIT.model_copy(update={"options": {"depth": 2}}), 10)
+    assert set(freeze(student, parts).names) == expected
+    student.train()(torch.randn(4, 3, 16, 16))
+    assert all(module.training for module in student.modules())  # stochastic depth and dropout, too
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_the_last_blocks_learn_with_their_stochastic_depth_and_the_rest_is_held(blocks: int) -> None:
+    deit, convnet = build_student(DEIT.model_copy(update={"options": {"depth": 3}}), 10), build_student(CONVNET, 10)
+    last = ["norm.", "head", *(f"blocks.{3 - back}." for back in range(1, blocks + 1))]
+    stages = ["fc.", *(f"layer{4 - back}." for back in range(blocks))]
+    for student, prefixes in ((deit, last), (convnet, stages)):
+        names = [name for name, _ in student.network.named_parameters()]
+        report = freeze(student, "blocks", train=Train(blocks=blocks))
+        assert report.names == tuple(name for name in names if name.startswith(tuple(prefixes)))
+        student.train()(torch.randn(4, 3, 16, 16))
+    assert deit.network.blocks[2].drop_path1.training
+    assert not deit.network.blocks[0].drop_path1.training
+    assert int(convnet.network.layer4[0].bn1.num_batches_tracked) == 1
+    assert int(convnet.network.bn1.num_batches_tracked) == 0
+
+
+def test_batch_norms_that_learn_move_their_statistics_too() -> None:
+    student = build_student(CONVNET, 10)
+    report = freeze(student, "norms+biases")
+    vectors = {name for name, parameter in student.network.named_parameters() if parameter.ndim == 1}
+    assert set(report.names) == vectors | {"fc.weight"}
+    student.train()(torch.randn(8, 3, 16, 16))
+    assert int(student.network.bn1.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize(("model", "parts", "words"), [
+    (CONVNET, "attention", "no attention"), (CONVNET, "blocks", "has 4 blocks"), (DEIT, "blocks", "blocks"),
+])  # fmt: skip
+def test_a_part_that_the_model_does_not_have_is_refused(model: Model, parts: Parts, words: str) -> None:
+    with pytest.raises(DeitkitError, match=words) as caught:
+        freeze(build_student(model, 10), parts, train=Train(blocks=50))
+    assert "train.parts=" in caught.value.remedy
+
+
+def test_each_way_has_a_name_by_which_the_command_line_freezes_the_rest() -> None:
+    assert sorted(FREEZE.values()) == sorted(get_args(Parts))
+
+
+def test_more_blocks_than_a_model_of_the_catalog_has_are_refused_before_it_is_built() -> None:
+    with pytest.raises(DeitkitError) as caught:
+        tiny(train={"parts": "blocks", "blocks": 3})
+    assert caught.value.problems[0].startswith("train.blocks 3 is more than the 2 blocks of deit_nano")
 
 
 def test_all_is_what_it_was_before_there_was_a_choice() -> None:

@@ -16,7 +16,8 @@ CPU = torch.device("cpu")
 
 def made_up(**changes: object) -> RunPlan:
     values: dict[str, object] = {
-        "model": "deit_nano", "parameters": 200_000, "image_size": (32, 32), "train_images": 1_000, "val_images": 100,
+        "model": "deit_nano", "parameters": 200_000, "learning": 200_000, "learning_mb": 2.3,
+        "image_size": (32, 32), "train_images": 1_000, "val_images": 100,
         "classes": 10, "epochs": 20, "steps_per_epoch": 10, "batch_size": 100, "timed_steps": 5, "step_s": 0.5,
         "data_wait": 0.1, "evaluation_s": 3.0, "evaluations": 4, "checkpoint_s": 1.0, "checkpoints": 20, "start_s": 2.0,
         "memory_mb": 100.0, "largest_batch": 400, "disk_mb": 10.0, "free_disk_mb": 1_000.0, "teacher": None,
