@@ -71,6 +71,7 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "predict": Verb("deitkit.cli.predict", "predict", "Classify images."),
+    "serve": Verb("deitkit.cli.serve", "serve", "Show a model on a local web page, and answer programs over HTTP."),
     "evaluate": Verb("deitkit.cli.evaluate", "evaluate", "Measure a model's accuracy, each head apart."),
     "export": Verb("deitkit.cli.export", "export", "Write a model for where others use it."),
     "analyze": Group(
@@ -159,7 +160,7 @@ VERBS: dict[str, Verb | Group] = {
 PANELS = {
     "Start": ("quickstart", "plan"),
     "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
-    "Use": ("predict", "evaluate", "export"),
+    "Use": ("predict", "evaluate", "serve", "export"),
     "Understand": ("analyze", "report", "explore"),
     "Manage": ("data", "recipes", "runs", "doctor"),
 }

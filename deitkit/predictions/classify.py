@@ -97,7 +97,7 @@ def classified(
 ) -> Iterator[ClassifiedImage]:
     """As `classify`, in the order of the paths, each as soon as its batch is done."""
     picked, info = pick_device(device), model.info
-    student = model.student.eval().to(picked)
+    model.student.eval().to(picked)
     source = _NamedFiles(
         dataset="", split="", class_names=(), labels=np.zeros(len(paths), dtype=np.int64), ids=list(map(str, paths)),
         root=Path(),
@@ -109,7 +109,7 @@ def classified(
     after = 0
     for chosen, images, _ in loader:
         until = min(after + batch_size, len(paths))
-        answers = _guesses(model, student, images, top=top) if len(images) else []
+        answers = guesses(model, images, top=top) if len(images) else []
         found = dict(zip(chosen.tolist(), answers, strict=True))
         for index in range(after, until):
             yield ClassifiedImage(paths[index], found[index]) if index in found else _unread(source, index, reading)
@@ -117,13 +117,11 @@ def classified(
 
 
 @torch.inference_mode()
-def _guesses(
-    model: LoadedModel, student: torch.nn.Module, images: torch.Tensor, *, top: int
-) -> list[dict[str, tuple[Guess, ...]]]:
-    """images [B, 3, H, W] -> for each image the best guesses of each head."""
+def guesses(model: LoadedModel, images: torch.Tensor, *, top: int) -> list[dict[str, tuple[Guess, ...]]]:
+    """images [B, 3, H, W], normalised, where the model lives -> for each image the best guesses of each head."""
     names = model.info.class_names
     rows: list[dict[str, tuple[Guess, ...]]] = [{} for _ in range(len(images))]
-    for head, probabilities in student(images).probabilities(model.info.fusion).items():
+    for head, probabilities in model.student(images).probabilities(model.info.fusion).items():
         best = probabilities.topk(min(top, len(names)), dim=1)
         for row, values, indices in zip(rows, best.values.tolist(), best.indices.tolist(), strict=True):
             row[head] = tuple(

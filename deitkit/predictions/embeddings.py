@@ -103,18 +103,37 @@ def token_embeddings(
         DeitkitError: there is no such model, an image cannot be read, or the weights have diverged.
     """
     model, source = load_model(reference), open_source(settings, split)
+    path, about = embeddings_path(reference, settings.dataset, split, data=data), _about(model, source)
+    found = _find(path, about)
+    if found is None:
+        batches = _batches(model, source, Reading.of(settings), device=pick_device(device), progress=progress)
+        found = _keep(path, about, batches, images=len(source))
+    return _of(reference, source, found, about)
+
+
+def kept_embeddings(reference: str, settings: Data, split: str, *, data: str = "") -> Embeddings | None:
+    """As `token_embeddings` where they are kept; None where they would have to be made."""
     path = embeddings_path(reference, settings.dataset, split, data=data)
-    about: dict[str, Any] = {
+    if not path.is_file():
+        return None
+    model, source = load_model(reference), open_source(settings, split)
+    about = _about(model, source)
+    found = _find(path, about)
+    return None if found is None else _of(reference, source, found, about)
+
+
+def _about(model: LoadedModel, source: Source) -> dict[str, Any]:
+    """What embeddings are of: other weights, another protocol or other images make them anew."""
+    return {
         "format": FORMAT,
         "weights": weights_identity(model),
         "dataset": source.dataset,
         "split": source.split,
         "fingerprint": source.fingerprint,
     }
-    found = _find(path, about)
-    if found is None:
-        batches = _batches(model, source, Reading.of(settings), device=pick_device(device), progress=progress)
-        found = _keep(path, about, batches, images=len(source))
+
+
+def _of(reference: str, source: Source, found: Kept, about: Mapping[str, Any]) -> Embeddings:
     tokens, left_out = found
     ids = [image_id for index, image_id in enumerate(source.ids) if index not in left_out]
     name = Reference.parse(reference).short(1)

@@ -22,7 +22,7 @@ from tests import documents
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"Example: (deitkit .+)")
 # A download asks its host, the quickstart has run, and what is finished is not resumed: tests of their own.
-APART = ("quickstart", "data download", "runs resume")
+APART = ("quickstart", "data download", "runs resume", "serve")  # serve: tests/serve/test_server.py
 
 
 def every_example() -> dict[str, list[str]]:
@@ -175,6 +175,7 @@ def test_a_second_quickstart_is_refused_and_resume_keeps_what_is_finished(workpl
 ELSEWHERE = {
     "--launch": "opens the App; tests/explore/test_app.py looks at it",
     "--view": "opens the App; tests/explore/test_app.py looks at it",
+    "deitkit serve": "serves until it is ended; tests/serve/test_server.py asks it",
     "timm:": "published weights come from a hub",
     "/data/": "a data set of the user's",
     "--dataset": "a data set of the user's",
