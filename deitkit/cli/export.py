@@ -51,6 +51,7 @@ def export(
 
     Example: deitkit export runs/quickstart/student_32 --to onnx
     Example: deitkit export runs/mine:class --to onnx --precision fp16 -o mine.onnx
+    Example: deitkit export runs/mine --to timm -o models/mine
     """
     from deitkit.models.export.place import place_of
     from deitkit.models.export.wanted import Wanted

@@ -19,6 +19,7 @@ LINES = {
     "data verify": "data verify no/images",
     "data preview": "data preview no/images",
     "recipes copy": "recipes copy pretrain/deit_tiny",
+    "recipes schema": "recipes schema",
     "analyze attention": "analyze attention --model broken/model",
     **{
         f"analyze {name}": f"analyze {name} broken/model"
