@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deitkit.cli import render
-from deitkit.cli.early import known_model
-from deitkit.cli.options import (
-    AsJson,
-    BatchSize,
-    ComputeOptions,
-    DataPath,
-    Overwrite,
-    Split,
-    ValFraction,
-    output_option,
-    spread,
-    workers_or_default,
-)
+from deitkit.cli import options, render
 
 if TYPE_CHECKING:
     from deitkit.predictions.evaluate import Evaluation
@@ -55,9 +42,9 @@ class EvaluatedOptions:
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", metavar="NAME[=PATH]", help="Other data; may be repeated.")
     ] = None
-    data: DataPath = ""
-    split: Split = ""
-    val_fraction: ValFraction = None
+    data: options.DataPath = ""
+    split: options.Split = ""
+    val_fraction: options.ValFraction = None
     crop_ratio: Annotated[
         float | None, typer.Option("--crop-ratio", help="Of the crop to the resized image [default: the model's].")
     ] = None
@@ -69,24 +56,18 @@ class KeptOptions:
 
     per_class: Annotated[bool, typer.Option("--per-class", help="Also show each class, the worst first.")] = False
     logits: Annotated[bool, typer.Option("--logits", help="Keep every head's logits in the predictions.")] = False
-    output: Annotated[str, output_option("The Parquet file [default: in the run].")] = ""
-    overwrite: Overwrite = False
-    as_json: AsJson = False
+    output: Annotated[str, options.output_option("The Parquet file [default: in the run].")] = ""
+    overwrite: options.Overwrite = False
+    as_json: options.AsJson = False
 
 
-@spread
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", callback=known_model, help="A run, RUN@best, a model folder, timm:NAME, x.onnx, ..."
-        ),
-    ],
+    model: Annotated[str, options.model_argument("MODEL", "A run, RUN@best, a model folder, timm:NAME, x.onnx, ...")],
     images: EvaluatedOptions,
     fusion: FusionOptions,
     kept: KeptOptions,
-    compute: ComputeOptions,
-    batch_size: BatchSize = 64,
+    compute: options.ComputeOptions,
+    batch_size: options.BatchSize = 64,
 ) -> None:
     """Measure a model's accuracy, each head apart, and write its predictions.
 
@@ -107,7 +88,7 @@ def evaluate(
     results = evaluate_each(
         model, images.dataset or [], data=images.data, split=images.split, val_fraction=images.val_fraction,
         crop_ratio=images.crop_ratio, **vars(fusion), keep_logits=kept.logits, output=target,
-        batch_size=batch_size or 64, workers=workers_or_default(compute.workers), device=compute.device,
+        batch_size=batch_size or 64, workers=options.workers_or_default(compute.workers), device=compute.device,
     )  # fmt: skip
     if is_main_process():
         show_results(results, per_class=kept.per_class, as_json=kept.as_json)

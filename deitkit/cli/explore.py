@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.early import known_model
-from deitkit.cli.options import AnalysisOptions, AsJson, Overwrite, spread
+from deitkit.cli.options import AnalysisOptions, AsJson, Overwrite, model_argument
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, quoted
 from deitkit.models.code import executing_only, teacher_of
@@ -54,21 +53,24 @@ class AppOptions:
     port: Annotated[int, typer.Option("--port", help="The App's port.")] = 5151
 
 
-@spread
+@dataclass(frozen=True)
+class BesideOptions:
+    """Who is shown beside it."""
+
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="RUN", help="Another classifier, shown beside it.")
+    ] = None
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Its teacher, shown beside it [default: the recipe's, if it is here].")
+    ] = ""
+
+
 def explore(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", callback=known_model, help="A run, a model folder, RUN@best, a .parquet, ..."),
-    ],
+    run: Annotated[str, model_argument("RUN", "A run, a model folder, RUN@best, a .parquet, ...")],
     where: AnalysisOptions,
     extra: ExtraOptions,
     app: AppOptions,
-    others: Annotated[
-        list[str] | None, typer.Option("--with", metavar="RUN", help="Another classifier, shown beside it.")
-    ] = None,
-    teacher: Annotated[
-        str, typer.Option("--teacher", help="Its teacher, shown beside it [default: the recipe's, if it is here].")
-    ] = "",
+    beside: BesideOptions,
     as_json: AsJson = False,
 ) -> None:
     """Look at a run's predictions in FiftyOne.
@@ -90,24 +92,14 @@ def explore(
     Example: deitkit explore runs/mine --launch
     Example: deitkit explore runs/mine --embeddings --split test --overwrite
     """
-    images = {"dataset": where.dataset, "data": where.data, "split": where.split}
-    taught = teacher or own_teacher(run, **images)
-    references = [run, *filter(None, [taught]), *(others or [])]
-    command = command_of(run, others or [], {"teacher": teacher, **images, "name": app.name}, logits=extra.logits)
-    with executing_only([run, teacher, *(others or [])]):  # and not what the run's recipe names
+    others, command = beside.others or [], command_of(run, where, extra, app, beside)
+    taught = beside.teacher or own_teacher(run, where)
+    references = [run, *filter(None, [taught]), *others]
+    with executing_only([run, beside.teacher, *others]):  # and not what the run's recipe names
         tables = predictions_of(references, **vars(where), keep_logits=extra.logits, like=run)
-    settings = settings_of(references, dataset=where.dataset, data=where.data)
-    built = build(
-        tables, app.name or f"deitkit-{Reference.parse(run).short(1)}", overwrite=app.overwrite, command=command,
-        image_of=files_of(run, tables[0], settings, data=where.data), places=places_of(references),
-        teacher=name_of(taught, references) if taught else "",
-    )  # fmt: skip
+    built, settings = build(tables, references, where, app, taught=taught, command=command)
     view = named_view(built, app.view)
-    if extra.embeddings or extra.brain or extra.heatmaps:
-        wish = {"embeddings": extra.embeddings, "scores": extra.brain, "heatmaps": extra.heatmaps, "view": view}
-        add_on_request(
-            built, wish, Reference.parse(run), settings, split=where.split, data=where.data, device=where.device
-        )
+    add_on_request(built, extra, Reference.parse(run), settings, where, view=view)
     show(built, as_json=as_json)
     if app.launch or view:
         look(built, app.port, view=view)
@@ -118,23 +110,25 @@ def explore(
 # What is shown
 
 
-def command_of(run: str, others: Sequence[str], options: Mapping[str, str], *, logits: bool) -> str:
+def command_of(
+    run: str, where: AnalysisOptions, extra: ExtraOptions, app: AppOptions, beside: BesideOptions
+) -> str:  # fmt: skip
     """The command line that brings the dataset up to date."""
-    given = {key: value for key, value in options.items() if value and (key, value) != ("split", "val")}
-    words = [word for other in others for word in ("--with", other)]
-    words += [word for key, value in given.items() for word in (f"--{key}", value)]
-    return shlex.join(["deitkit", "explore", run, *words, *["--logits"] * logits])
+    pairs = [*(("--with", other) for other in beside.others or ()), ("--teacher", beside.teacher)]
+    pairs += [("--dataset", where.dataset), ("--data", where.data), ("--split", where.split), ("--name", app.name)]
+    words = [word for pair in pairs if pair[1] and pair != ("--split", "val") for word in pair]
+    return shlex.join(["deitkit", "explore", run, *words, *["--logits"] * extra.logits])
 
 
-def own_teacher(run: str, dataset: str, data: str, split: str) -> str:
+def own_teacher(run: str, where: AnalysisOptions) -> str:
     """The recipe's teacher, if it is a run on this disk or its answers are here; a published one is not fetched."""
     from deitkit.predictions.table import predictions_path
 
     found = teacher_of(run)
     if not found.startswith(PUBLISHED):
         return found
-    settings = data_settings(Reference.parse(run).place, dataset=dataset, data=data)
-    if predictions_path(found, settings.dataset, split, data=data).is_file():
+    settings = data_settings(Reference.parse(run).place, dataset=where.dataset, data=where.data)
+    if predictions_path(found, settings.dataset, where.split, data=where.data).is_file():
         return found
     render.say(f"its teacher {found} has no predictions here and is left out; --teacher {quoted(found)} makes them")
     return ""
@@ -183,24 +177,40 @@ def files_of(run: str, table: Predictions, settings: Data | None, *, data: str) 
 # The dataset
 
 
-def build(tables: list[Predictions], name: str, **options: Any) -> Any:
-    """The dataset; importing FiftyOne and starting its database takes seconds of its own."""
+def build(
+    tables: list[Predictions], references: list[str], where: AnalysisOptions, app: AppOptions, *, taught: str,
+    command: str,
+) -> tuple[Any, Data | None]:  # fmt: skip
+    """The dataset, and where its images are; importing FiftyOne and starting its database takes seconds of its own."""
+    settings = settings_of(references, dataset=where.dataset, data=where.data)
+    name = app.name or f"deitkit-{Reference.parse(references[0]).short(1)}"
+    image_of, places = files_of(references[0], tables[0], settings, data=where.data), places_of(references)
+    teacher = name_of(taught, references) if taught else ""
     render.say("starting FiftyOne and its database")
     from deitkit.explore import build_dataset
 
     with Progress() as progress:
-        return build_dataset(tables, name, progress=progress, **options)
+        built = build_dataset(
+            tables, name, overwrite=app.overwrite, command=command, image_of=image_of, places=places, teacher=teacher,
+            progress=progress,
+        )  # fmt: skip
+    return built, settings
 
 
-def add_on_request(built: Any, wish: Mapping[str, Any], run: Reference, settings: Data | None, **options: str) -> None:
+def add_on_request(
+    built: Any, extra: ExtraOptions, run: Reference, settings: Data | None, where: AnalysisOptions, *, view: str
+) -> None:
     """What needs RUN's model, or fiftyone's brain."""
     from deitkit.explore.extras import ModelExtras, Wish, add_extras
 
+    if not (extra.embeddings or extra.brain or extra.heatmaps):
+        return
     model = None
     if not run.is_table and settings is not None:
-        model = ModelExtras(run.word, run.folder, settings, **options)
+        model = ModelExtras(run.word, run.folder, settings, split=where.split, data=where.data, device=where.device)
+    wish = Wish(embeddings=extra.embeddings, scores=extra.brain, heatmaps=extra.heatmaps, view=view)
     with Progress() as progress:
-        add_extras(built, Wish(**wish), model, say=progress.say, progress=progress)
+        add_extras(built, wish, model, say=progress.say, progress=progress)
 
 
 def named_view(built: Any, view: str) -> str:

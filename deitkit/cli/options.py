@@ -15,6 +15,22 @@ from deitkit.cli.early import known_device, known_model, known_models, known_rec
 
 MOST_WORKERS = 1024  # processes: more than any machine feeds
 
+
+def model_argument(metavar: str, words: str) -> Any:
+    """The model that a verb is about, looked for while the command line is parsed; `words` say what may be named."""
+    return typer.Argument(metavar=metavar, callback=known_model, help=words)
+
+
+def models_argument(metavar: str, words: str) -> Any:
+    """The same for several."""
+    return typer.Argument(metavar=metavar, callback=known_models, help=words)
+
+
+def output_option(words: str) -> Any:
+    """`--output, -o` of a verb that writes something of its own, which `words` name with its default."""
+    return typer.Option("--output", "-o", help=words)
+
+
 # What is trained or looked at
 
 RecipeName = Annotated[
@@ -61,10 +77,7 @@ ModelRef = Annotated[
     typer.Option("--model", "-m", callback=known_model, help="RUN, RUN@best, a model folder, timm:NAME, ..."),
 ]
 Classifiers = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN...", callback=known_models, help="Runs, model folders, timm:NAME, RUN@best, RUN:class, ..."
-    ),
+    list[str], models_argument("RUN...", "Runs, model folders, timm:NAME, RUN@best, RUN:class, ...")
 ]
 
 # Images
@@ -157,11 +170,6 @@ def workers_or_default(workers: int | None) -> int:
     return workers if workers is not None else min(8, cores - 1)
 
 
-def output_option(words: str) -> Any:
-    """`--output, -o` of a verb that writes something of its own, which `words` name with its default."""
-    return typer.Option("--output", "-o", help=words)
-
-
 # Groups: a verb that has a parameter of such a class takes each of its fields as an option
 
 
@@ -237,6 +245,21 @@ class AnalysisOptions:
     data: DataPath = ""
     split: Split = "val"
     device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Whether models are timed, and how."""
+
+    speed: WithSpeed = True
+    seconds: Seconds = 3.0
+    batch_size: BatchSize = None
+    amp: Amp = ""
+
+    def asked(self) -> dict[str, Any]:
+        """As analyses take it."""
+        how = {"seconds": self.seconds, "batch_size": self.batch_size, "precision": self.amp or "fp32"}
+        return {"speed": self.speed, **how}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, Device, ModelRef, Overwrite, Workers, output_option, spread, workers_or_default
+from deitkit.cli.options import AsJson, ComputeOptions, ModelRef, Overwrite, output_option, workers_or_default
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class AnswerOptions:
     as_json: AsJson = False
 
 
-@spread
 def predict(
     model: ModelRef,
     answers: AnswerOptions,
@@ -46,8 +45,8 @@ def predict(
     list_file: Annotated[str, typer.Option("--list", metavar="FILE", help="A file of paths, one a line.")] = "",
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes of each head.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 64,
-    workers: Workers = None,
-    device: Device = "auto",
+    *,
+    compute: ComputeOptions,
 ) -> None:
     """Classify images: one row each, with a mark where the heads disagree.
 
@@ -70,19 +69,15 @@ def predict(
         format_of(target)
     if answers.sort_into:
         refuse_filled(Path(answers.sort_into))
-
-    loaded = load_classifier(model)
     found = classified(
-        loaded, paths, top=top, device=device, batch_size=batch_size, workers=workers_or_default(workers)
-    )
+        load_classifier(model), paths, top=top, batch_size=batch_size, device=compute.device,
+        workers=workers_or_default(compute.workers),
+    )  # fmt: skip
     with _takers(answers, target, model, len(paths)) as takers:
         problems = _hand_out(found, takers, len(paths))
     if problems:
-        raise DeitkitError(
-            f"{len(problems):,} of {len(paths):,} images cannot be read; the others are answered",
-            problems=problems[:10],
-            remedy="take them out, or mend them",
-        )
+        what = f"{len(problems):,} of {len(paths):,} images cannot be read; the others are answered"
+        raise DeitkitError(what, problems=problems[:10], remedy="take them out, or mend them")
 
 
 def _names(images: list[str], list_file: str) -> list[str]:

@@ -68,15 +68,8 @@ def quickstart(
         return
     began = time.perf_counter()
     refuse_occupied(root, resume=resume, overwrite=overwrite)
-    top1 = {}
-    for number, (name, stage) in enumerate(STAGES.items(), start=1):
-        render.say(f"\n[{number}/{len(STAGES)}] {stage.title}")
-        if stage.start == "student_upscaled":
-            upscale_student(root)
-        recipe = stage_recipe(root, name, seed=seed or 0, sets=sets)
-        top1[name] = run_stage(
-            recipe, root / name, resume=resume, overwrite=overwrite, workers=workers or 0, device=device
-        )
+    how = {"resume": resume, "overwrite": overwrite, "workers": workers or 0, "device": device}
+    top1 = {name: run_stage(root, name, seed=seed or 0, sets=sets, **how) for name in STAGES}
     found = explain(root)
     seconds = time.perf_counter() - began
     if as_json:
@@ -123,28 +116,22 @@ def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) ->
     return load_recipe(stage.recipe, options.changes, origin="quickstart")
 
 
-def run_stage(
-    recipe: Recipe, path: Path, *, resume: bool, overwrite: bool, workers: int, device: str
-) -> dict[str, float]:
-    """One stage, with the live view."""
+def run_stage(root: Path, name: str, *, seed: int, sets: list[str] | None, **how: Any) -> dict[str, float]:
+    """One stage, with the live view; `how` is as `train_run` takes it."""
     from deitkit.cli.live import observer
     from deitkit.cli.train import say_how_to_go_on
     from deitkit.training.fit import train_run
 
+    stage = STAGES[name]
+    render.say(f"\n[{[*STAGES].index(name) + 1}/{len(STAGES)}] {stage.title}")
+    if stage.start == "student_upscaled":
+        upscale_student(root)
+    recipe = stage_recipe(root, name, seed=seed, sets=sets)
     try:
-        result = train_run(
-            recipe,
-            path,
-            resume=resume,
-            overwrite=overwrite,
-            workers=workers,
-            device=device,
-            observer=observer(path.name),
-        )
+        return train_run(recipe, root / name, observer=observer(name), **how).top1
     except Interrupted:
         say_how_to_go_on()
         raise
-    return result.top1
 
 
 def refuse_occupied(root: Path, *, resume: bool, overwrite: bool) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.early import known_models
-from deitkit.cli.options import AsJson, Overwrite, output_option
+from deitkit.cli.options import AsJson, Overwrite, models_argument, output_option
 
 if TYPE_CHECKING:
     from deitkit.report import Page
@@ -18,13 +17,13 @@ FILE = "report.html"
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", callback=known_models, help="Runs, finished or not.")],
+    runs: Annotated[list[str], models_argument("RUN...", "Runs, finished or not.")],
     output: Annotated[str, output_option("The file [default: reports/report.html of the last run].")] = "",
     title: Annotated[str, typer.Option("--title", help="The page's title [default: the runs' names].")] = "",
     open_it: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write one or several runs as one HTML file that needs no network.
 
     Results with intervals, curves, heads, who disagrees with whom and on which images, tokens, classes, the recipe with

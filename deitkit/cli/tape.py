@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from contextlib import nullcontext
@@ -11,27 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from deitkit.cli import render
+from deitkit.cli import options, render
 from deitkit.cli.early import known_models, known_tape, known_tapes
-from deitkit.cli.options import (
-    AsJson,
-    DataOptions,
-    Device,
-    RecipeName,
-    Seed,
-    TeacherRef,
-    TrustCode,
-    Workers,
-    output_option,
-    spread,
-    workers_or_default,
-)
+from deitkit.cli.options import AsJson, output_option
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
     from deitkit.tape import Tape
+    from deitkit.tape.record import Recorded
 
 LABELS = ("hard", "soft")
 TapeFolder = Annotated[Path, typer.Argument(metavar="TAPE", callback=known_tape, help="A tape's folder.")]
@@ -54,16 +44,21 @@ class RecordOptions:
     ] = False
 
 
-@spread
+@dataclass(frozen=True)
+class AnsweringOptions:
+    """Who answers, and for which recipe's views."""
+
+    recipe: options.RecipeName = "distill/deit_tiny"
+    teacher: options.TeacherRef = None
+    seed: options.Seed = None
+    trust_code: options.TrustCode = False
+
+
 def record(
-    images: DataOptions,
+    images: options.DataOptions,
     what: RecordOptions,
-    recipe: RecipeName = "distill/deit_tiny",
-    teacher: TeacherRef = None,
-    seed: Seed = None,
-    trust_code: TrustCode = False,
-    workers: Workers = None,
-    device: Device = "auto",
+    by: AnsweringOptions,
+    compute: options.ComputeOptions,
     as_json: AsJson = False,
 ) -> None:
     """Record a teacher's answers for every view of a recipe's stream.
@@ -79,30 +74,32 @@ def record(
     Example: deitkit tape record --recipe distill/deit_tiny --data /data/imagenet --labels soft --top-k 10
     Example: deitkit tape record --recipe quickstart/student --teacher runs/teacher --epochs 0:50 -o tapes/part
     """
-    import os
-
     from deitkit.recipe.resolve import given
 
-    known_models(teacher)
-    settled = resolve(recipe, given(**vars(images), teacher=teacher, seed=seed))
-    settled = settled.trusted() if trust_code else settled
+    known_models(by.teacher)
+    settled = resolve(by.recipe, given(**vars(images), teacher=by.teacher, seed=by.seed))
+    settled = settled.trusted() if by.trust_code else settled
     path = Path(what.output or f"tapes/{settled.name.replace('/', '-')}")
     kind = one_of(what.labels, LABELS, what="kind of labels") if what.labels else "soft" if what.top_k else None
     is_main = os.environ.get("RANK", "0") == "0"
-    from deitkit.tape import Tape
     from deitkit.tape.record import record_tape
 
     with Progress() if is_main else nullcontext(lambda what, done, total: None) as progress:
         done = record_tape(
             settled, path, epochs=parse_epochs(what.epochs, settled.train.epochs), labels=cast(Any, kind),
-            top_k=what.top_k, device=device, strict=what.strict, workers=workers_or_default(workers),
-            progress=progress, say=render.say,
+            top_k=what.top_k, device=compute.device, strict=what.strict,
+            workers=options.workers_or_default(compute.workers), progress=progress, say=render.say,
         )  # fmt: skip
-    if not is_main:
-        return
+    if is_main:
+        show_recorded(path, done, next_command(path, images, by), as_json=as_json)
+
+
+def show_recorded(path: Path, done: Recorded, following: str, *, as_json: bool) -> None:
+    """What the tape holds now, how fast it was recorded, and what to do with it."""
+    from deitkit.tape import Tape
+
     pace = {"seconds": round(done.seconds, 1), "views_per_s": round(done.views / max(done.seconds, 1e-9), 1)}
     about = {**describe(Tape.open(path)), "recorded_views": done.views, **pace}
-    following = next_command(path, images, recipe=recipe, teachers=teacher or [], seed=seed)
     if as_json:
         render.print_json({**about, "next": following})
         return
@@ -110,10 +107,11 @@ def record(
     render.say(f"{done.views:,} views in {done.seconds:.0f} s by this process; next: {following}")
 
 
-def next_command(path: Path, images: DataOptions, *, recipe: str, teachers: list[str], seed: int | None) -> str:
+def next_command(path: Path, images: options.DataOptions, by: AnsweringOptions) -> str:
     """The command line of a student that learns from the tape: the same recipe, teacher and images."""
-    words = [("--recipe", recipe), *(("--teacher", name) for name in teachers), ("--dataset", images.dataset)]
-    numbers = {"--val-fraction": images.val_fraction, "--image-size": images.image_size, "--seed": seed}
+    words = [("--recipe", by.recipe), *(("--teacher", name) for name in by.teacher or ())]
+    words += [("--dataset", images.dataset)]
+    numbers = {"--val-fraction": images.val_fraction, "--image-size": images.image_size, "--seed": by.seed}
     words += [("--data", images.data), *((name, str(value)) for name, value in numbers.items() if value is not None)]
     words += [*(("--set", change) for change in images.sets or ()), ("--tape", str(path))]
     return shlex.join(["deitkit", "distill", *(word for pair in words if pair[1] for word in pair)])
@@ -170,11 +168,7 @@ def resolve(recipe: str, changes: dict[str, Any]) -> Recipe:
     from deitkit.recipe.resolve import TrainingOptions
     from deitkit.recipe.resolve import resolve as resolve_options
 
-    options = TrainingOptions(
-        recipe=recipe, changes=changes, output="", resume=False, overwrite=False, workers=None, device="",
-        dry_run=False, as_json=False,
-    )  # fmt: skip
-    settled = resolve_options(options)
+    settled = resolve_options(TrainingOptions(recipe, changes, device=""))
     if settled.teacher is None:
         raise DeitkitError(f"recipe {settled.name} has no [teacher]", value=settled.name, remedy="--teacher RUN")
     return settled

@@ -17,7 +17,6 @@ from deitkit.cli.options import (
     DataOptions,
     Overwrite,
     output_option,
-    spread,
     workers_or_default,
 )
 from deitkit.errors import DeitkitError
@@ -59,7 +58,6 @@ class ResultOptions:
     as_json: AsJson = False
 
 
-@spread
 def check(
     teachers: Teachers,
     images: DataOptions,
@@ -91,12 +89,7 @@ def check(
     target = output_file(result.output, overwrite=result.overwrite) if result.output else None
     settled = resolve(teachers, images, recipe=recipe)
     findings, verdict = judged(settled, looked, compute)
-    facts = {
-        "verdict": verdict.answer,
-        "reasons": verdict.reasons,
-        "recipe": settled.name,
-        "findings": findings,
-    }
+    facts = {"verdict": verdict.answer, "reasons": verdict.reasons, "recipe": settled.name, "findings": findings}
     if target:
         write_atomic(target, json.dumps(render.plain(facts), indent=2) + "\n")
     if result.as_json:

@@ -17,7 +17,6 @@ from deitkit.cli.options import (
     RunOptions,
     TeacherOptions,
     WhatOptions,
-    spread,
     workers_or_default,
 )
 from deitkit.errors import DeitkitError, Interrupted, one_of, quoted
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from deitkit.training.observer import Observer
 
 
-@spread
 def pretrain(what: WhatOptions, run: RunOptions, recipe: ChosenRecipe = "") -> None:
     """Train a model from random weights.
 
@@ -43,7 +41,6 @@ def pretrain(what: WhatOptions, run: RunOptions, recipe: ChosenRecipe = "") -> N
     train("pretrain", options_of(recipe, what, run))
 
 
-@spread
 def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "") -> None:
     """Train a student from random weights with a teacher.
 
@@ -56,7 +53,6 @@ def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe:
     train("distill", options_of(recipe, what, run, teacher))
 
 
-@spread
 def finetune(
     what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "", freeze: Freeze = "",
     find_lr: FindRate = False, compare: Compare = "",

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.early import known_model
-from deitkit.cli.options import AsJson, DryRun, Mode, Overwrite, output_option
+from deitkit.cli.options import AsJson, DryRun, Mode, Overwrite, model_argument, output_option
 from deitkit.errors import DeitkitError, one_of, quoted
+
+if TYPE_CHECKING:
+    from deitkit.models.load import Resampling
 
 
 def upscale(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|MODEL",
-            callback=known_model,
-            help="RUN, RUN@best, a model folder, a file, timm:NAME, hf-hub:ID.",
-        ),
-    ],
+    model: Annotated[str, model_argument("RUN|MODEL", "RUN, RUN@best, a model folder, a file, timm:NAME, hf-hub:ID.")],
     to: Annotated[str, typer.Option("--to", help="Pixels: 384, or HEIGHTxWIDTH.")],
     mode: Mode = "bicubic",
     output: Annotated[str, output_option("The new folder [default: beside the model].")] = "",
@@ -39,18 +34,14 @@ def upscale(
     Example: deitkit upscale timm:deit_tiny_patch16_224 --to 224x320 --mode bilinear
     """
     from deitkit.models import load as weights
-    from deitkit.models.folder import is_model_folder
     from deitkit.models.positions import POSITION_MODES
 
     size = parse_size(to)
     chosen = one_of(mode, POSITION_MODES, what="mode")
     loaded = weights.load_model(model)
     folder = Path(output) if output else default_folder(model, to)
-    if folder.exists() and not dry_run:
-        if not is_model_folder(folder):
-            raise DeitkitError(f"{folder} exists and is no model folder", value=str(folder), remedy="--output OTHER")
-        if not overwrite:
-            raise DeitkitError(f"{folder} holds a model", value=str(folder), remedy="--output OTHER, or --overwrite")
+    if not dry_run:
+        refuse_occupied(folder, overwrite=overwrite)
     upscaled, report = weights.upscale(loaded, size, mode=chosen)
     if not dry_run:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,15 +49,30 @@ def upscale(
     if as_json:
         render.print_json({"model": None if dry_run else str(folder), "mode": mode, **vars(report)})
         return
+    print_norms(report)
+    render.say(
+        "nothing was written" if dry_run else f"wrote {folder} ({mode}); next: deitkit finetune --from {quoted(folder)}"
+    )
+
+
+def refuse_occupied(folder: Path, *, overwrite: bool) -> None:
+    """Raise where something else than a model is, or a model that is not to be replaced."""
+    from deitkit.models.folder import is_model_folder
+
+    if folder.exists() and not is_model_folder(folder):
+        raise DeitkitError(f"{folder} exists and is no model folder", value=str(folder), remedy="--output OTHER")
+    if folder.exists() and not overwrite:
+        raise DeitkitError(f"{folder} holds a model", value=str(folder), remedy="--output OTHER, or --overwrite")
+
+
+def print_norms(report: Resampling) -> None:
+    """What each mode keeps of the position embedding."""
     rows = [["before", f"{report.grid[0]}x{report.grid[1]}", report.norm_before, "100.0 %"]]
     rows += [
         [name, f"{report.new_grid[0]}x{report.new_grid[1]}", norm, f"{norm / report.norm_before:.1%}"]
         for name, norm in report.norm_after.items()
     ]
     render.print_table("Mean L2 norm of the position embedding", ["mode", "grid", "norm", "of before"], rows)
-    render.say(
-        "nothing was written" if dry_run else f"wrote {folder} ({mode}); next: deitkit finetune --from {quoted(folder)}"
-    )
 
 
 def default_folder(model: str, to: str) -> Path:

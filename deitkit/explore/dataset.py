@@ -32,16 +32,10 @@ ImageOf = Callable[[int], Path]
 
 
 def build_dataset(
-    predictions: Sequence[Predictions],
-    name: str,
-    *,
-    image_of: ImageOf,
-    teacher: str = "",
-    places: Mapping[str, str] | None = None,
-    command: str = "",
-    overwrite: bool = False,
+    predictions: Sequence[Predictions], name: str, *, image_of: ImageOf, teacher: str = "",
+    places: Mapping[str, str] | None = None, command: str = "", overwrite: bool = False,
     progress: Progress = lambda what, done, total: None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Build or update the persistent fiftyone dataset `name` from predictions of the same images.
 
     The first predictions are the ones looked at; the others are compared with them. `image_of` gives the image file

@@ -80,17 +80,9 @@ class SeenImage:
 
 
 def add_heatmaps(
-    dataset: Any,
-    reference: str,
-    *,
-    image_ids: list[str],
-    folder: Path,
-    read: Callable[[str], bytes],
-    device: str = "auto",
-    kind: str = KINDS[0],
-    name: str = "",
-    reading: Reading = AS_IT_LIES,
-) -> list[str]:
+    dataset: Any, reference: str, *, image_ids: list[str], folder: Path, read: Callable[[str], bytes],
+    device: str = "auto", kind: str = KINDS[0], name: str = "", reading: Reading = AS_IT_LIES,
+) -> list[str]:  # fmt: skip
     """Heatmaps of these images; their fields: NAME_class_attention, NAME_distillation_attention and their difference.
 
     "last_layer" is what a token reads in the last layer, mean over the heads, of places that by then are mixed with
@@ -109,9 +101,7 @@ def add_heatmaps(
     connect()
     one_of(kind, KINDS, what="kind of attention")
     model, wanted = load_model(reference), list(dict.fromkeys(image_ids))
-    if unknown := set(wanted) - set(dataset.values(KEY)):
-        what = f"{len(unknown):,} of {len(wanted):,} images are not in the fiftyone dataset {dataset.name!r}"
-        raise DeitkitError(what, value=min(unknown), remedy="name images by their image_id")
+    _refuse_unknown(dataset, wanted)
     fields = _fields(name or Reference.parse(reference).short(1), distilled=model.student.distilled)
     digest = digest_of(kind, [weights_identity(model)], None)
     is_same = all(is_kept(dataset, field, digest, there=dataset.has_field(field)) for field in fields)
@@ -127,6 +117,12 @@ def add_heatmaps(
         for field in fields:
             note(dataset, field, digest)
     return fields if wanted else []
+
+
+def _refuse_unknown(dataset: Any, image_ids: list[str]) -> None:
+    if unknown := set(image_ids) - set(dataset.values(KEY)):
+        what = f"{len(unknown):,} of {len(image_ids):,} images are not in the fiftyone dataset {dataset.name!r}"
+        raise DeitkitError(what, value=min(unknown), remedy="name images by their image_id")
 
 
 # Measuring

@@ -21,6 +21,7 @@ from PIL import Image
 
 from deitkit.cli import explore as verb
 from deitkit.cli.app import run
+from deitkit.cli.options import AnalysisOptions
 from deitkit.data.open import open_source
 from deitkit.models.load import ModelInfo, save_model
 from deitkit.models.student import build_student
@@ -230,8 +231,10 @@ def test_the_recipes_teacher_is_shown_where_it_is_on_this_disk(
     distilled: Callable[[str], Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "teacher").mkdir()
-    assert verb.own_teacher(str(distilled(str(tmp_path / "teacher")).path), "", "", "val") == str(tmp_path / "teacher")
-    assert verb.own_teacher(str(distilled(str(tmp_path / "gone")).path), "", "", "val") == ""
+    assert verb.own_teacher(str(distilled(str(tmp_path / "teacher")).path), AnalysisOptions()) == str(
+        tmp_path / "teacher"
+    )
+    assert verb.own_teacher(str(distilled(str(tmp_path / "gone")).path), AnalysisOptions()) == ""
     assert capsys.readouterr().err == ""
 
 
@@ -240,12 +243,12 @@ def test_a_published_teacher_is_shown_where_its_answers_are_kept_and_never_fetch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_of_it = str(distilled("timm:resnet18").path)
-    assert verb.own_teacher(run_of_it, "", "", "val") == ""
+    assert verb.own_teacher(run_of_it, AnalysisOptions()) == ""
     assert "--teacher timm:resnet18 makes them" in capsys.readouterr().err
     kept = tmp_path / "resnet18" / "predictions" / "digits-val.parquet"
     kept.parent.mkdir(parents=True)
     kept.touch()
-    assert verb.own_teacher(run_of_it, "", "", "val") == "timm:resnet18"
+    assert verb.own_teacher(run_of_it, AnalysisOptions()) == "timm:resnet18"
 
 
 def test_a_classifier_is_known_by_its_place_and_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

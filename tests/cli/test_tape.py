@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from deitkit.cli.options import spread
 from deitkit.cli.tape import merge, parse_epochs, record, show
 from deitkit.errors import DeitkitError
 from deitkit.tape import Tape
@@ -29,7 +30,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """Run a verb with its options as on the command line; gives stdout and stderr."""
     app = typer.Typer()
     for verb in (record, show, merge):
-        app.command()(verb)
+        app.command()(spread(verb))
 
     def run(*words: object) -> tuple[str, str]:
         app([str(word) for word in words], standalone_mode=False)

@@ -79,14 +79,9 @@ def _averaged(run: str) -> str:
 
 
 def analyze_by_epoch(
-    student: str | Path,
-    *,
-    teacher: str = "",
-    dataset: str = "",
-    data: str = "",
-    split: str = "val",
+    student: str | Path, *, teacher: str = "", dataset: str = "", data: str = "", split: str = "val",
     device: str = "auto",
-) -> Report:
+) -> Report:  # fmt: skip
     """How a run's heads approach its teacher and the labels over training.
 
     By what its metrics.jsonl tells of this teacher on these images; where it tells nothing, by the checkpoints that it

@@ -50,14 +50,9 @@ def disagreement(a: Decisions, b: Decisions) -> float:
 
 
 def compare(
-    predictions: Sequence[Predictions],
-    *,
-    teacher: str = "",
-    baseline: str = "",
-    between: tuple[str, str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Report:
+    predictions: Sequence[Predictions], *, teacher: str = "", baseline: str = "",
+    between: tuple[str, str] | None = None, resamples: int = RESAMPLES, seed: int = 0,
+) -> Report:  # fmt: skip
     """Every head of every classifier, on the images that all of them have.
 
     Names are those of the classifiers, or of one head as the matrix shows it. The table by class compares with the

@@ -48,33 +48,26 @@ def analyze(
     Raises:
         DeitkitError: there is no such model, mode or size, or a fine-tuned run did not start from it.
     """
-    from deitkit.analysis.resolutions.measure import at_size, choose_sizes, patch_of
+    from deitkit.analysis.resolutions import measure
     from deitkit.analysis.resolutions.report import resolutions_report
     from deitkit.analysis.speed import protocol_of
-    from deitkit.distributed import pick_device
     from deitkit.models.load import load_model
     from deitkit.models.positions import POSITION_MODES
 
     chosen = one_of(mode, POSITION_MODES, what="mode")
     protocol = protocol_of(device, seconds=seconds, batch_size=batch_size, precision=precision) if speed else None
-    word = str(model)
-    loaded = load_model(word)
-    wanted = choose_sizes(loaded, sizes)
+    word, loaded = str(model), load_model(str(model))
+    wanted = measure.choose_sizes(loaded, sizes)
     later = finetuned_sizes(word, loaded, finetuned)
-    resized = {size: at_size(loaded, size, mode=chosen) for size in sorted({*wanted, *later.values()})}
+    resized = {size: measure.at_size(loaded, size, mode=chosen) for size in sorted({*wanted, *later.values()})}
     names = short_names([Reference.parse(each) for each in (word, *later)])
     name, *others = (names[Reference.parse(each)] for each in (word, *later))
-    images, runs = "", []
     sets = open_sets(word, loaded, dataset=dataset, data=str(data), split=split, limit=limit) if accuracy else []
-    rows = costs_of(resized, protocol, name=name)
-    if sets:
-        picked = pick_device(device)
-        rows = [decide(row, resized[row.size], sets, name=name, device=picked) for row in rows]
-        runs = finetuned_of(dict(zip(others, later.items(), strict=True)), sets, like=word, device=device)
-        images = f"{sets[0].source.dataset}/{split}"
+    rows = decided(costs_of(resized, protocol, name=name), resized, sets, name=name, device=device)
     return resolutions_report(
-        rows, runs, classifier=name, own=loaded.info.size, images=images, mode=chosen if patch_of(loaded) else "",
-        conditions=protocol.conditions() if protocol else None,
+        rows, finetuned_of(dict(zip(others, later.items(), strict=True)), sets, like=word, device=device),
+        classifier=name, own=loaded.info.size, images=f"{sets[0].source.dataset}/{split}" if sets else "",
+        mode=chosen if measure.patch_of(loaded) else "", conditions=protocol.conditions() if protocol else None,
         is_imagenet=bool(sets) and sets[0].settings.dataset in IMAGENETS,
     )  # fmt: skip
 
@@ -152,17 +145,21 @@ def open_sets(
     return found
 
 
-def decide(
-    row: Resolution, model: LoadedModel, sets: Sequence[ImageSet], *, name: str, device: torch.device
-) -> Resolution:
-    """The row with what the model decides at its size, nothing fine-tuned."""
+def decided(
+    rows: Sequence[Resolution], resized: Mapping[Size, LoadedModel], sets: Sequence[ImageSet], *, name: str, device: str
+) -> list[Resolution]:
+    """The rows with what the model decides at each size, nothing fine-tuned; as they are where there are no images."""
     from deitkit.analysis.resolutions.measure import Hits
     from deitkit.analysis.speed import spelled
+    from deitkit.distributed import pick_device
 
-    found = [Hits.of(answers(model, each, name=name, device=device)) for each in sets]
-    heads = ", ".join(f"{head} {found[0].top1(head):.1%}" for head in found[0].right)
-    logger.info(f"{spelled(row.size)} px as it is: {heads}")
-    return replace(row, hits=found[0], v2=found[1] if len(found) > 1 else None)
+    found = []
+    for row in rows if sets else ():
+        hits = [Hits.of(answers(resized[row.size], each, name=name, device=pick_device(device))) for each in sets]
+        heads = ", ".join(f"{head} {hits[0].top1(head):.1%}" for head in hits[0].right)
+        logger.info(f"{spelled(row.size)} px as it is: {heads}")
+        found.append(replace(row, hits=hits[0], v2=hits[1] if len(hits) > 1 else None))
+    return found or list(rows)
 
 
 def answers(
@@ -187,7 +184,7 @@ def finetuned_of(
     from deitkit.analysis.speed import spelled
 
     found = []
-    for name, (reference, size) in runs.items():
+    for name, (reference, size) in runs.items() if sets else ():
         hits = [Hits.of(finetuned_answers(reference, each, like=like, device=device), each.source.ids) for each in sets]
         logger.info(f"{spelled(size)} px, {name}: {hits[0].head} {hits[0].top1():.1%}")
         found.append(Finetuned(name, size, hits[0], hits[1] if len(hits) > 1 else None))

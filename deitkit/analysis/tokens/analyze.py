@@ -43,11 +43,9 @@ def analyze(
     for model, name in names.items():
         found, named = second_token(model), model in parsed[len(models) :]
         if named and found not in ("label", None):
-            raise DeitkitError(
-                f"{model.word} is no control: its second token learns from the {found}",
-                value=model.word,
-                remedy="deitkit pretrain --recipe ablation/two_class_tokens trains one",
-            )
+            what = f"{model.word} is no control: its second token learns from the {found}"
+            remedy = "deitkit pretrain --recipe ablation/two_class_tokens trains one"
+            raise DeitkitError(what, value=model.word, remedy=remedy)
         measured.append(
             measure_tokens(
                 load_model(model.word), source, device=picked, reading=Reading.of(settings), name=name,

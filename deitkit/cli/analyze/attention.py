@@ -29,7 +29,7 @@ def attention(
     *,
     where: AnalysisOptions,
     saved: ReportOptions,
-) -> None:  # fmt: skip
+) -> None:
     """What the class and the distillation token read of images, side by side.
 
     attention: softmax of a token's query with every token's key, by layer and head. rollout: heads averaged, an

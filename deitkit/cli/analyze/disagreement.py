@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,26 +12,27 @@ from deitkit.cli.options import AnalysisOptions, Classifiers, ReportOptions
 from deitkit.errors import DeitkitError
 
 
-def disagreement(
-    runs: Classifiers,
+@dataclass(frozen=True)
+class ComparedOptions:
+    """With whom classifiers are compared, and by what."""
+
     teacher: Annotated[
         str, typer.Option("--teacher", help="A teacher, compared, too [default: the recipe's, with the next two].")
-    ] = "",
+    ] = ""
     baseline: Annotated[
         str, typer.Option("--baseline", help="An undistilled twin or an earlier checkpoint: who moved to the teacher?")
-    ] = "",
+    ] = ""
     by_epoch: Annotated[
         bool, typer.Option("--by-epoch", help="Instead, how one run's heads approach the teacher over training.")
-    ] = False,
+    ] = False
     between: Annotated[
         tuple[str, str], typer.Option("--between", metavar="A B", help="What B says where A says something else.")
-    ] = ("", ""),
-    ema: Annotated[bool, typer.Option("--ema", help="Also each run's moving average of weights (RUN@ema).")] = False,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Of the bootstrap.")] = 1000,
-    *,
-    where: AnalysisOptions,
-    saved: ReportOptions,
-) -> None:  # fmt: skip
+    ] = ("", "")
+    ema: Annotated[bool, typer.Option("--ema", help="Also each run's moving average of weights (RUN@ema).")] = False
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Of the bootstrap.")] = 1000
+
+
+def disagreement(runs: Classifiers, compared: ComparedOptions, where: AnalysisOptions, saved: ReportOptions) -> None:
     """How often classifiers decide differently: the paper's Table 4 for yours.
 
     The rate is the share of images whose most probable classes differ; the ground truth counts as a classifier, so its
@@ -56,14 +58,14 @@ def disagreement(
     """
     from deitkit.analysis.disagreement.analyze import analyze, analyze_by_epoch
 
-    folder = reports_folder(runs[-1], saved, name="by_epoch" if by_epoch else "disagreement")
-    if by_epoch and len(runs) > 1:
+    folder = reports_folder(runs[-1], saved, name="by_epoch" if compared.by_epoch else "disagreement")
+    if compared.by_epoch and len(runs) > 1:
         raise DeitkitError("--by-epoch follows one run", value=len(runs), remedy="name the student alone")
-    if by_epoch:
-        report = analyze_by_epoch(runs[0], teacher=teacher, **vars(where))
+    if compared.by_epoch:
+        report = analyze_by_epoch(runs[0], teacher=compared.teacher, **vars(where))
     else:
         report = analyze(
-            *runs, teacher=teacher, baseline=baseline, between=between if all(between) else None, ema=ema,
-            resamples=resamples, **vars(where),
+            *runs, teacher=compared.teacher, baseline=compared.baseline, ema=compared.ema,
+            between=compared.between if all(compared.between) else None, resamples=compared.resamples, **vars(where),
         )  # fmt: skip
     show(report, folder, as_json=saved.as_json)

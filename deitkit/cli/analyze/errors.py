@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.analyze.shared import print_report, reports_folder
+from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, Classifiers, ReportOptions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def errors(
     *,
     where: AnalysisOptions,
     saved: ReportOptions,
-) -> None:  # fmt: skip
+) -> None:
     """Which images a model gets wrong, how surely, and which labels to doubt.
 
     Every head of every classifier has a row: accuracy, mean cross-entropy (loss, in nats), Brier score; calibration:
@@ -46,18 +46,12 @@ def errors(
     Example: deitkit analyze errors runs/mine --data photos --split test
     """
     from deitkit.analysis.errors import analyze
-    from deitkit.analysis.save import save_report
 
     folder = reports_folder(runs[0], saved, name="errors")
     report = analyze(*runs, top=top, bins=bins, images=images, **vars(where))
-    files = save_report(report, folder)
     for note in report.numbers["notes"]:
         render.say(f"note: {note}")
-    if saved.as_json:
-        render.print_json(report.as_dict())
-        return
-    print_report(_without_paths(report), without=OFF_SCREEN)
-    render.say(f"wrote {files[0].name} and {len(files) - 1} tables and figures to {folder}")
+    show(report, folder, as_json=saved.as_json, without=OFF_SCREEN, screen=_without_paths(report))
 
 
 def _without_paths(report: Report) -> Report:

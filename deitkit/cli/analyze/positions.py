@@ -7,18 +7,11 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show, words_of
-from deitkit.cli.early import known_model
-from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, Sizes, WithAccuracy
+from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, Sizes, WithAccuracy, model_argument
 
 
 def positions(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", callback=known_model,
-            help="A run or model folder of a vision transformer.",
-        ),
-    ],
+    run: Annotated[str, model_argument("RUN", "A run or model folder of a vision transformer.")],
     sizes: Sizes = "",
     modes: Annotated[
         str, typer.Option("--modes", help="Of bicubic, bilinear, nearest, bicubic-antialias [default: all].")
@@ -28,7 +21,7 @@ def positions(
     *,
     where: AnalysisOptions,
     saved: ReportOptions,
-) -> None:  # fmt: skip
+) -> None:
     """What position embeddings look like, and what each interpolation keeps.
 
     norm: L2 norm of a patch's position vector; kept: the mean norm after resampling, relative to before; similarity:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from deitkit.cli import options
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show
-from deitkit.cli.early import known_model
-from deitkit.cli.options import (
-    Amp,
-    AnalysisOptions,
-    BatchSize,
-    Limit,
-    Mode,
-    ReportOptions,
-    Seconds,
-    Sizes,
-    WithAccuracy,
-    WithSpeed,
-)
 from deitkit.errors import DeitkitError
 
 
-def resolutions(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", callback=known_model,
-            help="A run, a model folder or timm:NAME.",
-        ),
-    ],
-    sizes: Sizes = "",
+@dataclass(frozen=True)
+class ResizedOptions:
+    """At which sizes the model is looked at, by what, and what was fine-tuned there."""
+
+    sizes: options.Sizes = ""
     finetuned: Annotated[
         list[str] | None,
         typer.Option("--finetuned", metavar="RUN", help="What was fine-tuned from it. Repeatable [default: found]."),
-    ] = None,
-    no_finetuned: Annotated[bool, typer.Option("--no-finetuned", help="Look for no fine-tuned runs.")] = False,
-    mode: Mode = "bicubic",
-    accuracy: WithAccuracy = True,
-    limit: Limit = None,
-    speed: WithSpeed = True, seconds: Seconds = 3.0, batch_size: BatchSize = None, amp: Amp = "",
-    *,
-    where: AnalysisOptions,
-    saved: ReportOptions,
-) -> None:  # fmt: skip
+    ] = None
+    no_finetuned: Annotated[bool, typer.Option("--no-finetuned", help="Look for no fine-tuned runs.")] = False
+    mode: options.Mode = "bicubic"
+    accuracy: options.WithAccuracy = True
+    limit: options.Limit = None
+
+
+def resolutions(
+    run: Annotated[str, options.model_argument("RUN", "A run, a model folder or timm:NAME.")],
+    resized: ResizedOptions,
+    timing: options.SpeedOptions,
+    where: options.AnalysisOptions,
+    saved: options.ReportOptions,
+) -> None:
     """What a model gains and costs at other image sizes.
 
     The paper's Table 10 for yours: GMACs, images per second, memory and top-1 with 95 % Wilson intervals at each size,
@@ -66,11 +55,11 @@ def resolutions(
     """
     from deitkit.analysis.resolutions import analyze
 
-    if no_finetuned and finetuned:
+    if resized.no_finetuned and resized.finetuned:
         raise DeitkitError("--finetuned names runs, --no-finetuned wants none", remedy="leave one of them out")
     folder = reports_folder(run, saved, name="resolutions")
     report = analyze(
-        run, sizes=parse_sizes(sizes), finetuned=[] if no_finetuned else finetuned, mode=mode, accuracy=accuracy,
-        limit=limit, speed=speed, seconds=seconds, batch_size=batch_size, precision=amp or "fp32", **vars(where),
+        run, sizes=parse_sizes(resized.sizes), finetuned=[] if resized.no_finetuned else resized.finetuned,
+        mode=resized.mode, accuracy=resized.accuracy, limit=resized.limit, **timing.asked(), **vars(where),
     )  # fmt: skip
     show(report, folder, as_json=saved.as_json)

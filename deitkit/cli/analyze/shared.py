@@ -47,15 +47,17 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
         ) from error
 
 
-def show(report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = ()) -> None:
-    """Save a report and print it, but for the tables named; JSON has no pixels."""
+def show(
+    report: Report, folder: Path, *, as_json: bool, without: tuple[str, ...] = (), screen: Report | None = None
+) -> None:
+    """Save a report and print it (or `screen` for it), but for the tables named; JSON has no pixels."""
     from deitkit.analysis.save import save_report
 
     saved = save_report(report, folder)
     if as_json:
         render.print_json(report.as_dict())
         return
-    print_report(report, without=without)
+    print_report(screen or report, without=without)
     render.say(f"wrote {saved[0].name} and {len(saved) - 1} tables and figures to {folder}")
 
 

@@ -7,18 +7,11 @@ from typing import Annotated
 import typer
 
 from deitkit.cli.analyze.shared import reports_folder, show
-from deitkit.cli.early import known_models
-from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions
+from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, models_argument
 
 
 def tokens(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...", callback=known_models,
-            help="Distilled runs or model folders.",
-        ),
-    ],
+    runs: Annotated[list[str], models_argument("RUN...", "Distilled runs or model folders.")],
     control: Annotated[
         list[str] | None,
         typer.Option("--control", help="A run with two class tokens (recipe ablation/two_class_tokens). Repeatable."),
@@ -27,7 +20,7 @@ def tokens(
     *,
     where: AnalysisOptions,
     saved: ReportOptions,
-) -> None:  # fmt: skip
+) -> None:
     """How alike the class and the distillation token are, by depth.
 
     cosine: of the two tokens' parameters alone (embedding), with position embedding (input), after every block, and

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from deitkit.cli.analyze.shared import reports_folder, show
-from deitkit.cli.early import known_models
-from deitkit.cli.options import (
-    Amp,
-    AnalysisOptions,
-    BatchSize,
-    ReportOptions,
-    Seconds,
-    WithSpeed,
-)
+from deitkit.cli.options import AnalysisOptions, ReportOptions, SpeedOptions, models_argument
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """What the figures show."""
+
+    x: Annotated[str, typer.Option("--x", help="throughput, parameters, macs or memory.")] = "throughput"
+    published: Annotated[
+        bool, typer.Option("--published", help="The paper's Table 5, too, in a figure of its own: it is of a V100.")
+    ] = False
 
 
 def tradeoff(
     models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...", callback=known_models,
-            help="Runs, model folders, timm:NAME, ONNX files, file.py:function, ...",
-        ),
+        list[str], models_argument("MODEL...", "Runs, model folders, timm:NAME, ONNX files, file.py:function, ...")
     ],
-    x: Annotated[str, typer.Option("--x", help="throughput, parameters, macs or memory.")] = "throughput",
-    published: Annotated[
-        bool, typer.Option("--published", help="The paper's Table 5, too, in a figure of its own: it is of a V100.")
-    ] = False,
-    speed: WithSpeed = True, seconds: Seconds = 3.0, batch_size: BatchSize = None, amp: Amp = "",
-    *,
+    figures: FigureOptions,
+    timing: SpeedOptions,
     where: AnalysisOptions,
     saved: ReportOptions,
-) -> None:  # fmt: skip
+) -> None:
     """Accuracy against throughput, for any models.
 
     The paper's Figure 1 and Table 5 for yours: parameters, GMACs, images per second and memory, each model at its own
@@ -61,8 +56,5 @@ def tradeoff(
 
     home = first_run([Reference.parse(word) for word in models])
     folder = reports_folder(home.word, saved, name="tradeoff")
-    report = analyze(
-        *models, x=x, published=published, speed=speed, seconds=seconds, batch_size=batch_size,
-        precision=amp or "fp32", **vars(where),
-    )  # fmt: skip
+    report = analyze(*models, **vars(figures), **timing.asked(), **vars(where))
     show(report, folder, as_json=saved.as_json)

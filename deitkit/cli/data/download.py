@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +23,23 @@ if TYPE_CHECKING:
 CHECK = "`deitkit data info {name} --data {root}` then says what was found"
 
 
+@dataclass(frozen=True)
+class FetchOptions:
+    """Where it comes from, and what is kept of it."""
+
+    mirror: Annotated[
+        str, typer.Option("--mirror", envvar="DEITKIT_MIRROR", help="Address that serves the same file names.")
+    ] = ""
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep archives once they are unpacked.")] = (
+        False
+    )
+
+
 def download(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set that `deitkit data list` shows.")],
     data: Annotated[str, typer.Option("--data", help="The folder [default: $DEITKIT_DATA/NAME, or ./data/NAME].")] = "",
-    mirror: Annotated[
-        str, typer.Option("--mirror", envvar="DEITKIT_MIRROR", help="Address that serves the same file names.")
-    ] = "",
-    keep_archives: Annotated[
-        bool, typer.Option("--keep-archives", help="Keep archives once they are unpacked.")
-    ] = False,
+    *,
+    fetched: FetchOptions,
     as_json: AsJson = False,
 ) -> None:
     """Download a data set, or say step by step how to get it where no public host serves it.
@@ -56,31 +65,27 @@ def download(
     root = find_data(settings) or Path()
     missing = missing_files(plan, root)
     found = look(settings, root)
-    if (plan.files and not missing) or as_published(name, found):
-        status = "here already"
-    elif not plan.files:
-        remedy = CHECK.format(name=name, root=shlex.quote(str(root)))
-        raise DeitkitError(plan.why, value=name, problems=plan.steps_for(root), remedy=remedy)
-    else:
-        fetch_all(plan, root, name=name, data=data, mirror=mirror, keep_archives=keep_archives)
+    status, files = "here already", []
+    if not ((plan.files and not missing) or as_published(name, found)):
+        fetch_all(plan, root, name=name, data=data, **vars(fetched))
         status, found = "downloaded", look(settings, root)
-    report = {
-        "dataset": name,
-        "status": status,
-        "path": root,
-        "files": [{"url": file.url, "checksum": file.checksum} for file in missing] if status == "downloaded" else [],
-        **found,
-        "steps": plan.steps_for(root) if not found["splits"] else (),
-        "terms": DATASETS[name].terms,
-        "next": next_command(name, data),
-    }
-    show(report, as_json=as_json)
+        files = [{"url": file.url, "checksum": file.checksum} for file in missing]
+    steps = plan.steps_for(root) if not found["splits"] else ()
+    report = {"dataset": name, "status": status, "path": root, "files": files, **found, "steps": steps}
+    show({**report, "terms": DATASETS[name].terms, "next": next_command(name, data)}, as_json=as_json)
 
 
 def fetch_all(plan: DownloadPlan, root: Path, *, name: str, data: str, mirror: str, keep_archives: bool) -> None:
-    """Carry the plan out with progress on stderr; an interruption says how to go on."""
+    """Carry the plan out with progress on stderr; an interruption says how to go on.
+
+    Raises:
+        DeitkitError: no host serves it; the steps are listed.
+    """
     from deitkit.data.download.receive import receive
 
+    if not plan.files:
+        remedy = CHECK.format(name=name, root=shlex.quote(str(root)))
+        raise DeitkitError(plan.why, value=name, problems=plan.steps_for(root), remedy=remedy)
     render.say(f"{DATASETS[name].title} -> {root}; terms: {DATASETS[name].terms}")
     watch = Progress(of_bytes=True)
     try:

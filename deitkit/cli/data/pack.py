@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.data.shared import data_of
 from deitkit.cli.options import AsJson, DataPath, NameOrPath, Overwrite, ValFraction, output_option
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
@@ -53,26 +54,22 @@ def pack(
         with Progress() as progress:
             result = renew_index(Path(source), progress=progress)
     else:
-        settings = settings_of(source, data=data, val_fraction=val_fraction)
-        sources = open_splits(settings, split)
-        from deitkit.data.pack.pack import pack as pack_sources
-
+        settings = data_of(source, data=data, val_fraction=val_fraction)
         folder = Path(output or f"packed/{Path(source).resolve().name if settings.path else source}")
-        with Progress() as progress:
-            result = pack_sources(
-                sources, folder, data=settings, shard_bytes=shard_mb * MEGABYTE, overwrite=overwrite, verify=verify,
-                progress=progress,
-            )  # fmt: skip
-        for note in dict.fromkeys(note for each in sources for note in each.notes):
-            render.say(f"note: {note}")
+        how = {"shard_bytes": shard_mb * MEGABYTE, "overwrite": overwrite, "verify": verify}
+        result = packed(open_splits(settings, split), folder, settings, **how)
     show(result, seconds=time.perf_counter() - began, as_json=as_json)
 
 
-def settings_of(source: str, *, data: str, val_fraction: float | None) -> Data:
-    """The recipe's [data] table that the words of the command line mean."""
-    from deitkit.cli.data.shared import data_of
+def packed(sources: list[Source], folder: Path, settings: Data, **how: Any) -> PackResult:
+    """The images packed, with what is to be known of them."""
+    from deitkit.data.pack.pack import pack as pack_sources
 
-    return data_of(source, data=data, val_fraction=val_fraction)
+    with Progress() as progress:
+        result = pack_sources(sources, folder, data=settings, progress=progress, **how)
+    for note in dict.fromkeys(note for each in sources for note in each.notes):
+        render.say(f"note: {note}")
+    return result
 
 
 def open_splits(settings: Data, split: str) -> list[Source]:

@@ -65,10 +65,7 @@ def verify(
     if as_json:
         render.print_json(facts)
     else:
-        print_verification(found, name=name)
-        speed = found.images / max(found.seconds, 1e-9)
-        verdict = "clean" if facts["clean"] else "not clean"
-        render.say(f"{name} is {verdict}: {found.images:,} images in {found.seconds:.1f} s ({speed:,.0f} images/s)")
+        print_verification(found, facts)
     if not facts["clean"]:
         raise typer.Exit(2)
 
@@ -119,7 +116,7 @@ def kind_of(group: Sequence[Copy]) -> str:
     return "conflict" if len({copy.class_name for copy in group}) > 1 else "duplicate"
 
 
-def print_verification(found: Verification, *, name: str) -> None:
+def print_verification(found: Verification, facts: dict[str, Any]) -> None:
     """The worst first: leaks, unreadable images, contradicting labels, duplicates, oddities; counts above all."""
     rows = []
     for split, counts in found.counts.items():
@@ -127,7 +124,7 @@ def print_verification(found: Verification, *, name: str) -> None:
         spread = ", ".join(dict.fromkeys(f"{value:g}" for value in spread_of([*counts.values()]).values()))
         rows.append([split, sum(counts.values()), len(counts), spread, unreadable])
     columns = ["split", "images", "classes", "images a class: least, median, most", "unreadable"]
-    render.print_table(name, columns, rows, footer=extremes(found))
+    render.print_table(facts["name"], columns, rows, footer=extremes(found))
     if "test" in found.counts and "val" not in found.counts:
         render.say("no validation split (val): training holds a part of train out, and the test images never choose")
     for problem in found.problems:
@@ -146,6 +143,8 @@ def print_verification(found: Verification, *, name: str) -> None:
         )
     if found.notes:
         render.print_table("Notes", ["note"], [[note] for note in found.notes])
+    speed = f"{found.images:,} images in {found.seconds:.1f} s ({facts['images_per_s']:,.0f} images/s)"
+    render.say(f"{facts['name']} is {'clean' if facts['clean'] else 'not clean'}: {speed}")
 
 
 def extremes(found: Verification) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +11,11 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.early import known_runs
 from deitkit.cli.options import AsJson
+from deitkit.cli.recipes import spell
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
+    from deitkit.predictions.paired import PairedGain
     from deitkit.runs.compare import RunFacts
 
 
@@ -43,23 +47,24 @@ def compare(
         render.print_json({"comparison": found, "paired": paired})
         return
     names = [run.path for run in opened]
-    rows = [[key, *map(spell_value, values)] for key, values in found.differences.items()]
+    rows = [[key, *(str(spell(value)) for value in values)] for key, values in found.differences.items()]
     render.print_table("Where the recipes differ", ["key", *map(str, names)], rows)
     render.print_table(
         "What came out", ["run", "state", "epochs", "top-1", "model", "best", "time"], list(map(_row, found.runs))
     )
     if not found.same_data:
         render.say("the runs were trained on different images")
-    against: list[list[Any]] = [
+    if paired:
+        print_paired(paired, baseline=names[0])
+
+
+def print_paired(paired: Sequence[PairedGain], *, baseline: Path) -> None:
+    """How much more often each head is right than the baseline's, on the same images."""
+    rows = [
         [each.name, each.head, f"{each.gain:+.2%}", f"{each.low:+.2%} to {each.high:+.2%}", each.p] for each in paired
     ]
-    if against:
-        columns = ["run", "head", "gain", "95 %", "p (McNemar)"]
-        render.print_table(f"Against {names[0]}, on the same {paired[0].images:,} images", columns, against)
-
-
-def spell_value(value: Any) -> str:
-    return "off" if value is None else str(value)
+    columns = ["run", "head", "gain", "95 %", "p (McNemar)"]
+    render.print_table(f"Against {baseline}, on the same {paired[0].images:,} images", columns, rows)
 
 
 def _row(run: RunFacts) -> list[Any]:

@@ -137,13 +137,9 @@ class Inspector:
 
 
 def verify(
-    splits: Mapping[str, Source],
-    *,
-    reading: Reading = AS_IT_LIES,
-    workers: int = 0,
-    progress: Progress | None = None,
+    splits: Mapping[str, Source], *, reading: Reading = AS_IT_LIES, workers: int = 0, progress: Progress | None = None,
     problems: Sequence[str] = (),
-) -> Verification:
+) -> Verification:  # fmt: skip
     """Decode every image of the splits; `progress` is called with the number of images done since its last call.
 
     Raises:

@@ -138,14 +138,9 @@ def as_known(names: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _scan(
-    root: Path,
-    folder: Path,
-    dataset: str,
-    *,
-    split: str = "train",
-    known: tuple[str, ...] = (),
+    root: Path, folder: Path, dataset: str, *, split: str = "train", known: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-) -> Files:
+) -> Files:  # fmt: skip
     """All images of one split; `known` are the classes that it may have."""
     folders = _class_names(folder)
     if len(folders) == 1 and split_of(folders[0]) and not folders_in(folder / folders[0]):
