@@ -198,10 +198,6 @@ def as_displayed(whole: Image.Image, *, seen: int, shown: int) -> Image.Image:
     return whole
 
 
-def _tag(image: Image.Image) -> int:
-    return int(image.getexif().get(Base.Orientation, 1))
-
-
 # In the dataset
 
 
@@ -273,7 +269,7 @@ def _write(dataset: Any, fields: list[str], seen: Mapping[str, SeenImage], *, mo
     documents = {field: [old or fiftyone.Heatmap() for old in view.values(field)] for field in fields}
     for row, (image_id, file) in enumerate(zip(ids, shown, strict=True)):
         with Image.open(file) as image:
-            tag = _tag(image)
+            tag = int(image.getexif().get(Base.Orientation, 1))
         one = seen[image_id]
         for field, each in zip(fields, maps_of(one.weights), strict=True):
             whole = place(each.patches, one.size, size=info.size, crop_ratio=info.crop_ratio)

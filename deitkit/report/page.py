@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from deitkit import __version__
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
+from deitkit.measures.words import listed
 from deitkit.report.figures import Desk
 from deitkit.report.folder import Missing, RunFolder, short_names
 from deitkit.report.inks import page_inks
@@ -46,7 +47,7 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     subjects = [ReportedRun(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
     budget, note, desk = PageBudget().divided(len(runs)), "", Desk()
     while True:
-        view = _view(subjects, title or _title(names), budget, note, desk)
+        view = _view(subjects, title or listed(names), budget, note, desk)
         html = render(view)
         if len(html.encode()) <= MOST_BYTES or budget == budget.tighter():
             break
@@ -63,10 +64,6 @@ def _view(subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note:
     shown = tuple(show_run(each, f"run{number}", budget, inks, desk) for number, each in enumerate(subjects, start=1))
     comparison = compare_runs(subjects, budget, inks, desk) if len(subjects) > 1 else None
     return PageView(title, __version__, shown, comparison, note)
-
-
-def _title(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def contents(run: RunView) -> list[tuple[str, str]]:

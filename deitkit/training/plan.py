@@ -151,7 +151,7 @@ def plan_run(
         start_s=start_s,
         memory_mb=steps.memory_mb,
         largest_batch=_largest_batch(shape.batch_size, shape.mix_group, steps.memory_mb, free),
-        disk_mb=checkpoint_mb * (recipe.checkpoint.keep + 1) + _model_mb(training),
+        disk_mb=checkpoint_mb * (recipe.checkpoint.keep + 1) + weight_bytes(training.student.network) / MIB,
         free_disk_mb=shutil.disk_usage(_existing(folder)).free / MIB,
         teacher=_teacher_cost(training, steps.teacher_s, steps.seconds / steps.count),
     )
@@ -169,18 +169,13 @@ class _Steps:
 
 
 def _measure_steps(training: Training) -> _Steps:
-    warm_up = _warm_up(training.workers)
+    warm_up = 1 + 2 * training.workers  # workers work ahead while the first step is made ready
     with contextlib.closing(training.loader.steps(0, max(training.total_steps, warm_up + MOST_STEPS + 1))) as batches:
         train_step(training, batch := next(batches))  # kernels are chosen, the optimiser's state is made
         training.progress.step += 1
         rise = peak_rise(lambda: train_step(training, batch), training.device)
         teacher_s = _teacher_seconds(training, batch)
         return _Steps(*_timed_steps(training, batches, warm_up=warm_up), rise, teacher_s)
-
-
-def _warm_up(workers: int) -> int:
-    """Steps that are not timed: workers work ahead while the first step is made ready."""
-    return 1 + 2 * workers
 
 
 def _timed_steps(training: Training, batches: Iterator[list[Batch]], *, warm_up: int) -> tuple[int, float, float]:
@@ -238,10 +233,6 @@ def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:
         )
         seconds = time.perf_counter() - began
         return seconds, sum(path.stat().st_size for path in written.iterdir()) / MIB
-
-
-def _model_mb(training: Training) -> float:
-    return weight_bytes(training.student.network) / MIB
 
 
 def _learning_mb(training: Training) -> float:

@@ -227,7 +227,9 @@ def _name_points(figure: Figure, axes: Axes, points: Points, look: CanvasLook) -
             tried = [_written(axes, name, (x, y), where, look) for where in BESIDE]
             boxes = [text.get_window_extent(renderer) for text in tried]
             edges = np.array([other.extents for other in taken])
-            costs = [_covered(box, edges) + 2 * (_area(box) - _covered(box, within)) for box in boxes]
+            costs = [
+                _covered(box, edges) + 2 * (float(box.width * box.height) - _covered(box, within)) for box in boxes
+            ]
             best = costs.index(min(costs))
             taken.append(boxes[best])
             for text in tried[:best] + tried[best + 1 :]:
@@ -257,10 +259,6 @@ def _along(axes: Axes, cloud: Cloud) -> list[Bbox]:
         steps = max(2, int(np.abs(end - start).max() / LINE_STEP))
         found += [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in np.linspace(start, end, steps)]
     return found
-
-
-def _area(box: Bbox) -> float:
-    return float(box.width * box.height)
 
 
 def _covered(box: Bbox, edges: NDArray[np.float64]) -> float:

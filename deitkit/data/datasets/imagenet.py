@@ -217,15 +217,11 @@ def _has_folders(root: Path) -> bool:
     return not tree.flat and (tree.train or tree.val) is not None
 
 
-def _is_flat(root: Path) -> bool:
-    return _tree(root).flat
-
-
 BY_WNID = "ROOT/train/n01440764/*.JPEG and ROOT/val/n01440764/*.JPEG, or both below ROOT/ILSVRC/Data/CLS-LOC"
 FLAT_VAL = f"ROOT/val/ILSVRC2012_val_00000001.JPEG and its labels in one of {', '.join(TRUTHS)}"
 IMAGENET_FORMS = (
     Form("folders by wnid", BY_WNID, _has_folders, open_imagenet),
-    Form("flat val folder", FLAT_VAL, _is_flat, open_imagenet),
+    Form("flat val folder", FLAT_VAL, lambda root: _tree(root).flat, open_imagenet),
 )
 # One row, for any folder: a form that knows no ReaL labels must not take ImageNet's own labels for them.
 IMAGENET_REAL_FORMS = (

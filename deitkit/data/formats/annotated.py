@@ -76,7 +76,11 @@ def checked(path: Path, names: Iterable[str], numbers: Iterable[Any], *, classes
     rows = sorted(zip(map(str, names), numbers, strict=True), key=lambda row: row[0])
     twice = sorted({first[0] for first, second in pairwise(rows) if first[0] == second[0]})
     outside = [name for name, _ in rows if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
-    wrong = [f"{name} (class {number})" for name, number in rows if not _is_class(number, classes)]
+    wrong = [
+        f"{name} (class {number})"
+        for name, number in rows
+        if not (isinstance(number, (int, np.integer)) and 1 <= int(number) <= classes)
+    ]
     checks = [
         ("images are annotated twice", twice),
         ("images lie outside the data's folder", outside),
@@ -88,10 +92,6 @@ def checked(path: Path, names: Iterable[str], numbers: Iterable[Any], *, classes
         raise DeitkitError(f"{path} {what}", value=path, problems=problems, remedy=AGAIN)
     labels = np.array([int(number) - 1 for _, number in rows], dtype=np.int64)
     return Annotations(path, tuple(name for name, _ in rows), labels)
-
-
-def _is_class(number: object, classes: int) -> bool:
-    return isinstance(number, (int, np.integer)) and 1 <= int(number) <= classes
 
 
 def image_files(

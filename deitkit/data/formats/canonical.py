@@ -105,7 +105,7 @@ def canonical_folder(classes: KnownClasses, *, tree: str, below: Sequence[str] =
     def base_of(root: Path) -> Path | None:
         bases = [root / name for name in below]
         split = next((base for base in bases if base.is_dir() and split_folders(base)), None)
-        return split or next((base for base in bases if are_known(_folders(base))), None)
+        return split or next((base for base in bases if base.is_dir() and are_known(folders_in(base))), None)
 
     def are_known(folders: list[str]) -> bool:
         return len(folders) > 1 and not name_classes(folders, classes).notes
@@ -115,8 +115,3 @@ def canonical_folder(classes: KnownClasses, *, tree: str, below: Sequence[str] =
         return renamed(source, name_classes(source.class_names, classes))
 
     return Form("image folder of known classes", tree, lambda root: base_of(root) is not None, open_canonical)
-
-
-def _folders(folder: Path) -> list[str]:
-    """Subfolders that may be classes."""
-    return folders_in(folder) if folder.is_dir() else []

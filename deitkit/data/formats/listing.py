@@ -41,15 +41,6 @@ class SeenFiles:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Every image file below a folder, sorted by path: the endings and the litter that training knows.
-
-    Raises:
-        DeitkitError: a folder cannot be listed.
-    """
-    return [folder / name for name in images_below(str(folder), "", Places(), SeenFiles())]
-
-
 def named_images(names: Iterable[str | Path]) -> list[Path]:
     """Files as given, every image below a folder, and what a pattern with * or ? matches, by name. Litter of systems
     and programs is passed by, as in training.
@@ -61,7 +52,7 @@ def named_images(names: Iterable[str | Path]) -> list[Path]:
     for name in names:
         path = expanded(name)
         if path.is_dir():
-            inside = image_paths(path)
+            inside = [path / name for name in images_below(str(path), "", Places(), SeenFiles())]
             if not inside:
                 raise DeitkitError(f"{path} holds no images", value=name, choices=sorted(SUFFIXES))
             found += inside

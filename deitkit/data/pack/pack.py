@@ -192,11 +192,6 @@ def _refuse_other(root: Path, plan: dict[str, Any], *, overwrite: bool) -> None:
             )
 
 
-def _own_names(plan: dict[str, Any]) -> tuple[str, ...]:
-    """Files that are written beside their place and renamed."""
-    return (PACK, *(f"{split}.index.parquet" for split in plan["splits"]))
-
-
 def _forget_shards(root: Path) -> None:
     """What says that shards are whole: those that lie there are not this pack's."""
     for pattern in ("*-[0-9]*.tar.json", "*.tar"):
@@ -216,7 +211,7 @@ def _write(sources: Sequence[Source], root: Path, plan: dict[str, Any], tell: Pr
     """Every shard that is not there yet, the indices, and what makes them a pack. Returns how many were there."""
     work = root / UNFINISHED
     with Run(work).lock():
-        recover_in(root, _own_names(plan))
+        recover_in(root, (PACK, *(f"{split}.index.parquet" for split in plan["splits"])))
         recover_in(work)
         if anew:
             _forget_shards(root)
