@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -27,6 +27,23 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     formats: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, name: str, title: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]], *, filled: bool = False
+    ) -> Table:
+        """Columns with the format of each ("" where values are shown as they are); `filled`: only those in which
+        something stands."""
+        rows = [tuple(row) for row in rows]
+        places = [place for place in range(len(columns)) if not filled or any(row[place] is not None for row in rows)]
+        names = [*columns]
+        return cls(
+            name,
+            title,
+            tuple(names[place] for place in places),
+            tuple(tuple(row[place] for place in places) for row in rows),
+            {column: spec for column, spec in columns.items() if spec},
+        )
 
     def texts(self) -> list[list[str]]:
         """The rows as a screen shows them: `formats` applied, nothing for None."""

@@ -45,17 +45,14 @@ def speed_definitions(conditions: Mapping[str, Any]) -> dict[str, str]:
 
 def speed_table(speeds: Mapping[str, Speed | None], *, what: str) -> Table:
     """How each was timed, by its name; `what` the names are of."""
-    return Table(
-        name="speed",
-        title="Images per second, and what they were timed with",
-        columns=(what, "batch", "blocks", "images/s", "quartile 1", "quartile 3", "MiB"),
-        rows=tuple(
-            (name, speed.batch_size, speed.blocks, speed.images_per_s, speed.low, speed.high, speed.memory_mb)
-            for name, speed in speeds.items()
-            if speed is not None
-        ),
-        formats=dict.fromkeys(("images/s", "quartile 1", "quartile 3", "MiB"), ",.1f"),
+    rows = (
+        (name, speed.batch_size, speed.blocks, speed.images_per_s, speed.low, speed.high, speed.memory_mb)
+        for name, speed in speeds.items()
+        if speed is not None
     )
+    measured = dict.fromkeys(("images/s", "quartile 1", "quartile 3", "MiB"), ",.1f")
+    columns = {what: "", "batch": "", "blocks": "", **measured}
+    return Table.of("speed", "Images per second, and what they were timed with", columns, rows)
 
 
 Size = tuple[int, int]

@@ -8,6 +8,7 @@ import numpy as np
 
 from deitkit.analysis.report import Table
 from deitkit.measures.agreement import wilson_interval
+from deitkit.measures.clusters import count_errors
 from deitkit.predictions.table import Predictions, decisive
 
 SHARE = ".1%"
@@ -32,16 +33,10 @@ def heads_table(tables: Sequence[Predictions], teacher: Predictions | None) -> T
                  table.top5(head), real[0] / real[1] if real and real[1] else None,
                  float(said.confidence[:, 0].mean()), alike)
             )  # fmt: skip
-    columns = ("data", "head", "images", "top-1", "low", "high", "top-5", "ReaL", "mean confidence", "as the teacher")
-    formats = {"images": ","} | dict.fromkeys(columns[3:], SHARE)
-    filled = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
-    return Table(
-        name="heads",
-        title="Each head: accuracy with its 95% interval (Wilson's score)",
-        columns=tuple(columns[place] for place in filled),
-        rows=tuple(tuple(row[place] for place in filled) for row in rows),
-        formats=formats,
-    )
+    shares = ("top-1", "low", "high", "top-5", "ReaL", "mean confidence", "as the teacher")
+    columns = {"data": "", "head": "", "images": ",", **dict.fromkeys(shares, SHARE)}
+    title = "Each head: accuracy with its 95% interval (Wilson's score)"
+    return Table.of("heads", title, columns, rows, filled=True)
 
 
 def classes_table(table: Predictions, teacher: Predictions | None) -> Table:
@@ -61,13 +56,8 @@ def classes_table(table: Predictions, teacher: Predictions | None) -> Table:
         (names[index], int(images[index]), *(float(share[index]) for share in columns.values()), taken.get(index, ""))
         for index in order.tolist()
     ]
-    return Table(
-        name="classes",
-        title=f"Accuracy by class, the lowest first ({head} head)",
-        columns=("class", "images", *columns, "most often taken for"),
-        rows=tuple(rows),
-        formats={"images": ","} | dict.fromkeys(columns, SHARE),
-    )
+    formats = {"class": "", "images": ",", **dict.fromkeys(columns, SHARE), "most often taken for": ""}
+    return Table.of("classes", f"Accuracy by class, the lowest first ({head} head)", formats, rows)
 
 
 def _share(table: Predictions, chosen: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -85,14 +75,9 @@ def _taken_for(table: Predictions, head: str) -> dict[int, str]:
 
 def _confusions(table: Predictions, head: str) -> list[tuple[int, int, int]]:
     """(label, wrong answer, images), the commonest first."""
-    size, said = len(table.class_names), table.top1(head)
-    wrong = said != table.labels
-    codes, counts = np.unique(table.labels[wrong] * size + said[wrong], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return [
-        (code // size, code % size, count)
-        for code, count in zip(codes[order].tolist(), counts[order].tolist(), strict=True)
-    ]
+    errors = count_errors(table.top1(head), table.labels, classes=len(table.class_names))
+    order = np.argsort(-errors.images, kind="stable")
+    return [*zip(*(each[order].tolist() for each in (errors.label, errors.said, errors.images)), strict=True)]
 
 
 def confusions_table(table: Predictions) -> Table:
@@ -101,10 +86,6 @@ def confusions_table(table: Predictions) -> Table:
     images = np.bincount(table.labels, minlength=len(names))
     found = _confusions(table, head)
     rows = [(names[label], names[answer], count, count / int(images[label])) for label, answer, count in found[:PAIRS]]
-    return Table(
-        name="confusions",
-        title=f"The {len(rows)} commonest confusions of {len(found):,} ({head} head)",
-        columns=("label", "taken for", "images", "share of the label's images"),
-        rows=tuple(rows),
-        formats={"images": ",", "share of the label's images": SHARE},
-    )
+    columns = {"label": "", "taken for": "", "images": ",", "share of the label's images": SHARE}
+    title = f"The {len(rows)} commonest confusions of {len(found):,} ({head} head)"
+    return Table.of("confusions", title, columns, rows)

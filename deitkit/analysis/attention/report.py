@@ -201,14 +201,9 @@ def _image_table(looks: Sequence[AttentionLook]) -> Table:
         apart = float(np.abs(shares[0] - shares[1]).sum() / 2) if len(look.names) > 1 else None
         decisions = (value for head in heads for value in look.decisions[head])
         rows.append((look.name, look.label, *decisions, apart))
-    columns = tuple(column for head in heads for column in (head, f"{head}_confidence"))
-    return Table(
-        name="images",
-        title="What was decided, and how far apart the tokens' rollouts are",
-        columns=("image", "label", *columns, "apart"),
-        rows=tuple(rows),
-        formats={f"{head}_confidence": ".1%" for head in heads} | {"apart": ".3f"},
-    )
+    decided = {column: spec for head in heads for column, spec in ((head, ""), (f"{head}_confidence", ".1%"))}
+    title = "What was decided, and how far apart the tokens' rollouts are"
+    return Table.of("images", title, {"image": "", "label": "", **decided, "apart": ".3f"}, rows)
 
 
 def _layer_table(looks: Sequence[AttentionLook]) -> Table:
@@ -216,31 +211,27 @@ def _layer_table(looks: Sequence[AttentionLook]) -> Table:
     similar = np.mean([_joined(look) for look in looks], axis=0).tolist() if len(names) > 1 else None
     shares = np.mean([look.weights.sum(axis=(-2, -1)).mean(axis=1) for look in looks], axis=0)  # [L, T]
     distance = np.mean([look.distance for look in looks], axis=(0, 2))
-    return Table(
-        name="layers",
-        title="By layer, mean over images and heads",
-        columns=("layer", "cosine", *(f"{token} on patches" for token in names), "distance"),
-        rows=tuple(
+    on_patches = {f"{token} on patches": ".1%" for token in names}
+    return Table.of(
+        "layers",
+        "By layer, mean over images and heads",
+        {"layer": "", "cosine": ".3f", **on_patches, "distance": ".1f"},
+        (
             (layer + 1, None if similar is None else similar[layer], *shares[layer].tolist(), float(distance[layer]))
             for layer in range(len(shares))
         ),
-        formats={"cosine": ".3f", "distance": ".1f"} | {f"{token} on patches": ".1%" for token in names},
     )
 
 
 def _head_table(looks: Sequence[AttentionLook]) -> Table:
     distance = np.mean([look.distance for look in looks], axis=0)
     similar = np.mean([_similarity(look) for look in looks], axis=0) if len(looks[0].names) > 1 else None
-    return Table(
-        name="heads",
-        title="By head, mean over images",
-        columns=("layer", "head", "cosine", "distance"),
-        rows=tuple(
-            (layer + 1, head + 1, None if similar is None else float(similar[layer, head]), float(value))
-            for (layer, head), value in np.ndenumerate(distance)
-        ),
-        formats={"cosine": ".3f", "distance": ".1f"},
+    rows = (
+        (layer + 1, head + 1, None if similar is None else float(similar[layer, head]), float(value))
+        for (layer, head), value in np.ndenumerate(distance)
     )
+    columns = {"layer": "", "head": "", "cosine": ".3f", "distance": ".1f"}
+    return Table.of("heads", "By head, mean over images", columns, rows)
 
 
 def _curves(looks: Sequence[AttentionLook]) -> list[AnyFigure]:

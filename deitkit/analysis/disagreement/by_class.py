@@ -81,13 +81,8 @@ def class_table(
         (class_names[present[place]], int(images[present[place]]), *shares[:, place].tolist())
         for place in np.argsort(-unlike.mean(axis=0), kind="stable")
     ]
-    return Table(
-        name="classes",
-        title=f"By class, the most unlike {reference.name} first",
-        columns=("class", "images", *columns),
-        rows=tuple(rows),
-        formats={"images": ","} | dict.fromkeys(columns, SHARE),
-    )
+    title = f"By class, the most unlike {reference.name} first"
+    return Table.of("classes", title, {"class": "", "images": ",", **dict.fromkeys(columns, SHARE)}, rows)
 
 
 def confusion(a: Decisions, b: Decisions, labels: Decisions) -> Confusion:
@@ -103,21 +98,12 @@ def confusion(a: Decisions, b: Decisions, labels: Decisions) -> Confusion:
 def between_table(a: ComparedClassifier, b: ComparedClassifier, found: Confusion, class_names: Sequence[str]) -> Table:
     """The whole confusion of two classifiers, the commonest differences first."""
     columns = ("images", f"{a.name} right", f"{b.name} right")
+    numbers = np.stack([found.a_says, found.b_says, found.images, found.a_right, found.b_right], axis=1)
     return Table(
         name="between",
         title=f"What {a.name} and {b.name} say, differences first",
         columns=(f"{a.name} says", f"{b.name} says", *columns),
-        rows=tuple(
-            (class_names[x], class_names[y], images, right_a, right_b)
-            for x, y, images, right_a, right_b in zip(
-                found.a_says.tolist(),
-                found.b_says.tolist(),
-                found.images.tolist(),
-                found.a_right.tolist(),
-                found.b_right.tolist(),
-                strict=True,
-            )
-        ),
+        rows=tuple((class_names[x], class_names[y], *counts) for x, y, *counts in numbers.tolist()),
         formats=dict.fromkeys(columns, ","),
     )
 
@@ -174,13 +160,12 @@ def moved(
     ]
     rows.sort(key=lambda row: -row[4])
     before, after, gain, low, high = overall.row()
-    table = Table(
-        name="moved",
-        title=f"Which classes moved toward {teacher.name}; all together {before:.1%} to {after:.1%}, gain {gain:+.1%}"
+    table = Table.of(
+        "moved",
+        f"Which classes moved toward {teacher.name}; all together {before:.1%} to {after:.1%}, gain {gain:+.1%}"
         f" ({CONFIDENCE:.0%} interval {low:+.1%} to {high:+.1%})",
-        columns=("class", "images", *shares, "gain", "low", "high"),
-        rows=tuple(rows),
-        formats={"images": ","} | dict.fromkeys(shares, SHARE) | dict.fromkeys(("gain", "low", "high"), "+.1%"),
+        {"class": "", "images": ",", **dict.fromkeys(shares, SHARE), "gain": "+.1%", "low": "+.1%", "high": "+.1%"},
+        rows,
     )
     return table, _moved_figure(table, teacher), {"gain": gain, "low": low, "high": high}
 

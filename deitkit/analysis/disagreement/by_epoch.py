@@ -151,23 +151,15 @@ def _table(moments: Sequence[Moment]) -> Table:
     heads, alike = _heads(moments), any(moment.alike is not None for moment in moments)
     with_teacher, with_labels = [f"{head}: as teacher" for head in heads], [f"{head}: right" for head in heads]
     shares = (*with_teacher, *([f"{ALIKE} alike"] if alike else []), *with_labels)
-    return Table(
-        name="moments",
-        title="Agreement by epoch",
-        columns=("epoch", "step", *shares, "origin"),
-        rows=tuple(
-            (
-                moment.epoch,
-                moment.step,
-                *(moment.teacher.get(head) for head in heads),
-                *([moment.alike] if alike else []),
-                *(moment.labels.get(head) for head in heads),
-                moment.origin,
-            )
-            for moment in moments
-        ),
-        formats={"epoch": ".4g", "step": ","} | dict.fromkeys(shares, SHARE),
-    )
+    rows = (
+        (
+            moment.epoch, moment.step, *(moment.teacher.get(head) for head in heads),
+            *([moment.alike] if alike else []), *(moment.labels.get(head) for head in heads), moment.origin,
+        )
+        for moment in moments
+    )  # fmt: skip
+    columns = {"epoch": ".4g", "step": ",", **dict.fromkeys(shares, SHARE), "origin": ""}
+    return Table.of("moments", "Agreement by epoch", columns, rows)
 
 
 def _cloud(label: str, moments: Sequence[Moment], shares: Sequence[float | None]) -> Cloud:

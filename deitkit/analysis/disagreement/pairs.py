@@ -134,29 +134,16 @@ def _rates(
         rows.append(
             (pair.a.name, pair.b.name, count, total, count / total, *_ends(wilson), *_ends(bootstrap), published[i][j])
         )
-    intervals = ("low", "high", "bootstrap low", "bootstrap high")
-    columns = ("a", "b", "different", "images", "rate", *intervals, "paper")
-    kept = len(columns) if any(row[-1] is not None for row in rows) else -1
-    return Table(
-        name="pairs",
-        title=title,
-        columns=columns[:kept],
-        rows=tuple(row[:kept] for row in rows),
-        formats={"different": ",", "images": ","} | dict.fromkeys(("rate", *intervals, "paper"), SHARE),
-    )
+    shares = dict.fromkeys(("rate", "low", "high", "bootstrap low", "bootstrap high", "paper"), SHARE)
+    return Table.of("pairs", title, {"a": "", "b": "", "different": ",", "images": ",", **shares}, rows, filled=True)
 
 
 def _kinds(pairs: Sequence[Pair]) -> Table:
-    return Table(
-        name="kinds",
-        title="Images by who is right",
-        columns=("a", "b", *KINDS),
-        rows=tuple(
-            (pair.a.name, pair.b.name, own.both_right, own.only_a, own.only_b, own.wrong_same, own.wrong_differently)
-            for pair, own in ((pair, pair.kinds) for pair in pairs)
-        ),
-        formats=dict.fromkeys(KINDS, ","),
+    rows = (
+        (pair.a.name, pair.b.name, own.both_right, own.only_a, own.only_b, own.wrong_same, own.wrong_differently)
+        for pair, own in ((pair, pair.kinds) for pair in pairs)
     )
+    return Table.of("kinds", "Images by who is right", {"a": "", "b": "", **dict.fromkeys(KINDS, ",")}, rows)
 
 
 def _kappas(pairs: Sequence[Pair], drawn: Resamples, *, title: str) -> Table:
@@ -169,23 +156,19 @@ def _kappas(pairs: Sequence[Pair], drawn: Resamples, *, title: str) -> Table:
             rows.append((*row, None, None, None))
         else:
             rows.append((*row, error_consistency(pair.kinds), *_ends(drawn.error_consistency(*pair.places))))
-    columns = ("kappa", "low", "high", "error consistency", "its low", "its high")
-    return Table("kappa", title, ("a", "b", *columns), tuple(rows), dict.fromkeys(columns, KAPPA))
+    kappas = dict.fromkeys(("kappa", "low", "high", "error consistency", "its low", "its high"), KAPPA)
+    return Table.of("kappa", title, {"a": "", "b": "", **kappas}, rows)
 
 
 def _tests(pairs: Sequence[Pair]) -> Table:
     found = [mcnemar(pair.kinds.only_a, pair.kinds.only_b) for pair in pairs]
     corrected = holm([each.p for each in found])
-    return Table(
-        name="mcnemar",
-        title=f"McNemar's test of equal accuracy, {len(pairs)} pairs",
-        columns=("a", "b", "only a right", "only b right", "p", "p (Holm)", "test"),
-        rows=tuple(
-            (pair.a.name, pair.b.name, pair.kinds.only_a, pair.kinds.only_b, each.p, p, each.test)
-            for pair, each, p in zip(pairs, found, corrected, strict=True)
-        ),
-        formats={"only a right": ",", "only b right": ","} | dict.fromkeys(("p", "p (Holm)"), ".2g"),
+    rows = (
+        (pair.a.name, pair.b.name, pair.kinds.only_a, pair.kinds.only_b, each.p, p, each.test)
+        for pair, each, p in zip(pairs, found, corrected, strict=True)
     )
+    columns = {"a": "", "b": "", "only a right": ",", "only b right": ",", "p": ".2g", "p (Holm)": ".2g", "test": ""}
+    return Table.of("mcnemar", f"McNemar's test of equal accuracy, {len(pairs)} pairs", columns, rows)
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:

@@ -251,10 +251,6 @@ def _matrix_figure(
 
 
 def _matrix_table(names: tuple[str, ...], rates: tuple[tuple[float, ...], ...]) -> Table:
-    return Table(
-        name="matrix",
-        title="Rate of different decisions",
-        columns=("classifier", *names),
-        rows=tuple((name, *row) for name, row in zip(names, rates, strict=True)),
-        formats=dict.fromkeys(names, ".1%"),
-    )
+    rows = ((name, *row) for name, row in zip(names, rates, strict=True))
+    columns = {"classifier": "", **dict.fromkeys(names, ".1%")}
+    return Table.of("matrix", "Rate of different decisions", columns, rows)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deitkit.analysis.errors.heads import HeadErrors, LabelledImages
-from deitkit.analysis.errors.tables import filled
 from deitkit.analysis.report import Panel, Panels, Table
 
 TOP = 24  # images of a list
@@ -66,19 +65,14 @@ def list_table(chosen: ImageList, head: HeadErrors, images: LabelledImages) -> T
          None if scores is None else float(scores.margin[row]), *accepted[place])
         for place, row in enumerate(rows.tolist())
     ]  # fmt: skip
-    columns = ("image", "path", "label", "said", "confidence", "label's", "loss", "margin", "label accepted",
-               "said accepted")  # fmt: skip
+    columns = {
+        "image": "", "path": "", "label": "", "said": "", "confidence": ".1%", "label's": ".2%", "loss": ".2f",
+        "margin": "+.2f", "label accepted": "", "said accepted": "",
+    }  # fmt: skip
     plural = "" if chosen.total == 1 else "s"
     shown = f"{len(rows):,} of {chosen.total:,}" if len(rows) < chosen.total else f"{chosen.total:,}"
-    return filled(
-        Table(
-            name=chosen.name,
-            title=f"{chosen.title} of {head.name} ({shown} image{plural})",
-            columns=columns,
-            rows=tuple(table),
-            formats={"confidence": ".1%", "label's": ".2%", "loss": ".2f", "margin": "+.2f"},
-        )
-    )
+    title = f"{chosen.title} of {head.name} ({shown} image{plural})"
+    return Table.of(chosen.name, title, columns, table, filled=True)
 
 
 def _accepted(

@@ -16,18 +16,6 @@ from deitkit.measures.clusters import Clusters
 SHARE = ".1%"
 
 
-def filled(table: Table) -> Table:
-    """Without the columns in which nothing stands: what needs logits, where none were kept."""
-    kept = [place for place in range(len(table.columns)) if any(row[place] is not None for row in table.rows)]
-    return Table(
-        table.name,
-        table.title,
-        tuple(table.columns[place] for place in kept),
-        tuple(tuple(row[place] for place in kept) for row in table.rows),
-        table.formats,
-    )
-
-
 def heads_table(heads: Sequence[HeadErrors]) -> Table:
     """How often, how badly and how foreseeably each head errs, and how many labels it doubts."""
     rows = []
@@ -41,17 +29,11 @@ def heads_table(heads: Sequence[HeadErrors]) -> Table:
              1 - float(risk_coverage(head.confidence, head.hits).mean()),
              None if head.doubts is None else len(head.doubts.rows))
         )  # fmt: skip
-    shares = ("accuracy", "low", "high")
-    return filled(
-        Table(
-            name="heads",
-            title="Accuracy, losses and doubtful labels of each head",
-            columns=("classifier", *shares, "errors", "loss", "Brier", "AURC", "doubtful"),
-            rows=tuple(rows),
-            formats=dict.fromkeys(shares, SHARE)
-            | {"loss": ".3f", "Brier": ".3f", "AURC": ".2%", "errors": ",", "doubtful": ","},
-        )
-    )
+    columns = {
+        "classifier": "", "accuracy": SHARE, "low": SHARE, "high": SHARE, "errors": ",", "loss": ".3f", "Brier": ".3f",
+        "AURC": ".2%", "doubtful": ",",
+    }  # fmt: skip
+    return Table.of("heads", "Accuracy, losses and doubtful labels of each head", columns, rows, filled=True)
 
 
 def calibration_table(heads: Sequence[HeadErrors]) -> Table:
@@ -61,13 +43,8 @@ def calibration_table(heads: Sequence[HeadErrors]) -> Table:
         for head in heads
         for found in [head.calibration]
     ]
-    return Table(
-        name="calibration",
-        title="Is confidence accuracy?",
-        columns=("classifier", "confidence", "accuracy", "gap", "chance", "verdict"),
-        rows=tuple(rows),
-        formats={"confidence": SHARE, "accuracy": SHARE, "gap": "+.1%", "chance": SHARE},
-    )
+    shares = {"confidence": SHARE, "accuracy": SHARE, "gap": "+.1%", "chance": SHARE}
+    return Table.of("calibration", "Is confidence accuracy?", {"classifier": "", **shares, "verdict": ""}, rows)
 
 
 def ece_table(heads: Sequence[HeadErrors]) -> Table:
@@ -77,14 +54,8 @@ def ece_table(heads: Sequence[HeadErrors]) -> Table:
          found.chance_high, found.equal_mass_ece, found.reliability.mce)
         for head in heads for found in [head.calibration]
     ]  # fmt: skip
-    columns = ("ECE", "low", "high", "chance", "up to", "equal mass", "MCE")
-    return Table(
-        name="ece",
-        title="Calibration errors by bins of confidence",
-        columns=("classifier", *columns),
-        rows=tuple(rows),
-        formats=dict.fromkeys(columns, SHARE),
-    )
+    shares = dict.fromkeys(("ECE", "low", "high", "chance", "up to", "equal mass", "MCE"), SHARE)
+    return Table.of("ece", "Calibration errors by bins of confidence", {"classifier": "", **shares}, rows)
 
 
 def temperature_table(heads: Sequence[HeadErrors], *, bins: int) -> Table | None:
@@ -98,15 +69,12 @@ def temperature_table(heads: Sequence[HeadErrors], *, bins: int) -> Table | None
                 (head.name, found.value, head.calibration.reliability.ece, after.ece,
                  float(head.scores.loss.mean()), float(found.loss.mean()), found.folds)
             )  # fmt: skip
-    shares, numbers = ("ECE", "ECE after"), ("temperature", "loss", "loss after")
-    table = Table(
-        name="temperature",
-        title="One temperature, judged on images that it was not fitted to",
-        columns=("classifier", "temperature", "ECE", "ECE after", "loss", "loss after", "folds"),
-        rows=tuple(rows),
-        formats=dict.fromkeys(shares, SHARE) | dict.fromkeys(numbers, ".3f"),
-    )
-    return table if rows else None
+    columns = {
+        "classifier": "", "temperature": ".3f", "ECE": SHARE, "ECE after": SHARE, "loss": ".3f", "loss after": ".3f",
+        "folds": "",
+    }  # fmt: skip
+    title = "One temperature, judged on images that it was not fitted to"
+    return Table.of("temperature", title, columns, rows) if rows else None
 
 
 def bins_table(heads: Sequence[HeadErrors]) -> Table:
@@ -120,14 +88,9 @@ def bins_table(heads: Sequence[HeadErrors]) -> Table:
                 (head.name, *(float(found.edges[place + end]) for end in (0, 1)), int(found.counts[place]),
                  float(found.confidence[place]), float(found.accuracy[place]), interval.low, interval.high)
             )  # fmt: skip
-    columns = ("classifier", "above", "to", "images", "confidence", "accuracy", "low", "high")
-    return Table(
-        name="bins",
-        title="Accuracy by confidence",
-        columns=columns,
-        rows=tuple(rows),
-        formats=dict.fromkeys(columns[1:], SHARE) | {"images": ","},
-    )
+    shares = dict.fromkeys(("confidence", "accuracy", "low", "high"), SHARE)
+    columns = {"classifier": "", "above": SHARE, "to": SHARE, "images": ",", **shares}
+    return Table.of("bins", "Accuracy by confidence", columns, rows)
 
 
 def clusters_table(head: HeadErrors, found: Clusters, class_names: Sequence[str]) -> Table:
@@ -142,14 +105,12 @@ def clusters_table(head: HeadErrors, found: Clusters, class_names: Sequence[str]
             (number, names, len(cluster.classes), cluster.errors, cluster.errors / total, cluster.errors / images,
              commonest, cluster.images)
         )  # fmt: skip
-    return Table(
-        name="clusters",
-        title=f"Classes that {head.name} confuses; {found.inside:.0%} of its errors are inside of these clusters,"
-        f" {found.shuffled:.0%} where errors are shuffled",
-        columns=("cluster", "classes", "size", "errors", "of all errors", "of its images", "commonest", "times"),
-        rows=tuple(rows),
-        formats={"errors": ",", "of all errors": SHARE, "of its images": SHARE, "times": ","},
-    )
+    columns = {
+        "cluster": "", "classes": "", "size": "", "errors": ",", "of all errors": SHARE, "of its images": SHARE,
+        "commonest": "", "times": ",",
+    }  # fmt: skip
+    title = f"Classes that {head.name} confuses; {found.inside:.0%} of its errors are inside of these clusters,"
+    return Table.of("clusters", f"{title} {found.shuffled:.0%} where errors are shuffled", columns, rows)
 
 
 def labels_table(head: HeadErrors, images: LabelledImages) -> Table | None:
@@ -172,11 +133,9 @@ def labels_table(head: HeadErrors, images: LabelledImages) -> Table | None:
             (names[index], int(joint.images_of[index]), float(joint.thresholds[index]), float(wrong[index]),
              float(wrong[index] / joint.images_of[index]), int(doubted[index]), names[often[1]] if often else None)
         )  # fmt: skip
-    return Table(
-        name="labels",
-        title=f"Labels by class as {head.name} sees them, the most doubtful first; of all {len(images.labels):,} labels"
-        f" {wrong.sum():,.1f} are estimated to be wrong",
-        columns=("label", "images", "threshold", "wrong labels", "share", "doubtful", "most often really"),
-        rows=tuple(rows),
-        formats={"images": ",", "threshold": SHARE, "wrong labels": ",.1f", "share": SHARE, "doubtful": ","},
-    )
+    columns = {
+        "label": "", "images": ",", "threshold": SHARE, "wrong labels": ",.1f", "share": SHARE, "doubtful": ",",
+        "most often really": "",
+    }  # fmt: skip
+    title = f"Labels by class as {head.name} sees them, the most doubtful first; of all {len(images.labels):,} labels"
+    return Table.of("labels", f"{title} {wrong.sum():,.1f} are estimated to be wrong", columns, rows)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deitkit.analysis.positions.measure import AS_TRAINED, PositionMeasures, Positions
 from deitkit.analysis.positions.verdict import positions_verdict
 from deitkit.analysis.report import AnyFigure, Curves, Panel, Panels, Report, Series, Table
+from deitkit.analysis.speed import spelled
 from deitkit.measures.agreement import wilson_interval
 
 SHOWN = 5  # patches along a side whose similarity maps are drawn
@@ -46,10 +47,6 @@ DEFINITIONS = {
 }
 
 
-def _name(size: tuple[int, int]) -> str:
-    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
 def _norm_table(measures: PositionMeasures) -> Table:
     before = float(measures.trained.norms().mean())
     rows = []
@@ -58,15 +55,11 @@ def _norm_table(measures: PositionMeasures) -> Table:
             norms = positions.norms()
             grid, mean = f"{norms.shape[0]}x{norms.shape[1]}", float(norms.mean())
             rows.append(
-                (_name(size), grid, positions.mode, mean, mean / before, float(norms.min()), float(norms.max()))
+                (spelled(size), grid, positions.mode, mean, mean / before, float(norms.min()), float(norms.max()))
             )
-    return Table(
-        name="norms",
-        title="Norms of the patches' position vectors",
-        columns=("size", "grid", "mode", "mean_norm", "kept", "min_norm", "max_norm"),
-        rows=tuple(rows),
-        formats=dict.fromkeys(("mean_norm", "min_norm", "max_norm"), ".3f") | {"kept": ".1%"},
-    )
+    norms_kept = {"mean_norm": ".3f", "kept": ".1%", "min_norm": ".3f", "max_norm": ".3f"}
+    columns = {"size": "", "grid": "", "mode": "", **norms_kept}
+    return Table.of("norms", "Norms of the patches' position vectors", columns, rows)
 
 
 def _accuracy_table(measures: PositionMeasures, images: str) -> Table:
@@ -75,14 +68,9 @@ def _accuracy_table(measures: PositionMeasures, images: str) -> Table:
     for found in measures.accuracy:
         interval = wilson_interval(found.right[heads[-1]], found.images)
         shares = (found.right[head] / found.images for head in heads)
-        rows.append((_name(found.size), found.mode, *shares, interval.low, interval.high, found.images))
-    return Table(
-        name="accuracy",
-        title=f"Top-1 on {images} without fine-tuning",
-        columns=("size", "mode", *heads, "low", "high", "images"),
-        rows=tuple(rows),
-        formats=dict.fromkeys((*heads, "low", "high"), ".1%") | {"images": ","},
-    )
+        rows.append((spelled(found.size), found.mode, *shares, interval.low, interval.high, found.images))
+    columns = {"size": "", "mode": "", **dict.fromkeys((*heads, "low", "high"), ".1%"), "images": ","}
+    return Table.of("accuracy", f"Top-1 on {images} without fine-tuning", columns, rows)
 
 
 def _figures(measures: PositionMeasures, images: str) -> list[AnyFigure]:
@@ -91,7 +79,7 @@ def _figures(measures: PositionMeasures, images: str) -> list[AnyFigure]:
     found: list[AnyFigure] = [
         Panels(
             name="similarity",
-            title=f"One patch's position vector and every other's, grid {_name_grid(trained.grid)} as trained",
+            title=f"One patch's position vector and every other's, grid {trained.grid[0]}x{trained.grid[1]} as trained",
             rows=tuple(
                 tuple(
                     Panel(f"row {row + 1}, column {column + 1}", trained.similarity(row, column))
@@ -123,10 +111,6 @@ def _figures(measures: PositionMeasures, images: str) -> list[AnyFigure]:
     return found
 
 
-def _name_grid(grid: tuple[int, int]) -> str:
-    return f"{grid[0]}x{grid[1]}"
-
-
 def _central_similarity(positions: Positions) -> NDArray[np.float64]:
     return positions.similarity(positions.grid[0] // 2, positions.grid[1] // 2)
 
@@ -138,7 +122,7 @@ def _row(
     versions = [measures.trained, *measures.resampled[size]]
     sizes = [measures.size, *(size for _ in versions[1:])]
     return tuple(
-        Panel(f"{positions.mode}, {_name(each)} px", show(positions))
+        Panel(f"{positions.mode}, {spelled(each)} px", show(positions))
         for each, positions in zip(sizes, versions, strict=True)
     )
 
@@ -153,7 +137,7 @@ def _curves(measures: PositionMeasures, name: str, title: str, y_label: str) -> 
         title=title,
         x_label="image size (px)",
         y_label=y_label,
-        ticks=tuple(_name(size) for size in measures.resampled),
+        ticks=tuple(spelled(size) for size in measures.resampled),
         series=tuple(
             Series(mode, tuple(_point(measures, size, mode, name) for size in measures.resampled)) for mode in modes
         ),

@@ -123,18 +123,11 @@ def _accuracy_table(
                 (spelled(size), weights, head, hits.top1(head), interval.low, interval.high, hits.images,
                  hits.real_top1(head), hits.judged or None, share, v2.images if v2 else None)
             )  # fmt: skip
-    columns = (
-        "size", "weights", "head", "top1", "low", "high", "images", "real", "judged", "v2", "v2_images"
-    )  # fmt: skip
-    kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
-    return Table(
-        name="accuracy",
-        title=f"Top-1 of each head on {images}, with 95% intervals",
-        columns=tuple(columns[place] for place in kept),
-        rows=tuple(tuple(row[place] for place in kept) for row in rows),
-        formats=dict.fromkeys(("top1", "low", "high", "real", "v2"), ".1%")
-        | dict.fromkeys(("images", "judged", "v2_images"), ","),
-    )
+    columns = {
+        "size": "", "weights": "", "head": "", "top1": ".1%", "low": ".1%", "high": ".1%", "images": ",",
+        "real": ".1%", "judged": ",", "v2": ".1%", "v2_images": ",",
+    }  # fmt: skip
+    return Table.of("accuracy", f"Top-1 of each head on {images}, with 95% intervals", columns, rows, filled=True)
 
 
 def _evaluated(

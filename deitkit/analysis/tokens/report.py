@@ -91,28 +91,18 @@ def _published(model: TokenMeasures) -> tuple[float | None, ...]:
 
 
 def _depth_table(models: Sequence[TokenMeasures], *, is_imagenet: bool) -> Table:
-    published = ("paper",) if is_imagenet else ()
-    columns = ("model", "depth", "cosine", "std", *published, "cka", "cka_debiased", "norm_class", "norm_distillation")
-    return Table(
-        name="depth",
-        title="By depth",
-        columns=columns,
-        rows=tuple(
-            (
-                model.label,
-                place.name,
-                place.cosine,
-                place.cosine_std,
-                *([paper] if is_imagenet else []),
-                place.cka,
-                place.cka_debiased,
-                *place.norms,
-            )
-            for model in models
-            for place, paper in zip(model.places, _published(model), strict=True)
-        ),
-        formats=dict.fromkeys(columns[2:], ".3f") | {"paper": ".3g"},
-    )
+    published = {"paper": ".3g"} if is_imagenet else {}
+    measured = dict.fromkeys(("cka", "cka_debiased", "norm_class", "norm_distillation"), ".3f")
+    columns = {"model": "", "depth": "", "cosine": ".3f", "std": ".3f", **published, **measured}
+    rows = (
+        (
+            model.label, place.name, place.cosine, place.cosine_std, *([paper] if is_imagenet else []), place.cka,
+            place.cka_debiased, *place.norms,
+        )
+        for model in models
+        for place, paper in zip(model.places, _published(model), strict=True)
+    )  # fmt: skip
+    return Table.of("depth", "By depth", columns, rows)
 
 
 def _class_tables(models: Sequence[TokenMeasures]) -> tuple[Table, ...]:
@@ -131,12 +121,12 @@ def _class_tables(models: Sequence[TokenMeasures]) -> tuple[Table, ...]:
         )
         rows += own
         extremes += own if len(own) <= 2 * EXTREMES else [*own[:EXTREMES], *own[-EXTREMES:]]
-    columns, formats = ("model", "class", "images", "cosine", "std"), {"images": ",", "cosine": ".3f", "std": ".3f"}
+    columns = {"model": "", "class": "", "images": ",", "cosine": ".3f", "std": ".3f"}
     if not rows:
         return ()
     return (
-        Table("classes", "Final norm, by true class", columns, tuple(rows), formats),
-        Table("class_extremes", "Final norm, classes least and most alike", columns, tuple(extremes), formats),
+        Table.of("classes", "Final norm, by true class", columns, rows),
+        Table.of("class_extremes", "Final norm, classes least and most alike", columns, extremes),
     )
 
 

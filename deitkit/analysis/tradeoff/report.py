@@ -74,14 +74,9 @@ def _model_table(models: Sequence[Contender], front: Sequence[bool | None]) -> T
         )
         for model, is_on in zip(models, front, strict=True)
     ]  # fmt: skip
-    columns = ("model", "size", "parameters", "GMACs", "images/s", "MiB", "top1", "front")
-    return Table(
-        name="models",
-        title="Cost and accuracy",
-        columns=columns,
-        rows=tuple(rows),
-        formats={"parameters": ",", "GMACs": ".3g", "images/s": ",.1f", "MiB": ",.1f", "top1": ".1%"},
-    )
+    costs = {"parameters": ",", "GMACs": ".3g", "images/s": ",.1f", "MiB": ",.1f"}
+    columns = {"model": "", "size": "", **costs, "top1": ".1%", "front": ""}
+    return Table.of("models", "Cost and accuracy", columns, rows)
 
 
 def _accuracy_table(models: Sequence[Contender]) -> Table:
@@ -90,13 +85,8 @@ def _accuracy_table(models: Sequence[Contender]) -> Table:
         (model.name, model.kind, model.head, model.top1, interval.low, interval.high, model.right)
         for model, interval in zip(models, intervals, strict=True)
     ]
-    return Table(
-        name="accuracy",
-        title="Top-1 of the deciding head",
-        columns=("model", "kind", "head", "top1", "low", "high", "right"),
-        rows=tuple(rows),
-        formats={"right": ","} | dict.fromkeys(("top1", "low", "high"), ".1%"),
-    )
+    columns = {"model": "", "kind": "", "head": "", **dict.fromkeys(("top1", "low", "high"), ".1%"), "right": ","}
+    return Table.of("accuracy", "Top-1 of the deciding head", columns, rows)
 
 
 def _figure(
@@ -149,26 +139,16 @@ def stairs(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _published_table() -> Table:
     front = pareto_front([(row.images_per_s, row.imagenet) for row in TABLE5], more_is_better=True)
-    rows = [
+    rows = (
         (
-            row.model,
-            row.millions,
-            row.image_size,
-            row.images_per_s,
-            row.imagenet,
-            row.real,
-            row.v2,
+            row.model, row.millions, row.image_size, row.images_per_s, row.imagenet, row.real, row.v2,
             "yes" if on else "no",
         )
         for row, on in zip(TABLE5, front, strict=True)
-    ]
-    return Table(
-        name="published",
-        title=f"The paper's Table 5, ImageNet ({V100})",
-        columns=("model", "millions", "size", "images/s", "top1", "real", "v2", "front"),
-        rows=tuple(rows),
-        formats={"images/s": ",.1f"} | dict.fromkeys(("top1", "real", "v2"), ".1f"),
-    )
+    )  # fmt: skip
+    accuracies = dict.fromkeys(("top1", "real", "v2"), ".1f")
+    columns = {"model": "", "millions": "", "size": "", "images/s": ",.1f", **accuracies, "front": ""}
+    return Table.of("published", f"The paper's Table 5, ImageNet ({V100})", columns, rows)
 
 
 def _published_figure() -> Points:
