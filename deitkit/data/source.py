@@ -144,13 +144,18 @@ def fingerprint(ids: Sequence[str], labels: Indices, class_names: Sequence[str])
     return digest.hexdigest()
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name is absolute, climbs out with `..`, or is none."""
+    return name.startswith("/") or ".." in name.split("/") or "\0" in name
+
+
 def refuse_outside(ids: Iterable[str], where: object) -> None:
     """Names inside data that others made stay inside: they may become paths.
 
     Raises:
         DeitkitError: a name is absolute or climbs out with `..`.
     """
-    outside = [name for name in ids if name.startswith("/") or ".." in name.split("/") or "\0" in name]
+    outside = [name for name in ids if leads_out(name)]
     if outside:
         raise DeitkitError(
             counted(f"names in {where} lead out of it", [shown(name) for name in outside]),

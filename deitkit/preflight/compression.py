@@ -11,13 +11,13 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
-from deitkit.data.open import LabelSets, Source, image_name
-from deitkit.data.source import Indices
+from deitkit.data.open import Source, Subset, image_name
 from deitkit.data.views.augment import AS_IT_LIES, Reading, UnreadableImage, decode, open_image
 
 SAMPLE = 64  # files
@@ -88,53 +88,25 @@ def _standard(quality: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 @dataclass(frozen=True)
-class Recompressed:
-    """A source whose images are compressed once more, as JPEGs of `quality` with chroma 4:2:0."""
+class Recompressed(Subset):
+    """All images of a source, compressed once more as JPEGs of `quality` with chroma 4:2:0."""
 
-    images: Source
-    quality: int
+    quality: int = LOSSY
     reading: Reading = AS_IT_LIES
+
+    @classmethod
+    def of(cls, source: Source, quality: int, reading: Reading = AS_IT_LIES) -> Recompressed:
+        return cls(source, np.arange(len(source)), source.split, quality=quality, reading=reading)
 
     def read(self, index: int) -> bytes:
         buffer = io.BytesIO()
-        image = decode(self.images.read(index), image_name(self.images, index), self.reading)
+        image = decode(self.source.read(index), image_name(self.source, index), self.reading)
         image.save(buffer, "JPEG", quality=self.quality, subsampling="4:2:0")
         return buffer.getvalue()
 
     def path(self, index: int) -> Path | None:
         return None
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def dataset(self) -> str:
-        return self.images.dataset
-
-    @property
-    def split(self) -> str:
-        return self.images.split
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.images.class_names
-
-    @property
-    def labels(self) -> Indices:
-        return self.images.labels
-
-    @property
-    def ids(self) -> Sequence[str]:
-        return self.images.ids
-
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return f"{self.images.fingerprint} at quality {self.quality}"
-
-    @property
-    def accepted(self) -> LabelSets | None:
-        return self.images.accepted
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.images.notes
+        return f"{self.source.fingerprint} at quality {self.quality}"

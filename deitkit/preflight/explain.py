@@ -52,7 +52,7 @@ def size_trials(
     lossy = found.compression
     if lossy is not None and lossy.quality is not None and lossy.is_lossy:
         quality = max(5, lossy.quality - COARSER)
-        images = Recompressed(source, quality, Reading.of(recipe.data))
+        images = Recompressed.of(source, quality, Reading.of(recipe.data))
         tried(f"JPEG quality {quality}, once more", images, _spread(chosen, RECOMPRESSED), *now)
     return tuple(trials)
 

@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deitkit.data.open import Source, open_source
-from deitkit.data.views.augment import Reading, decode
+from deitkit.analysis.errors.pictures import PictureReader
 from deitkit.errors import DeitkitError
-from deitkit.files import read_regular
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.schema import Recipe
 
@@ -56,33 +54,15 @@ class Album:
 
     def _thumbnail(self, row: int) -> Thumbnail | None:
         try:
-            return shrink(decode(self._read(row), self.table.ids[row], self._reading))
+            return shrink(self._pictures.image(row))
         except (DeitkitError, OSError):
             image_id = self.table.ids[row]
             self.lost[image_id] = str(Path(self.table.paths[row])) if self.table.paths else image_id
             return None
 
-    def _read(self, row: int) -> bytes:
-        if self.table.paths is not None:
-            return read_regular(Path(self.table.paths[row]), limit=MOST_READ)
-        return self._source.read(self._index[self.table.ids[row]])
-
-    @property
-    def _reading(self) -> Reading:
-        return Reading.of(self.recipe.data) if self.recipe else Reading()
-
     @cached_property
-    def _source(self) -> Source:
-        if self.recipe is None:
-            raise DeitkitError("the recipe cannot be read, so the images' place is not known")
-        source = open_source(self.recipe.data, self.table.split)
-        if source.fingerprint != self.table.fingerprint:
-            raise DeitkitError("the images are others than those of the predictions")
-        return source
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {image_id: index for index, image_id in enumerate(self._source.ids)}
+    def _pictures(self) -> PictureReader:
+        return PictureReader(self.table, self.recipe.data if self.recipe else None)
 
 
 def shrink(image: Image.Image) -> Thumbnail:

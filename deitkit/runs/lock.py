@@ -12,6 +12,8 @@ from typing import TextIO
 from deitkit.errors import DeitkitError
 from deitkit.files import saving
 
+# Not `filelock`: where a file system has no flock it goes on with a file's existence, which a kill leaves behind; and
+# it has no shared lock, so that of two that look at once each would take the other for the run's writer.
 LOCK = ".lock"
 _HELD: set[TextIO] = set()
 

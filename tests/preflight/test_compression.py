@@ -59,8 +59,8 @@ def test_files_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
 
 def test_images_compressed_once_more_are_the_same_images_with_more_loss(tmp_path: Path) -> None:
     source = images(tmp_path, [{"format": "PNG"}] * 2)
-    coarse = Recompressed(source, 30)
-    assert (len(coarse), coarse.ids, coarse.path(0)) == (2, source.ids, None)
+    coarse = Recompressed.of(source, 30)
+    assert (len(coarse), list(coarse.ids), coarse.path(0)) == (2, list(source.ids), None)
     assert np.array_equal(coarse.labels, source.labels) and coarse.fingerprint != source.fingerprint
     file = coarse.read(1)
     assert quality_of(Image.open(io.BytesIO(file)).quantization[0]) == 30  # type: ignore[attr-defined]

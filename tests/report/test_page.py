@@ -289,7 +289,7 @@ def test_a_page_that_is_put_together_twice_draws_compares_and_reads_once(
         return path.read_bytes()
 
     monkeypatch.setattr("deitkit.report.figures.page_drawing", draw)
-    monkeypatch.setattr("deitkit.report.thumbnails.read_regular", read_regular)
+    monkeypatch.setattr("deitkit.analysis.errors.pictures.read_regular", read_regular)
     monkeypatch.setattr("deitkit.report.page.MOST_BYTES", 1)  # as small as it goes
     html = build_page([student.path]).html
     assert "Images and rows were left out" in html

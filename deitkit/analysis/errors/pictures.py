@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Pixels, Reading, decode
@@ -30,11 +31,18 @@ class PictureReader:
     data: Data | None = None
     lost: list[str] = field(default_factory=list)
 
+    def image(self, row: int) -> Image:
+        """The image behind a row, whole.
+
+        Raises:
+            DeitkitError, OSError: it is gone or cannot be read.
+        """
+        return decode(self._read(row), self.predictions.ids[row], self._reading)
+
     def __call__(self, row: int) -> Pixels | None:
         """The picture, or None where the image is gone or cannot be read."""
-        name = self.predictions.ids[row]
         try:
-            image = decode(self._read(row), name, self._reading)
+            image = self.image(row)
         except (DeitkitError, OSError) as error:
             reason = error.what if isinstance(error, DeitkitError) else str(error)
             self.lost.append(reason)

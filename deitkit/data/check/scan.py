@@ -22,7 +22,16 @@ import numpy.typing as npt
 import torch
 
 from deitkit.data.check.inspection import DIGEST_BYTES
-from deitkit.data.check.verify import Copy, ImageChunk, Progress, chunks_of, copy_at, counts_per_class, equal_rows
+from deitkit.data.check.verify import (
+    Copy,
+    ImageChunk,
+    Progress,
+    chunks_of,
+    copy_at,
+    counts_per_class,
+    equal_rows,
+    place_of,
+)
 from deitkit.data.source import Source, image_name, spread_over
 from deitkit.data.views.augment import Reading, UnreadableImage, load_rgb, open_file, size_of
 from deitkit.data.views.pool import Pool
@@ -93,7 +102,7 @@ def scan(
         begin("decoding every image once" if is_whole else "reading the header and end of every image", count)
     chunks = list(chunks_of(splits))
     own = chunks[world.rank :: world.ranks]
-    look, looked = _Look(splits, reading, is_whole), []
+    look, looked = _ChunkLook(splits, reading, is_whole), []
     with closing(Pool(look, workers if count > FEW else 0, torch.device("cpu")).map(own)) as found:
         for chunk, result in zip(own, found, strict=True):
             looked.append(result)
@@ -135,11 +144,9 @@ def _summed(splits: Mapping[str, Source], looked: Sequence[_Looked], *, is_whole
 
 def _bad_image(splits: Mapping[str, Source], row: int, reason: str) -> BadImage:
     """The image at this place of all splits' images, by its own id: what people see spells out odd names."""
-    for split, source in splits.items():
-        if row < len(source):
-            return BadImage(split, source.ids[row], source.class_names[source.labels[row]], reason)
-        row -= len(source)
-    raise IndexError(row)
+    split, index = place_of(splits, row)
+    source = splits[split]
+    return BadImage(split, source.ids[index], source.class_names[source.labels[index]], reason)
 
 
 # One image
@@ -153,7 +160,7 @@ class _Looked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ChunkLook:
     """Chunk -> what its images are."""
 
     splits: Mapping[str, Source]
@@ -235,8 +242,5 @@ def _equal_files(splits: Mapping[str, Source], digests: npt.NDArray[np.uint8], b
 
 
 def _whole_digest(splits: Mapping[str, Source], row: int) -> bytes:
-    for source in splits.values():
-        if row < len(source):
-            return blake2b(source.read(row), digest_size=DIGEST_BYTES).digest()
-        row -= len(source)
-    raise IndexError(row)
+    split, index = place_of(splits, row)
+    return blake2b(splits[split].read(index), digest_size=DIGEST_BYTES).digest()

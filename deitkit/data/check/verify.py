@@ -220,10 +220,16 @@ def copy_at(splits: Mapping[str, Source], row: int) -> Copy:
 
     Bytes of a file's name that are no text are spelled out: reports and terminals take text alone.
     """
+    split, index = place_of(splits, row)
+    name = splits[split].ids[index].encode("utf-8", "backslashreplace").decode()
+    return Copy(split, name, splits[split].class_names[splits[split].labels[index]])
+
+
+def place_of(splits: Mapping[str, Source], row: int) -> tuple[str, int]:
+    """The split of an image, and its place there, by its place among all splits' images."""
     for split, source in splits.items():
         if row < len(source):
-            name = source.ids[row].encode("utf-8", "backslashreplace").decode()
-            return Copy(split, name, source.class_names[source.labels[row]])
+            return split, row
         row -= len(source)
     raise IndexError(row)
 

@@ -6,7 +6,6 @@ nothing, and knows no ImageNet-21k.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from deitkit.data.datasets.imagenet_labels import (
     with_real,
     wnids,
 )
+from deitkit.data.formats.listing import entries_of, folders_in, loose_images
 from deitkit.data.formats.split import hold_out, refuse_fraction
-from deitkit.data.source import SUFFIXES, Files, Form, PackedNames, Source, counted
+from deitkit.data.source import Files, Form, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
@@ -169,12 +169,11 @@ def entries(folder: Path, *, folders: bool = False) -> list[str]:
     """Names of visible entries, or of the folders among them; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if not entry.name.startswith(".") and (not folders or entry.is_dir())]
+    return folders_in(folder) if folders else [entry.name for entry in entries_of(folder)]
 
 
 def _images(folder: Path) -> list[str]:
-    return sorted(name for name in entries(folder) if name.lower().endswith(tuple(SUFFIXES)))
+    return loose_images(folder) if folder.is_dir() else []
 
 
 def _numbered(folder: Path) -> dict[int, str]:

@@ -8,7 +8,6 @@ are sorted by their path in the archive. Unpacks nothing, and reads no test imag
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -19,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from deitkit.data.formats.listing import loose_images
 from deitkit.data.formats.split import hold_out, refuse_fraction
-from deitkit.data.source import SUFFIXES, Files, Form, PackedNames, Source, counted
+from deitkit.data.source import Files, Form, PackedNames, Source, counted, leads_out
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
@@ -159,7 +159,7 @@ def _on_disk(root: Path, names: Iterable[str]) -> set[str]:
     for folder in {name.rpartition("/")[0] for name in names}:
         if (root / folder).is_dir():
             prefix = f"{folder}/" if folder else ""
-            found |= {prefix + name for name in _image_names(root / folder)}
+            found |= {prefix + name for name in loose_images(root / folder)}
     return found
 
 
@@ -182,7 +182,7 @@ def _read_json(file: Path) -> InatAnnotations:
             "images are annotated more than once": _twice(annotated),
             "annotated images are not among its images": sorted(labelled - name_of.keys()),
             "annotated categories are not among its categories": sorted(set(categories) - levels.keys()),
-            "file names lead out of the folder": [name for name in names if _leads_out(name)],
+            "file names lead out of the folder": [name for name in names if leads_out(name)],
         },
     )
     pairs = sorted((name_of[image], number) for image, number in zip(annotated, categories, strict=True))
@@ -207,7 +207,7 @@ def _read_list(file: Path) -> InatAnnotations:
         {
             "images stand in it more than once": _twice(name for name, _ in pairs),
             "categories are in two super-categories": _twice(label for label, _ in supers),
-            "file names lead out of the folder": [name for name, _ in pairs if _leads_out(name)],
+            "file names lead out of the folder": [name for name, _ in pairs if leads_out(name)],
             "it is empty": [] if pairs else [file.name],
         },
     )
@@ -223,7 +223,7 @@ def _read_folders(split: Path) -> InatAnnotations:
     for folder in _numbered(split):
         number, *names = folder.name.split("_")
         levels[int(number)] = dict(zip(LEVELS[:6], names, strict=False))
-        pairs += [(f"{split.name}/{folder.name}/{name}", int(number)) for name in _image_names(folder)]
+        pairs += [(f"{split.name}/{folder.name}/{name}", int(number)) for name in loose_images(folder)]
     _refuse(split, {"it has no images in numbered folders": [] if pairs else [split.name]})
     return InatAnnotations(split, sorted(pairs), levels)
 
@@ -232,13 +232,6 @@ def _numbered(split: Path) -> Iterator[Path]:
     """The class folders of 2021, `12345_...`."""
     if split.is_dir():
         yield from (folder for folder in split.iterdir() if re.match(r"\d{5}_", folder.name) and folder.is_dir())
-
-
-def _image_names(folder: Path) -> Iterator[str]:
-    """The image files of one folder."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    yield from (name for name in names if name.lower().endswith(tuple(SUFFIXES)))
 
 
 def _load(file: Path) -> Any:
@@ -269,10 +262,6 @@ def _levels(file: Path, content: Mapping[str, Any]) -> Levels:
 
 def _twice(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _leads_out(name: str) -> bool:
-    return name.startswith("/") or ".." in name.split("/")
 
 
 def _find(root: Path, name: str) -> Path | None:

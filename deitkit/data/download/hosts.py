@@ -52,6 +52,12 @@ INAT = "https://ml-inat-competition-datasets.s3.amazonaws.com"
 IMAGENET_V2 = "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/d626240be2538720e83103a0e1178d24aca8b12c"
 REAL = "https://raw.githubusercontent.com/google-research/reassessed-imagenet/bcd006fe12e929f055e0ec7fe39dbf4d64a6881a"
 
+
+def _inat(path: str, md5: str, makes: str) -> HostedFile:
+    """An archive of iNaturalist's competitions."""
+    return HostedFile(f"{INAT}/{path}.tar.gz", f"md5:{md5}", makes=(makes,))
+
+
 HOSTS: dict[str, DownloadPlan] = {
     "imagenet": DownloadPlan(
         why="ImageNet-1k is served to registered people only",
@@ -92,40 +98,28 @@ HOSTS: dict[str, DownloadPlan] = {
     ),
     "inat18": DownloadPlan(
         files=(
-            HostedFile(
-                f"{INAT}/2018/val2018.json.tar.gz", "md5:f2ed8bfe3e9901cdefceb4e53cd3775d", makes=("val2018.json",)
-            ),
-            HostedFile(
-                f"{INAT}/2018/train2018.json.tar.gz", "md5:bfa29d89d629cbf04d826a720c0a68b0", makes=("train2018.json",)
-            ),
-            HostedFile(
-                f"{INAT}/2018/train_val2018.tar.gz", "md5:b1c6952ce38f31868cc50ea72d066cc3", makes=("train_val2018",)
-            ),
+            _inat("2018/val2018.json", "f2ed8bfe3e9901cdefceb4e53cd3775d", "val2018.json"),
+            _inat("2018/train2018.json", "bfa29d89d629cbf04d826a720c0a68b0", "train2018.json"),
+            _inat("2018/train_val2018", "b1c6952ce38f31868cc50ea72d066cc3", "train_val2018"),
         ),
     ),
     "inat19": DownloadPlan(
         files=(
-            HostedFile(
-                f"{INAT}/2019/val2019.json.tar.gz", "md5:5cc5509b0fe495f1c8c1362612448497", makes=("val2019.json",)
-            ),
-            HostedFile(
-                f"{INAT}/2019/train2019.json.tar.gz", "md5:b06a6683537867c0d5c7a45f407a306d", makes=("train2019.json",)
-            ),
-            HostedFile(
-                f"{INAT}/2019/train_val2019.tar.gz", "md5:c60a6e2962c9b8ccbd458d12c8582644", makes=("train_val2019",)
-            ),
+            _inat("2019/val2019.json", "5cc5509b0fe495f1c8c1362612448497", "val2019.json"),
+            _inat("2019/train2019.json", "b06a6683537867c0d5c7a45f407a306d", "train2019.json"),
+            _inat("2019/train_val2019", "c60a6e2962c9b8ccbd458d12c8582644", "train_val2019"),
         ),
     ),
     "inat21": DownloadPlan(
         files=(
-            HostedFile(f"{INAT}/2021/val.tar.gz", "md5:f6f6e0e242e3d4c9569ba56400938afc", makes=("val",)),
-            HostedFile(f"{INAT}/2021/train.tar.gz", "md5:e0526d53c7f7b2e3167b2b43bb2690ed", makes=("train",)),
+            _inat("2021/val", "f6f6e0e242e3d4c9569ba56400938afc", "val"),
+            _inat("2021/train", "e0526d53c7f7b2e3167b2b43bb2690ed", "train"),
         ),
     ),
     "inat21_mini": DownloadPlan(
         files=(
-            HostedFile(f"{INAT}/2021/val.tar.gz", "md5:f6f6e0e242e3d4c9569ba56400938afc", makes=("val",)),
-            HostedFile(f"{INAT}/2021/train_mini.tar.gz", "md5:db6ed8330e634445efc8fec83ae81442", makes=("train_mini",)),
+            _inat("2021/val", "f6f6e0e242e3d4c9569ba56400938afc", "val"),
+            _inat("2021/train_mini", "db6ed8330e634445efc8fec83ae81442", "train_mini"),
         ),
     ),
     "flowers102": DownloadPlan(

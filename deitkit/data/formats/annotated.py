@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from deitkit.data.source import SUFFIXES, Files, Indices, PackedNames, counted
+from deitkit.data.formats.listing import loose_images
+from deitkit.data.source import Files, Indices, PackedNames, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
 
@@ -129,8 +129,5 @@ def image_files(
 
 def _images(root: Path, folder: str) -> list[str]:
     """Image files directly inside, relative to the root: one pass, however many there are."""
-    if not (root / folder).is_dir():
-        return []
-    with os.scandir(root / folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    return [str(PurePosixPath(folder, name)) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    names = loose_images(root / folder) if (root / folder).is_dir() else ()
+    return [str(PurePosixPath(folder, name)) for name in names]
