@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import options, render
+from deitkit.files import output_file
 
 if TYPE_CHECKING:
     from deitkit.predictions.evaluate import Evaluation
@@ -81,7 +82,6 @@ def evaluate(
     Example: deitkit evaluate timm:deit_tiny_patch16_224 --dataset imagenet --data /data/imagenet
     """
     from deitkit.distributed import is_main_process
-    from deitkit.files import output_file
     from deitkit.predictions.evaluate import evaluate_each
 
     target = output_file(kept.output, overwrite=kept.overwrite) if kept.output else ""

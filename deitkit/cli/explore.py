@@ -20,10 +20,10 @@ from deitkit.errors import DeitkitError, quoted
 from deitkit.models.code import executing_only, teacher_of
 from deitkit.models.reference import PUBLISHED, Reference, name_of, short_names
 from deitkit.predictions.find import data_of, data_settings, predictions_of
+from deitkit.recipe.schema import Data
 
 if TYPE_CHECKING:
     from deitkit.predictions.table import Predictions
-    from deitkit.recipe.schema import Data
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,6 @@ def own_teacher(run: str, where: AnalysisOptions) -> str:
 
 def settings_of(references: Sequence[str], *, dataset: str, data: str) -> Data | None:
     """The data named, or that of the first reference that is a run, or else a model; None where nothing says it."""
-    from deitkit.recipe.schema import Data
-
     models = [each for each in map(Reference.parse, references) if not each.is_table]
     if models:
         return data_of(models, dataset=dataset, data=data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.app import run as run_command
 from deitkit.cli.options import workers_or_default
 from deitkit.cli.picture import MUCH_WAITING
 from deitkit.errors import one_of
@@ -38,8 +39,6 @@ def plan(
     Example: deitkit plan finetune --data photos --from timm:deit_tiny_patch16_224 --compare parts
     Example: deitkit plan distill --data photos --teacher runs/teacher --time 2h
     """
-    from deitkit.cli.app import run as run_command
-
     words = [one_of(verb, VERBS, what="verb"), *context.args, "--plan"]
     raise typer.Exit(run_command(words))
 

@@ -13,7 +13,9 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, ComputeOptions, ModelRef, Overwrite, output_option, workers_or_default
+from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError
+from deitkit.files import output_file
 
 if TYPE_CHECKING:
     from deitkit.predictions.classify import ClassifiedImage
@@ -57,7 +59,6 @@ def predict(
     Example: deitkit predict --list paths.txt --model runs/mine@best --top 3 -o answers.parquet
     """
     from deitkit.data.formats.listing import named_images
-    from deitkit.files import output_file
 
     target = output_file(answers.output, overwrite=answers.overwrite) if answers.output else None
     paths = named_images(_names(images or [], list_file))
@@ -106,8 +107,6 @@ def _hand_out(
     found: Iterator[ClassifiedImage], takers: list[Callable[[ClassifiedImage], Any]], total: int
 ) -> list[str]:
     """Give each answer to all that take it; the problems of those that could not be read."""
-    from deitkit.cli.progress import Progress
-
     problems = []
     with Progress() as progress:
         if total > MANY // 10:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from deitkit.cli import render
+from deitkit.cli.live import observer
 from deitkit.cli.options import AsJson, Device, DryRun, Overwrite, Resume, Seed, Set, Workers, output_option
+from deitkit.cli.train import say_how_to_go_on
 from deitkit.errors import DeitkitError, Interrupted, quoted
+from deitkit.recipe.resolve import TrainingOptions, given, shorten_warmup
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -106,7 +109,6 @@ def next_commands(root: Path) -> list[str]:
 def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) -> Recipe:
     """The stage's recipe with its teacher, start and seed filled in."""
     from deitkit.recipe.load import load_recipe
-    from deitkit.recipe.resolve import TrainingOptions, given, shorten_warmup
 
     stage = STAGES[name]
     start = str(root / stage.start) if stage.start else ""
@@ -118,8 +120,6 @@ def stage_recipe(root: Path, name: str, *, seed: int, sets: list[str] | None) ->
 
 def run_stage(root: Path, name: str, *, seed: int, sets: list[str] | None, **how: Any) -> dict[str, float]:
     """One stage, with the live view; `how` is as `train_run` takes it."""
-    from deitkit.cli.live import observer
-    from deitkit.cli.train import say_how_to_go_on
     from deitkit.training.fit import train_run
 
     stage = STAGES[name]

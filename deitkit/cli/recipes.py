@@ -12,6 +12,8 @@ import typer
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, Overwrite, Set, output_option
 from deitkit.errors import DeitkitError, quoted
+from deitkit.files import output_file, write_atomic
+from deitkit.recipe.shipped import recipe_names, recipe_root
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -41,7 +43,6 @@ def list_recipes(
     Example: deitkit recipes list finetune 384 --json
     """
     from deitkit.recipe.load import find_recipe
-    from deitkit.recipe.shipped import recipe_names
 
     names = [name for name in recipe_names() if all(word in name for word in words or ())]
     headers = {name: read_header(find_recipe(name)) for name in names}
@@ -110,7 +111,6 @@ def copy(
     Example: deitkit recipes copy finetune/own
     Example: deitkit recipes copy pretrain/own mine.toml
     """
-    from deitkit.files import output_file, write_atomic
     from deitkit.recipe.load import find_recipe, load_recipe
 
     if destination and output and destination != output:
@@ -231,7 +231,6 @@ def retarget(text: str, *, source: Path, target: Path) -> str:
     A shipped parent keeps its name; a file beside the source becomes a path relative to the target.
     """
     from deitkit.recipe.load import find_recipe
-    from deitkit.recipe.shipped import recipe_root
 
     match = re.search(r'^extends\s*=\s*["\'](.+?)["\']', text, re.MULTILINE)
     if match is None:

@@ -9,6 +9,7 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import AsJson, Overwrite, models_argument, output_option
+from deitkit.files import output_file
 
 if TYPE_CHECKING:
     from deitkit.report import Page
@@ -35,7 +36,6 @@ def report(
     Example: deitkit report runs/mine --open
     Example: deitkit report runs/a runs/b -o comparison.html --title "Two students"
     """
-    from deitkit.files import output_file
     from deitkit.models.reference import find_run
     from deitkit.report import build_page, write_page
 

@@ -17,6 +17,8 @@ from deitkit.cli.early import known_models, known_tape, known_tapes
 from deitkit.cli.options import AsJson, output_option
 from deitkit.cli.progress import Progress
 from deitkit.errors import DeitkitError, one_of
+from deitkit.recipe.resolve import TrainingOptions, given
+from deitkit.recipe.resolve import resolve as resolve_options
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -74,8 +76,6 @@ def record(
     Example: deitkit tape record --recipe distill/deit_tiny --data /data/imagenet --labels soft --top-k 10
     Example: deitkit tape record --recipe quickstart/student --teacher runs/teacher --epochs 0:50 -o tapes/part
     """
-    from deitkit.recipe.resolve import given
-
     known_models(by.teacher)
     settled = resolve(by.recipe, given(**vars(images), teacher=by.teacher, seed=by.seed))
     settled = settled.trusted() if by.trust_code else settled
@@ -165,9 +165,6 @@ def merge(
 
 def resolve(recipe: str, changes: dict[str, Any]) -> Recipe:
     """The students' recipe, with the command line's values; a tape that it names is not asked."""
-    from deitkit.recipe.resolve import TrainingOptions
-    from deitkit.recipe.resolve import resolve as resolve_options
-
     settled = resolve_options(TrainingOptions(recipe, changes, device=""))
     if settled.teacher is None:
         raise DeitkitError(f"recipe {settled.name} has no [teacher]", value=settled.name, remedy="--teacher RUN")

@@ -20,6 +20,7 @@ from deitkit.cli.options import (
     workers_or_default,
 )
 from deitkit.errors import DeitkitError
+from deitkit.files import output_file, write_atomic
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
@@ -84,8 +85,6 @@ def check(
     Example: deitkit teacher check runs/teacher --dataset folder --data photos --student runs/mine
     Example: deitkit teacher check timm:regnety_160.deit_in1k --dataset imagenet --data /data/imagenet --stated 82.9
     """
-    from deitkit.files import output_file, write_atomic
-
     target = output_file(result.output, overwrite=result.overwrite) if result.output else None
     settled = resolve(teachers, images, recipe=recipe)
     findings, verdict = judged(settled, looked, compute)

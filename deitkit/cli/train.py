@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
+from deitkit.cli.live import observer
+from deitkit.cli.look import asked, look_at, may_ask
 from deitkit.cli.options import (
     ChosenRecipe,
     Compare,
@@ -19,12 +23,14 @@ from deitkit.cli.options import (
     WhatOptions,
     workers_or_default,
 )
+from deitkit.cli.plan import show_plan
 from deitkit.errors import DeitkitError, Interrupted, one_of, quoted
+from deitkit.recipe.pick import Verb
 from deitkit.recipe.resolve import TrainingOptions, default_output, given, parse_minutes, resolve, spelled
+from deitkit.training.suggest import choose
 
 if TYPE_CHECKING:
     from deitkit.data.check.scan import Scan
-    from deitkit.recipe.pick import Verb
     from deitkit.recipe.schema import Recipe
     from deitkit.training.observer import Observer
 
@@ -114,8 +120,6 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
 
 def train(verb: Verb, options: TrainingOptions) -> None:
     """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
-    from deitkit.training.suggest import choose
-
     recipe = resolve(choose(verb, options))
     refuse_wrong_verb(verb, recipe)
     output = options.output or default_output(recipe)
@@ -181,7 +185,6 @@ def run_recipe(recipe: Recipe, output: str, options: TrainingOptions) -> dict[st
 
 def watching(output: str, trackers: str) -> contextlib.AbstractContextManager[Observer]:
     """The live view of the run in that folder, around it the trackers that are asked for."""
-    from deitkit.cli.live import observer
 
     view = observer(Path(output).name)
     if not trackers:
@@ -197,7 +200,6 @@ def look(recipe: Recipe, output: Path, options: TrainingOptions) -> tuple[Recipe
     Raises:
         DeitkitError: the place is taken, the images cannot be opened, or whoever was asked stops.
     """
-    from deitkit.cli.look import asked, look_at, may_ask
     from deitkit.runs.folder import Run
 
     again = options.resume and Run.is_run(output)
@@ -215,15 +217,12 @@ def say_how_to_go_on() -> None:
 
 def going_on(*more: str) -> str:
     """The command line as it was given, with --resume and what is to be otherwise."""
-    import sys
-
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     return shlex.join(["deitkit", *words, "--resume", *more])
 
 
 def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
     """What `--dry-run` and `--plan` show. A plan is measured, so that a program gets it only where it asks for it."""
-    from deitkit.cli.look import look_at
     from deitkit.data.open import is_available
     from deitkit.distributed import pick_device
 
@@ -242,7 +241,7 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
 
         show_parts(recipe, options, scan, Path(output))
         return
-    from deitkit.cli.plan import seconds_to_load, show_plan
+    from deitkit.cli.plan import seconds_to_load
     from deitkit.training.plan import plan_run
 
     before_s = seconds_to_load()
@@ -261,7 +260,6 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
 
 
 def outline_of(recipe: Recipe, scan: Scan | None) -> dict[str, Any]:
-    import os
 
     from deitkit.training.dry_run import dry_run
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import Reference
+from deitkit.predictions.find import data_settings
 
 if TYPE_CHECKING:
     from deitkit.analysis.attention.report import Grids
@@ -96,7 +97,6 @@ def split_views(
     """Id, class name and the model's view of images from the whole of a split."""
     from deitkit.data.open import open_source, spread_over
     from deitkit.data.views.augment import Reading
-    from deitkit.predictions.find import data_settings
 
     settings = data_settings(Reference.parse(reference).home, dataset=dataset, data=data)
     source = spread_over(open_source(settings, split), limit or LIMIT)

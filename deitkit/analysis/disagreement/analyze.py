@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deitkit.analysis.disagreement.by_epoch import Moment, by_epoch_report, epoch_of, recorded, recorded_teacher
+from deitkit.analysis.disagreement.report import compare
+from deitkit.analysis.report import Report
 from deitkit.errors import DeitkitError
 from deitkit.models.code import executing_only, teacher_of
 from deitkit.models.reference import EMA, Reference, checkpoints, find_run, name_of, step_of
+from deitkit.predictions.align import align
 from deitkit.predictions.find import predictions_of
 from deitkit.predictions.table import decisive
-
-if TYPE_CHECKING:
-    from deitkit.analysis.disagreement.by_epoch import Moment
-    from deitkit.analysis.report import Report
-    from deitkit.runs.folder import Run
+from deitkit.runs.folder import Run
 
 
 def analyze(
@@ -35,8 +35,6 @@ def analyze(
     Raises:
         DeitkitError: a classifier does not exist or cannot answer for these images, or kept predictions are of others.
     """
-    from deitkit.analysis.disagreement.report import compare
-
     runs, teacher, baseline = [str(model) for model in models], str(teacher), str(baseline)
     asked = [teacher, baseline, *runs]
     if baseline and not teacher:
@@ -65,8 +63,6 @@ def with_ema(runs: Sequence[str]) -> list[str]:
 
 
 def _has_ema(reference: Reference) -> bool:
-    from deitkit.runs.folder import Run
-
     return Run.is_run(reference.folder) and (reference.folder / "model_ema").is_dir()
 
 
@@ -90,8 +86,6 @@ def analyze_by_epoch(
     Raises:
         DeitkitError: there is no such run, or it was trained without a teacher that is still there.
     """
-    from deitkit.analysis.disagreement.by_epoch import by_epoch_report, recorded, recorded_teacher
-
     run = find_run(student)
     recipe, own, lines = run.recipe(), teacher_of(str(run.path)), run.logged(spaced=0).lines
     told = not dataset and not data and split == recipe.data.validate_on and teacher in ("", own)
@@ -122,8 +116,7 @@ def measure_checkpoints(
     run: Run, teacher: str, metrics: Sequence[Mapping[str, Any]], *, dataset: str, data: str, split: str, device: str
 ) -> tuple[dict[int, Moment], float | None]:
     """Step -> how the student stood then, for every checkpoint that the run keeps; and the teacher's accuracy."""
-    from deitkit.analysis.disagreement.by_epoch import epoch_of, measured
-    from deitkit.predictions.align import align
+    from deitkit.analysis.disagreement.by_epoch import measured
 
     kept = {step_of(run, name): name for name in reversed(checkpoints(run))}  # of `best` and a step, the step's
     if not kept:

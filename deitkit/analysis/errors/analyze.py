@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deitkit.analysis.report import Report
 from deitkit.models.reference import Reference, short_names
+from deitkit.predictions.align import align
 from deitkit.predictions.find import data_settings, predictions_of
+from deitkit.predictions.table import Predictions
 from deitkit.predictions.verdict import LABELS_VIEW, command_words
+from deitkit.recipe.schema import Data
+from deitkit.runs.folder import Run
 
 if TYPE_CHECKING:
     from deitkit.analysis.errors.pictures import PictureReader
-    from deitkit.analysis.report import Report
-    from deitkit.predictions.table import Predictions
 
 
 def analyze(
@@ -33,7 +36,6 @@ def analyze(
         DeitkitError: a classifier does not exist or cannot answer for these images, or kept predictions are of others.
     """
     from deitkit.analysis.errors.report import ErrorOptions, find_errors
-    from deitkit.predictions.align import align
 
     parsed = [Reference.parse(str(model)) for model in models]
     names = short_names(parsed)
@@ -59,8 +61,6 @@ def analyze(
 
 def learned_from(model: Reference, table: Predictions) -> bool:
     """Whether a run was trained on the very images of this table."""
-    from deitkit.runs.folder import Run
-
     is_run = Run.is_run(model.folder)
     return is_run and Run(model.folder).environment().get("data_fingerprint") == table.fingerprint
 
@@ -68,8 +68,6 @@ def learned_from(model: Reference, table: Predictions) -> bool:
 def reader(models: Sequence[Reference], table: Predictions, *, dataset: str, data: str) -> PictureReader:
     """How the images of the first table are found: by the paths that it notes, or in the data of the first run."""
     from deitkit.analysis.errors.pictures import PictureReader
-    from deitkit.recipe.schema import Data
-    from deitkit.runs.folder import Run
 
     run = next((str(model.folder) for model in models if Run.is_run(model.folder)), "")
     own = data_settings(run, dataset=dataset, data=data) if run else Data(dataset=table.dataset, path=data or None)

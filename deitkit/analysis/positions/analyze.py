@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deitkit.errors import one_of
 from deitkit.models.reference import Reference
+from deitkit.predictions.find import data_settings, open_for
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
@@ -38,7 +39,6 @@ def analyze(
     from deitkit.distributed import pick_device
     from deitkit.models.load import load_model
     from deitkit.models.positions import POSITION_MODES
-    from deitkit.predictions.find import data_settings, open_for
 
     parsed, loaded, picked = Reference.parse(str(model)), load_model(str(model)), pick_device(device)
     chosen = [one_of(mode, POSITION_MODES, what="mode") for mode in modes] or POSITION_MODES

@@ -19,16 +19,16 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from deitkit.data.open import Source
 from deitkit.errors import DeitkitError
 from deitkit.measures.arrays import Hits
 from deitkit.models.positions import POSITION_MODES, resample_pos_embed
+from deitkit.recipe.schema import PositionMode
 
 if TYPE_CHECKING:
-    from deitkit.data.open import Source
     from deitkit.data.views.augment import Reading
     from deitkit.models.load import LoadedModel
     from deitkit.predictions.predict import ClassMap
-    from deitkit.recipe.schema import PositionMode
 
 Grid = tuple[int, int]
 AS_TRAINED = "as trained"

@@ -12,6 +12,7 @@ from deitkit.catalog import IMAGENETS
 from deitkit.errors import DeitkitError, one_of, quoted
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import data_settings, open_for, predictions_of
+from deitkit.runs.folder import Run
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,6 @@ def open_sets(
 ) -> list[ImageSet]:
     """The model's own data or those named, and ImageNet-V2 behind ImageNet, where it is here."""
     from deitkit.data.open import find_data, is_available, spread_over
-    from deitkit.runs.folder import Run
 
     home = Reference.parse(reference).home
     is_run = Run.is_run(Path(home))

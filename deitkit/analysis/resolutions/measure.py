@@ -24,12 +24,12 @@ from deitkit.models.class_names import imagenet_names, numbered
 from deitkit.models.load import LoadedModel, grid_of, load_info, upscale
 from deitkit.models.throughput import Speed
 from deitkit.models.weights import open_reference
+from deitkit.recipe.schema import PositionMode
 from deitkit.runs.folder import Run
 from deitkit.teachers.models import is_fixed
 
 if TYPE_CHECKING:
     from deitkit.predictions.table import Predictions
-    from deitkit.recipe.schema import PositionMode
 
 POSITIONS = "pos_embed"
 DISTILLATION = ("dist_token", "head_dist.weight", "head_dist.bias")  # which a fine-tuning may add or leave out

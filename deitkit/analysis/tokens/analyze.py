@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from deitkit.catalog import IMAGENETS
 from deitkit.errors import DeitkitError
 from deitkit.models.reference import Reference, short_names
+from deitkit.predictions.find import data_settings
+from deitkit.runs.folder import Run
 
 if TYPE_CHECKING:
     from deitkit.analysis.report import Report
@@ -34,7 +36,6 @@ def analyze(
     from deitkit.data.views.augment import Reading
     from deitkit.distributed import pick_device
     from deitkit.models.load import load_model
-    from deitkit.predictions.find import data_settings
 
     parsed = [Reference.parse(str(each)) for each in (*models, *controls)]
     settings, picked = data_settings(parsed[0].home, dataset=dataset, data=str(data)), pick_device(device)
@@ -57,8 +58,6 @@ def analyze(
 
 def second_token(reference: Reference) -> str | None:
     """What a run's second token learned from: "teacher" or "label"; None without one, or where no recipe says."""
-    from deitkit.runs.folder import Run
-
     if not Run.is_run(reference.folder):
         return None
     recipe = Run(reference.folder).recipe()

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from deitkit.data.open import Source
 from deitkit.errors import DeitkitError
 from deitkit.measures.similarity import LinearCKA, Moments, as_double
 
 if TYPE_CHECKING:
-    from deitkit.data.open import Source
     from deitkit.data.views.augment import Reading
     from deitkit.models.load import LoadedModel
     from deitkit.models.student import Tokens

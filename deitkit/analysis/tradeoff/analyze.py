@@ -12,6 +12,8 @@ from deitkit.errors import DeitkitError, one_of
 from deitkit.models.reference import Reference, short_names
 from deitkit.predictions.find import predictions_of
 from deitkit.predictions.foreign import open_foreign, spec_of
+from deitkit.recipe.schema import Recipe
+from deitkit.runs.folder import Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from deitkit.analysis.tradeoff.measure import Contender
     from deitkit.models.throughput import Candidate, Protocol
     from deitkit.predictions.table import Predictions
-    from deitkit.recipe.schema import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +131,6 @@ def with_head(entry: OpenedModel, reference: Reference) -> OpenedModel:
 
 def recipe_of(reference: Reference) -> Recipe | None:
     """A run's recipe."""
-    from deitkit.runs.folder import Run
-
     return Run(reference.folder).recipe() if Run.is_run(reference.folder) else None
 
 

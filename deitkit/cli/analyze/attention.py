@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from deitkit.analysis.attention import analyze
 from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, ModelRef, ReportOptions
 from deitkit.errors import DeitkitError
@@ -44,8 +45,6 @@ def attention(
     Example: deitkit analyze attention cat.jpg --model runs/mine --layer 6
     Example: deitkit analyze attention --model runs/mine --limit 8
     """
-    from deitkit.analysis.attention import analyze
-
     folder = reports_folder(model, saved, name="attention") if model else Path()
     report = analyze(
         model, images or [], layer=_place(layer, "--layer"), head=_place(head, "--head"), token=token, limit=limit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,8 +57,6 @@ def errors(
 
 def _without_paths(report: Report) -> Report:
     """On a screen an image's id is enough; its path would fill the line."""
-    from dataclasses import replace
-
     tables = []
     for table in report.tables:
         kept = [place for place, column in enumerate(table.columns) if column != "path"]

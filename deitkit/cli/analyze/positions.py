@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deitkit.analysis.positions import analyze
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show, words_of
 from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, Sizes, WithAccuracy, model_argument
 
@@ -33,8 +34,6 @@ def positions(
     Example: deitkit analyze positions runs/mine --no-accuracy
     Example: deitkit analyze positions runs/mine --sizes 224,384 --data photos
     """
-    from deitkit.analysis.positions import analyze
-
     folder = reports_folder(run, saved, name="positions")
     report = analyze(
         run, sizes=parse_sizes(sizes), modes=words_of(modes), accuracy=accuracy, limit=limit, **vars(where)

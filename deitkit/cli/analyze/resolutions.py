@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deitkit.analysis.resolutions import analyze
 from deitkit.cli import options
 from deitkit.cli.analyze.shared import parse_sizes, reports_folder, show
 from deitkit.errors import DeitkitError
@@ -53,8 +54,6 @@ def resolutions(
     Example: deitkit analyze resolutions runs/mine --sizes 160,224,320 --no-speed
     Example: deitkit analyze resolutions runs/mine --data photos --limit 500
     """
-    from deitkit.analysis.resolutions import analyze
-
     if resized.no_finetuned and resized.finetuned:
         raise DeitkitError("--finetuned names runs, --no-finetuned wants none", remedy="leave one of them out")
     folder = reports_folder(run, saved, name="resolutions")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deitkit.cli import render
 from deitkit.cli.options import ReportOptions
+from deitkit.cli.upscale import parse_size
 from deitkit.errors import DeitkitError
 from deitkit.files import output_folder
 from deitkit.models.reference import Reference
@@ -35,8 +36,6 @@ def words_of(text: str) -> list[str]:
 
 def parse_sizes(text: str) -> list[tuple[int, int]]:
     """`160,224x320` -> (height, width) in pixels."""
-    from deitkit.cli.upscale import parse_size
-
     try:
         return [parse_size(word) for word in words_of(text)]
     except DeitkitError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deitkit.analysis.tokens import analyze
 from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, Limit, ReportOptions, models_argument
 
@@ -37,8 +38,6 @@ def tokens(
     Example: deitkit analyze tokens runs/mine --limit 500
     Example: deitkit analyze tokens runs/mine --control runs/twin
     """
-    from deitkit.analysis.tokens import analyze
-
     folder = reports_folder(runs[0], saved, name="tokens")
     report = analyze(*runs, controls=control or (), limit=limit, **vars(where))
     show(report, folder, as_json=saved.as_json, without=("classes",))

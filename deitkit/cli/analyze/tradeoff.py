@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from deitkit.analysis.tradeoff.analyze import analyze, first_run
 from deitkit.cli.analyze.shared import reports_folder, show
 from deitkit.cli.options import AnalysisOptions, ReportOptions, SpeedOptions, models_argument
+from deitkit.models.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,6 @@ def tradeoff(
     Example: deitkit analyze tradeoff runs/a runs/b --x parameters
     Example: deitkit analyze tradeoff runs/mine timm:deit_tiny_patch16_224 --data photos
     """
-    from deitkit.analysis.tradeoff.analyze import analyze, first_run
-    from deitkit.models.reference import Reference
-
     home = first_run([Reference.parse(word) for word in models])
     folder = reports_folder(home.word, saved, name="tradeoff")
     report = analyze(*models, **vars(figures), **timing.asked(), **vars(where))

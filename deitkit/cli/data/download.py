@@ -13,11 +13,12 @@ from deitkit.catalog import DATASETS
 from deitkit.cli import render
 from deitkit.cli.options import AsJson
 from deitkit.cli.progress import Progress
+from deitkit.data.download.hosts import HOSTS, DownloadPlan
+from deitkit.data.download.receive import missing_files, receive
 from deitkit.errors import DeitkitError, one_of
 from deitkit.recipe.pick import catalog_name
 
 if TYPE_CHECKING:
-    from deitkit.data.download.hosts import DownloadPlan
     from deitkit.recipe.schema import Data
 
 CHECK = "`deitkit data info {name} --data {root}` then says what was found"
@@ -56,8 +57,6 @@ def download(
     if DATASETS[name].bundled:
         show({"dataset": name, "status": "bundled", "next": next_command(name, data)}, as_json=as_json)
         return
-    from deitkit.data.download.hosts import HOSTS
-    from deitkit.data.download.receive import missing_files
     from deitkit.data.open import find_data
     from deitkit.recipe.schema import Data
 
@@ -81,8 +80,6 @@ def fetch_all(plan: DownloadPlan, root: Path, *, name: str, data: str, mirror: s
     Raises:
         DeitkitError: no host serves it; the steps are listed.
     """
-    from deitkit.data.download.receive import receive
-
     if not plan.files:
         remedy = CHECK.format(name=name, root=shlex.quote(str(root)))
         raise DeitkitError(plan.why, value=name, problems=plan.steps_for(root), remedy=remedy)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deitkit.catalog import DATASETS, published_transfer
 from deitkit.cli import render
 from deitkit.cli.data.shared import (
     data_of,
@@ -15,6 +16,7 @@ from deitkit.cli.data.shared import (
     spread_of,
 )
 from deitkit.cli.options import AsJson, DataPath, NameOrPath, Set, ValFraction, Workers
+from deitkit.cli.progress import Progress
 from deitkit.errors import quoted
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ def list_data(as_json: AsJson = False) -> None:
     Example: deitkit data list
     Example: deitkit data list --json
     """
-    from deitkit.catalog import DATASETS
-
     found = [known_facts(name, data_of(name)) for name in DATASETS]
     if as_json:
         render.print_json(found)
@@ -51,7 +51,6 @@ def list_data(as_json: AsJson = False) -> None:
 
 def known_facts(name: str, data: Data) -> dict[str, Any]:
     """What the catalog says of a data set, and where it lies."""
-    from deitkit.catalog import DATASETS, published_transfer
     from deitkit.data.open import find_data, is_available, places
 
     known, place = DATASETS[data.dataset], find_data(data)
@@ -74,8 +73,6 @@ def info(
     Example: deitkit data info photos --classes
     Example: deitkit data info cars --data /data/cars
     """
-    from deitkit.catalog import DATASETS
-
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
     facts = known_facts(name, settings) if settings.dataset in DATASETS else {"name": name, "here": True}
     if facts["here"]:
@@ -158,7 +155,6 @@ def stats(
     Example: deitkit data stats photos --limit 1000
     Example: deitkit data stats cars --data /data/cars --json
     """
-    from deitkit.cli.progress import Progress
     from deitkit.data.open import open_source
 
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deitkit.catalog import DATASETS
 from deitkit.cli import render
 from deitkit.cli.data.shared import data_of
 from deitkit.cli.options import AsJson, DataPath, NameOrPath, Overwrite, ValFraction, output_option
@@ -74,7 +75,6 @@ def packed(sources: list[Source], folder: Path, settings: Data, **how: Any) -> P
 
 def open_splits(settings: Data, split: str) -> list[Source]:
     """The splits asked for; without a wish both, or the only one that the data set has."""
-    from deitkit.catalog import DATASETS
     from deitkit.data.open import NoValidation, open_source
 
     known = DATASETS.get(settings.dataset)
@@ -97,8 +97,6 @@ def open_splits(settings: Data, split: str) -> list[Source]:
 
 
 def show(result: PackResult, *, seconds: float, as_json: bool) -> None:
-    from deitkit.catalog import DATASETS
-
     known = result.dataset in DATASETS and not DATASETS[result.dataset].bundled
     following = (
         f"deitkit finetune --dataset {result.dataset if known else 'folder'} --data {shlex.quote(str(result.root))}"

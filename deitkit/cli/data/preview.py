@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deitkit.catalog import DATASETS
 from deitkit.cli import render
 from deitkit.cli.data.shared import data_of, short_name
 from deitkit.cli.options import (
@@ -22,6 +23,8 @@ from deitkit.cli.options import (
     output_option,
 )
 from deitkit.errors import DeitkitError, one_of
+from deitkit.files import is_stream, output_file, write_atomic
+from deitkit.recipe.pick import OWN, pick_recipe
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
@@ -47,8 +50,6 @@ def preview(
     Example: deitkit data preview photos --kind views
     Example: deitkit data preview photos --count 48 -o sheet.png
     """
-    from deitkit.files import is_stream, output_file, write_atomic
-
     shown = one_of(kind, list(KINDS), what="kind of preview")
     target = Path(output or f"preview-{short_name(name)}-{shown}.png")
     if target.suffix.lower() != ".png" and not is_stream(target):
@@ -68,11 +69,9 @@ def preview(
 
 def images_and_recipe(settings: Data, name: str, sets: list[str] | None, *, seed: int) -> tuple[Source, Recipe]:
     """The training images and the recipe that looks at them; a generic recipe is fitted to them as in training."""
-    from deitkit.catalog import DATASETS
     from deitkit.data.open import open_source
     from deitkit.recipe.choose import choose_for
     from deitkit.recipe.load import load_recipe, parse_override
-    from deitkit.recipe.pick import OWN, pick_recipe
 
     known = DATASETS.get(settings.dataset)
     evaluated_only = known is not None and not known.train_size

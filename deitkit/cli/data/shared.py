@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deitkit.catalog import DATASETS
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import expanded
+from deitkit.recipe.pick import catalog_name
 
 if TYPE_CHECKING:
     from deitkit.data.open import Source
@@ -36,9 +39,6 @@ def data_of(name: str, *, data: str = "", val_fraction: float | None = None, **m
 
 def _named(name: str, data: str) -> dict[str, str]:
     """Data set and path."""
-    from deitkit.catalog import DATASETS
-    from deitkit.recipe.pick import catalog_name
-
     is_path = name.startswith((".", "~")) or os.sep in name or bool(Path(name).suffix)
     if not is_path and not expanded(name).exists():
         name = catalog_name(name)
@@ -80,7 +80,6 @@ def open_splits(data: Data) -> Splits:
     Raises:
         DeitkitError: not one can be opened.
     """
-    from deitkit.catalog import DATASETS
     from deitkit.data.open import SPLITS, MissingSplit, NoValidation, open_source
 
     evaluated_only = data.dataset in DATASETS and not DATASETS[data.dataset].train_size
@@ -107,6 +106,4 @@ def short_name(name: str) -> str:
 
 def spread_of(counts: list[int]) -> dict[str, float]:
     """Fewest, median and most."""
-    from statistics import median
-
     return {"min": min(counts), "median": median(counts), "max": max(counts)}

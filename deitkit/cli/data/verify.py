@@ -22,6 +22,7 @@ from deitkit.cli.data.shared import (
 )
 from deitkit.cli.options import AsJson, DataPath, NameOrPath, Overwrite, Set, ValFraction, Workers, output_option
 from deitkit.cli.progress import Progress
+from deitkit.files import output_folder, write_atomic
 
 if TYPE_CHECKING:
     from deitkit.data.check.verify import Copy, Finding, Verification
@@ -44,8 +45,6 @@ def verify(
     Example: deitkit data verify photos --strict
     Example: deitkit data verify photos -o reports
     """
-    from deitkit.files import output_folder
-
     stem = f"verify-{short_name(name)}"
     folder = output_folder(output, stem=stem, overwrite=overwrite) if output else None
     settings = data_of(name, data=data, val_fraction=val_fraction, **data_values(sets))
@@ -94,8 +93,6 @@ def report(found: Verification, *, name: str, strict: bool) -> dict[str, Any]:
 
 def write_report(found: Verification, facts: dict[str, Any], stem: Path) -> None:
     """verify-NAME.json holds everything, verify-NAME.csv one row an image that something is said of."""
-    from deitkit.files import write_atomic
-
     write_atomic(stem.with_name(f"{stem.name}.json"), json.dumps(render.plain(facts), indent=2) + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
+from deitkit.cli.data.shared import short_name
 from deitkit.cli.guided.questions import QUESTIONS, TEACH_FIRST, Answers, unused
-from deitkit.cli.options import ChosenRecipe, RunOptions, TeacherOptions, WhatOptions
-from deitkit.recipe.pick import OWN_CONVNET
-
-if TYPE_CHECKING:
-    from deitkit.recipe.pick import Verb
-    from deitkit.recipe.resolve import TrainingOptions
+from deitkit.cli.options import ChosenRecipe, RunOptions, TeacherOptions, WhatOptions, workers_or_default
+from deitkit.cli.train import options_of
+from deitkit.recipe.pick import OWN_CONVNET, Verb
+from deitkit.recipe.resolve import TrainingOptions, parse_minutes
 
 TEACHERS_SHARE = 1 / 4  # of the time, where a teacher is trained first
 GROUPS = (WhatOptions, TeacherOptions, RunOptions)
@@ -47,7 +46,6 @@ class GuidedCommand:
 
     def options(self) -> TrainingOptions:
         """What the verb makes of these words."""
-        from deitkit.cli.train import options_of
 
         def those(group: type[Any]) -> dict[str, Any]:
             return {each.name: self.values[each.name] for each in fields(group) if each.name in self.values}
@@ -87,8 +85,6 @@ def commands_for(answers: Answers, sets: Mapping[str, str]) -> list[GuidedComman
 
 def _teachers_command(command: GuidedCommand, answers: Answers) -> GuidedCommand:
     """A convnet on the same images, in its share of the time."""
-    from deitkit.cli.data.shared import short_name
-
     kept = {name: value for name, value in command.values.items() if name in ("dataset", "data", "device", "workers")}
     values = {"recipe": OWN_CONVNET, **kept, "output": unused(f"runs/{short_name(answers['images'])}-teacher")}
     return GuidedCommand("pretrain", values).having(time=_share(command.values.get("time"), TEACHERS_SHARE))
@@ -96,13 +92,9 @@ def _teachers_command(command: GuidedCommand, answers: Answers) -> GuidedCommand
 
 def _share(time: str | None, share: float) -> str | None:
     """A part of a time, in minutes."""
-    from deitkit.recipe.resolve import parse_minutes
-
     minutes = parse_minutes(time or "")
     return None if minutes is None else f"{minutes * share:g}m"
 
 
 def _default_workers() -> int:
-    from deitkit.cli.options import workers_or_default
-
     return workers_or_default(None)

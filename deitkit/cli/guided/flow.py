@@ -12,6 +12,8 @@ from deitkit.cli.guided.asker import Asker, Back, Prompt, Row
 from deitkit.cli.guided.command import commands_for
 from deitkit.cli.guided.questions import NEW, QUESTIONS, Question
 from deitkit.cli.guided.settle import Settled, settle
+from deitkit.cli.options import workers_or_default
+from deitkit.cli.plan import show_plan
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.recipe.keys import recipe_keys
 from deitkit.runs.duration import spell_seconds
@@ -174,9 +176,6 @@ def checked_setting(text: str) -> str:
 
 def show(settled: Sequence[Settled]) -> None:
     """What the last of them takes, in full; of a teacher before it the time; and the commands."""
-    from deitkit.cli.options import workers_or_default
-    from deitkit.cli.plan import show_plan
-
     *first, last = settled
     show_plan(last.plan, workers=workers_or_default(last.command.options().workers))
     for each in first:

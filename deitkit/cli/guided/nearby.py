@@ -8,8 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deitkit.catalog import DATASETS
+from deitkit.cli.data.shared import data_of
 from deitkit.cli.guided.asker import Row
 from deitkit.errors import DeitkitError
+from deitkit.models.forms import decisive_head
+from deitkit.recipe.pick import trainable_datasets
 
 if TYPE_CHECKING:
     from deitkit.runs.folder import Run
@@ -56,7 +60,6 @@ def told_of_images(name: str) -> str:
     Raises:
         DeitkitError: they cannot be opened.
     """
-    from deitkit.cli.data.shared import data_of
     from deitkit.data.open import open_source
 
     source = open_source(data_of(name), "train")
@@ -78,9 +81,7 @@ def paths(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def datasets_here() -> list[Row]:
     """The data sets of the catalog whose images are at hand; the bundled ones last."""
-    from deitkit.catalog import DATASETS
     from deitkit.data.open import is_available
-    from deitkit.recipe.pick import trainable_datasets
     from deitkit.recipe.schema import Data
 
     here = [name for name in trainable_datasets() if is_available(Data(dataset=name))]
@@ -113,8 +114,6 @@ def _runs(status: str) -> list[tuple[Run, str]]:
 
 def _told(run: Run) -> str:
     """A run in a few words: model, data, how far or how good."""
-    from deitkit.models.forms import decisive_head
-
     recipe, result = run.recipe(), run.result()
     what = f"{recipe.model.name} on {recipe.data.path or recipe.data.dataset}"
     if result is not None:

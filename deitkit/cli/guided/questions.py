@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deitkit.catalog import DATASETS
 from deitkit.cli import complete
+from deitkit.cli.data.shared import data_of, short_name
 from deitkit.cli.guided import nearby
 from deitkit.cli.guided.asker import Matches, Prompt, Row, no_matches
+from deitkit.cli.options import MOST_WORKERS, workers_or_default
 from deitkit.errors import DeitkitError
+from deitkit.recipe.resolve import parse_minutes, plain_path
 
 Answers = Mapping[str, str]  # a question's name -> its answer; those not asked are left to their default
 
@@ -69,9 +73,7 @@ def _image_rows(answers: Answers) -> list[Row]:
 
 def _checked_images(answer: str, answers: Answers) -> str:
     """A data set's name, or a folder that opens."""
-    from deitkit.cli.data.shared import data_of
     from deitkit.data.open import open_source
-    from deitkit.recipe.resolve import plain_path
 
     answer = plain_path(answer)
     open_source(data_of(answer), "train")
@@ -79,8 +81,6 @@ def _checked_images(answer: str, answers: Answers) -> str:
 
 
 def _image_options(answer: str) -> dict[str, Any]:
-    from deitkit.catalog import DATASETS
-
     return {"dataset": answer} if answer in DATASETS or answer.startswith("hf:") else {"data": answer}
 
 
@@ -129,8 +129,6 @@ TIMES = (
 
 
 def _checked_time(answer: str, answers: Answers) -> str:
-    from deitkit.recipe.resolve import parse_minutes
-
     answer = answer.strip().replace(" ", "") or "all"
     if answer != "all":
         parse_minutes(answer)
@@ -145,8 +143,6 @@ def _checked_device(answer: str, answers: Answers) -> str:
 
 def _output(answers: Answers) -> str:
     """runs/IMAGES-VERB, or the first of its numbered neighbours that is free."""
-    from deitkit.cli.data.shared import short_name
-
     return unused(f"runs/{short_name(answers['images'])}-{answers['goal']}")
 
 
@@ -159,7 +155,6 @@ def unused(path: str) -> str:
 
 
 def _checked_output(answer: str, answers: Answers) -> str:
-    from deitkit.recipe.resolve import plain_path
     from deitkit.runs.folder import Run
 
     if not (answer := plain_path(answer)):
@@ -169,16 +164,12 @@ def _checked_output(answer: str, answers: Answers) -> str:
 
 
 def _checked_workers(answer: str, answers: Answers) -> str:
-    from deitkit.cli.options import MOST_WORKERS
-
     if not answer.strip().isdecimal() or int(answer) > MOST_WORKERS:
         raise DeitkitError(f"{answer!r} is no number of processes", value=answer, remedy=f"0 to {MOST_WORKERS}")
     return answer.strip()
 
 
 def _workers(answers: Answers) -> str:
-    from deitkit.cli.options import workers_or_default
-
     return str(workers_or_default(None))
 
 

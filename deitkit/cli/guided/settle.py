@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deitkit.cli.guided.command import GuidedCommand
+from deitkit.cli.options import workers_or_default
+from deitkit.cli.train import refuse_wrong_verb
+from deitkit.recipe.resolve import resolve
+from deitkit.training.suggest import choose
 
 if TYPE_CHECKING:
     from deitkit.recipe.schema import Recipe
@@ -57,10 +61,6 @@ def recipe_of(command: GuidedCommand, *, ahead: bool = False) -> Recipe:
     Raises:
         DeitkitError: whatever the verb would refuse.
     """
-    from deitkit.cli.train import refuse_wrong_verb
-    from deitkit.recipe.resolve import resolve
-    from deitkit.training.suggest import choose
-
     with quietly():
         recipe = resolve(choose(command.verb, replace(command.options(), dry_run=ahead)))
     refuse_wrong_verb(command.verb, recipe)
@@ -83,7 +83,6 @@ def _settle(command: GuidedCommand, *, stand_in: str = "") -> Settled:
 
 
 def _plan(recipe: Recipe, command: GuidedCommand, stand_in: str) -> RunPlan:
-    from deitkit.cli.options import workers_or_default
     from deitkit.cli.plan import seconds_to_load
     from deitkit.distributed import pick_device
     from deitkit.recipe.load import override

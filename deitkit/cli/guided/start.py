@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.app import run_as
 from deitkit.cli.guided.asker import Asker
 from deitkit.cli.guided.flow import Guided
 
@@ -39,8 +40,6 @@ def _commands() -> list[list[str]]:
 
 def _run(words: Sequence[str], *, then: Sequence[Sequence[str]]) -> None:
     """The verb itself, whose command line the run records; where it fails, what was to follow is said."""
-    from deitkit.cli.app import run_as
-
     render.say(f"$ {shlex.join(['deitkit', *words])}")
     if code := run_as(words):
         for later in then:

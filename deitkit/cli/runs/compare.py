@@ -13,6 +13,7 @@ from deitkit.cli.early import known_runs
 from deitkit.cli.options import AsJson
 from deitkit.cli.recipes import spell
 from deitkit.errors import DeitkitError
+from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
     from deitkit.predictions.paired import PairedGain
@@ -68,8 +69,6 @@ def print_paired(paired: Sequence[PairedGain], *, baseline: Path) -> None:
 
 
 def _row(run: RunFacts) -> list[Any]:
-    from deitkit.runs.duration import spell_seconds
-
     top1 = ", ".join(f"{head} {value:.2%}" for head, value in (run.top1 or {}).items())
     at = f"step {run.best_step}" if run.best_epoch is None else f"epoch {run.best_epoch:g}"
     best = "" if run.best_top1 is None else f"{run.best_top1:.2%} at {at}"

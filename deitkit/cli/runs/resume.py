@@ -7,6 +7,7 @@ import shlex
 import typer
 
 from deitkit.cli import render
+from deitkit.cli.app import run_as
 from deitkit.cli.options import RunName
 from deitkit.errors import DeitkitError
 
@@ -17,7 +18,6 @@ def resume(run: RunName) -> None:
     Example: deitkit runs resume runs/quickstart/student
     Example: deitkit runs resume runs/mine
     """
-    from deitkit.cli.app import run_as
     from deitkit.models.code import executing_only
     from deitkit.runs.folder import Run
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from deitkit.cli import render
 from deitkit.cli.options import RunName
+from deitkit.cli.picture import BARS, Picture
+from deitkit.cli.screen import Region
 
 if TYPE_CHECKING:
-    from deitkit.cli.picture import Picture
     from deitkit.runs.folder import Run
 
 PAUSE_S = 0.5  # between two looks at the folder
@@ -25,8 +26,6 @@ def watch(run: RunName) -> None:
     Example: deitkit runs watch runs/quickstart/student
     Example: deitkit runs watch runs/mine
     """
-    from deitkit.cli.picture import BARS, Picture
-    from deitkit.cli.screen import Region
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
