@@ -1,4 +1,4 @@
-"""Arrow's modules, each imported when something of it is first used: to list data sets and to check names takes none."""
+"""Arrow's modules, each imported when something of it is first used: listing data sets, checking names take none."""
 
 from __future__ import annotations
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import RunName
-
-if TYPE_CHECKING:
-    pass
 
 
 def tag(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deitkit.data.late import pa
 from deitkit.data.source import Images, Indices
 from deitkit.errors import DeitkitError
 
@@ -57,8 +58,6 @@ class ArrowImages(Images):
 @lru_cache(maxsize=8)
 def mapped(files: tuple[str, ...], column: str, process: int) -> tuple[list[Any], Indices]:
     """The column's chunks and the rows up to the end of each; every process maps the files for itself."""
-    import pyarrow as pa
-
     chunks: list[Any] = []
     for file in files:
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deitkit.data.late import arrow_csv, arrow_json, pa, pc, pq
 from deitkit.data.source import SUFFIXES
 from deitkit.errors import DeitkitError, did_you_mean
 
@@ -79,9 +80,6 @@ def layout_of(table: Path) -> TableLayout:
     Raises:
         DeitkitError: the table cannot be read, is empty, or begins with an image instead of names.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     ending = table.suffix.lower()
     try:
         if ending == ".parquet":
@@ -136,8 +134,6 @@ def read_texts(layout: TableLayout, names: Sequence[str]) -> list[Any]:
     Raises:
         DeitkitError: the table cannot be read, a row has more or fewer columns than the first, or there are no rows.
     """
-    import pyarrow as pa
-
     try:
         table = _read(layout, names)
         columns = [as_text(table.column(name)) for name in names]
@@ -158,8 +154,6 @@ def refuse_empty(layout: TableLayout, name: str, column: Any) -> None:
     Raises:
         DeitkitError: rows of the column are empty; the first ten are named by their lines.
     """
-    import pyarrow.compute as pc
-
     rows = pc.indices_nonzero(pc.equal(column, "")).to_pylist()
     if rows:
         places = ", ".join(map(str, _lines(layout, rows[:10])))
@@ -173,22 +167,18 @@ def refuse_empty(layout: TableLayout, name: str, column: Any) -> None:
 
 def _read(layout: TableLayout, names: Sequence[str]) -> Any:
     """An arrow table; everything in a text stays text, so that 007 does not become 7."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
     if layout.path.suffix.lower() == ".jsonl":
         return _read_json(layout.path)
     if not layout.delimiter:
         return pq.read_table(layout.path, columns=list(names))
     if layout.delimiter == " ":
         return _read_list(layout)
-    return pyarrow.csv.read_csv(
+    return arrow_csv.read_csv(
         layout.path,
         # Arrow skips the mark at the beginning of UTF-8 by itself, and other encodings take longer.
-        read_options=pyarrow.csv.ReadOptions(encoding=layout.encoding.replace("utf-8-sig", "utf8")),
-        parse_options=pyarrow.csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
+        read_options=arrow_csv.ReadOptions(encoding=layout.encoding.replace("utf-8-sig", "utf8")),
+        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
             include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     )
@@ -196,9 +186,7 @@ def _read(layout: TableLayout, names: Sequence[str]) -> Any:
 
 def _read_json(table: Path) -> Any:
     """Lines of JSON as an arrow table."""
-    import pyarrow.json
-
-    return pyarrow.json.read_json(table)
+    return arrow_json.read_json(table)
 
 
 def _read_list(layout: TableLayout) -> Any:
@@ -207,8 +195,6 @@ def _read_list(layout: TableLayout) -> Any:
     Raises:
         DeitkitError: a line is none.
     """
-    import pyarrow as pa
-
     lines = [line.strip() for line in layout.path.read_text(layout.encoding).splitlines()]
     rows = [_LISTED.fullmatch(line) for line in lines if line]
     if None in rows:
@@ -224,9 +210,6 @@ def _read_list(layout: TableLayout) -> Any:
 
 def as_text(column: Any) -> Any:
     """Numbers lose a fraction of .0, which pandas gives whole ones where a value is missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):

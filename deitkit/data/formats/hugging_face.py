@@ -19,6 +19,7 @@ from deitkit.data.formats.columns import IMAGE_NAMES, LABEL_NAMES, as_text, find
 from deitkit.data.formats.folder import check_classes, class_order
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import SPLITS, by_split
+from deitkit.data.late import pa, pc
 from deitkit.data.source import Form, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -80,7 +81,6 @@ def _library(where: object) -> Any:
 
 def _called(load: Callable[[], Any], *, what: str, remedy: str) -> Any:
     """What the library answers; its complaints become ours."""
-    import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
     try:
@@ -186,9 +186,6 @@ def _column(dataset: Any, given: str | None, kinds: Sequence[str], *, key: str, 
 
 def _labels(dataset: Any, label: str, where: str) -> tuple[tuple[str, ...], Indices]:
     """Names of the classes, and the index of each row's [N]: -1 where it has none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if label not in dataset.features:  # hidden, as those of some competitions
         return (), np.full(len(dataset), -1)
     feature, column = dataset.features[label], dataset.data.column(label)

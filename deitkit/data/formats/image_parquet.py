@@ -18,6 +18,7 @@ import numpy as np
 from deitkit.data.formats.canonical import KnownClasses, name_classes, plain_names
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import SPLIT_WORDS, SPLITS
+from deitkit.data.late import pa, pq
 from deitkit.data.source import Form, Images, Indices, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -55,11 +56,8 @@ class ImageParquet(Images):
 @lru_cache(maxsize=2)  # a process of its own reads a few images of one group, then of another
 def _row_group(path: Path, group: int, column: str) -> Any:
     """The images of one row group; without threads, since the reading process may have been forked."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        with parquet.ParquetFile(path) as file:
+        with pq.ParquetFile(path) as file:
             is_nested = pa.types.is_struct(file.schema_arrow.field(column).type)
             leaf = f"{column}.bytes" if is_nested else column
             return file.read_row_group(group, columns=[leaf], use_threads=False).column(0)
@@ -96,12 +94,9 @@ def canonical_parquet(classes: KnownClasses) -> Form:
 
 def has_images(root: Path) -> bool:
     """Whether there are images in Parquet files; the first file's columns tell."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     files = [path for part in _parts(root).values() for path in part]
     try:
-        return bool(files) and bool(_image_columns(parquet.read_schema(files[0])))
+        return bool(files) and bool(_image_columns(pq.read_schema(files[0])))
     except (OSError, pa.ArrowException):
         return True  # opening it says what is wrong
 
@@ -172,15 +167,12 @@ class _ParquetRows:
 
 
 def _read_rows(files: list[Path], label: str) -> _ParquetRows:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     values: list[Any] = []
     groups: list[tuple[int, int]] = []
     sizes: list[int] = []
     for number, path in enumerate(files):
         try:
-            with parquet.ParquetFile(path) as file:
+            with pq.ParquetFile(path) as file:
                 counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
                 values += file.read(columns=[label], use_threads=False).column(label).to_pylist()
         except (OSError, KeyError, pa.ArrowException) as error:
@@ -206,11 +198,8 @@ def _labels(rows: _ParquetRows, number: dict[Any, int], *, root: Path, column: s
 
 def _columns(path: Path, data: schema.Data) -> tuple[str, str, list[str]]:
     """The columns of images and of labels, and the labels' names where the file has them."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        columns = parquet.read_schema(path)
+        columns = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     images = _image_columns(columns)
@@ -230,7 +219,6 @@ def _columns(path: Path, data: schema.Data) -> tuple[str, str, list[str]]:
 
 def _image_columns(columns: Any) -> list[str]:
     """Columns of image bytes: binary ones of a usual name, and structs with a field of bytes."""
-    import pyarrow as pa
 
     def holds_images(field: Any) -> bool:
         if pa.types.is_struct(field.type):

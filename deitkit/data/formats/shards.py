@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field, with_config
@@ -17,14 +17,12 @@ from typing_extensions import TypedDict
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.tars import Shard, Shards, archives, places_of, stat_shard
 from deitkit.data.formats.webdataset import open_webdataset
+from deitkit.data.late import pa, pq
 from deitkit.data.source import Form, Indices, LabelSets, PackedNames, Source, refuse_outside
 from deitkit.errors import DeitkitError, quoted
 from deitkit.recipe import schema
 from deitkit.records import read_json
 from deitkit.runs.contents import Count
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 PACK = "deitkit-shards.json"  # written last
 UNFINISHED = ".deitkit-pack"  # what an interrupted pack knows
@@ -235,10 +233,7 @@ def _checked_shards(root: Path, described: dict[str, Any]) -> tuple[Shard, ...]:
     )  # fmt: skip
 
 
-def _packed_index(root: Path, described: dict[str, Any]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _packed_index(root: Path, described: dict[str, Any]) -> Any:
     path = root / described["index"]["name"]
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != described["index"]["sha256"]:

@@ -32,6 +32,7 @@ from deitkit.data.formats.split_names import SPLIT_WORDS, split_of
 from deitkit.data.formats.table_files import WHOLE, has_tables, tables_of
 from deitkit.data.formats.table_labels import label_column, labels_of
 from deitkit.data.formats.table_paths import located
+from deitkit.data.late import pa, pc
 from deitkit.data.source import Files, Form, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
@@ -134,9 +135,6 @@ def _read(layout: TableLayout, split: str, data: schema.Data, notes: list[str]) 
 
 def _prefixed(paths: Any, folder: str) -> Any:
     """Paths relative to a folder inside, as those of a table beside the images of one split."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     is_whole = pc.match_substring_regex(paths, pattern=r"^(/|[A-Za-z]:)")
     before, nothing = (pa.scalar(text, paths.type) for text in (f"{folder}/", ""))
     return pc.if_else(is_whole, paths, pc.binary_join_element_wise(before, paths, nothing))
@@ -144,9 +142,6 @@ def _prefixed(paths: Any, folder: str) -> Any:
 
 def _cut(table: Path, rows: Rows, splits: Any, data: schema.Data) -> dict[str, Rows]:
     """Rows by the values of the split column, or by the one fold that is held out."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     splits = pc.utf8_lower(splits)
     values = pc.unique(splits).to_pylist()
     if data.val_fold is not None:
@@ -178,9 +173,6 @@ def _cut(table: Path, rows: Rows, splits: Any, data: schema.Data) -> dict[str, R
 
 def _classes(rows: dict[str, Rows]) -> tuple[dict[str, Rows], tuple[str, ...], dict[str, list[str]]]:
     """The rows with the training rows' classes, the only ones that others may have, and which of them those lack."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     named = {split: class_order(pc.unique(part.labels).to_pylist()) for split, part in rows.items()}
     train = named.get("train")
     absent: dict[str, list[str]] = {}
@@ -228,9 +220,6 @@ def _files(
     data: schema.Data,
 ) -> Files:
     """The images that are there, sorted by id."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     labels = pc.index_in(rows.labels, value_set=pa.array(class_names, type=rows.labels.type)).to_numpy()
     missing = sorted(image for image, found in zip(ids, is_there.tolist(), strict=True) if not found)
     if len(missing) == len(ids):

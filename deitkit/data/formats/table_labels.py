@@ -15,6 +15,7 @@ from deitkit.data.formats.columns import (
     read_texts,
     refuse_empty,
 )
+from deitkit.data.late import pa, pc
 from deitkit.errors import DeitkitError
 
 _ONE, _ZERO = ("1", "1.0", "true"), ("0", "0.0", "false", "")
@@ -55,9 +56,6 @@ def labels_of(layout: TableLayout, columns: Sequence[str], texts: Sequence[Any],
 
 def _one_a_class(layout: TableLayout, names: Sequence[str]) -> tuple[str, ...]:
     """Columns of nothing but 0 and 1, where there are two or more."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if len(set(names)) < max(2, len(names)):
         return ()
     found = []
@@ -71,8 +69,6 @@ def _one_a_class(layout: TableLayout, names: Sequence[str]) -> tuple[str, ...]:
 def _chosen(layout: TableLayout, columns: Sequence[str], texts: Sequence[Any]) -> Any:
     """The one column of each row that is 1."""
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     masks = [pc.is_in(pc.utf8_lower(text), value_set=pa.array(_ONE, type=text.type)).to_numpy() for text in texts]
     table = np.stack(masks, axis=1)
@@ -92,9 +88,6 @@ def _chosen(layout: TableLayout, columns: Sequence[str], texts: Sequence[Any]) -
 
 def _whole_numbers(column: Any) -> Any:
     """Numbers written by a library that makes them real where one is missing: 0.0 is class 0, nan is no label."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     values = [value for value in pc.unique(column).to_pylist() if value]
     numbers = [value for value in values if value.lower() != "nan"]
     if not numbers or not all(_WHOLE.fullmatch(value) for value in numbers):
@@ -108,8 +101,6 @@ def _whole_numbers(column: Any) -> Any:
 
 def _refuse_several(layout: TableLayout, name: str, column: Any, notes: list[str]) -> None:
     """Whether labels are made of other labels: `scab rust` where scab and rust are labels, too."""
-    import pyarrow.compute as pc
-
     values = set(pc.unique(column).to_pylist())
     for mark in ("|", ";", ",", " "):
         made = sorted(

@@ -15,20 +15,18 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deitkit.data.formats.split import open_split
 from deitkit.data.formats.split_names import split_in
 from deitkit.data.formats.tars import Shard, Shards, places_of, plain_tars, stat_shard
+from deitkit.data.late import pa, pq
 from deitkit.data.source import SUFFIXES, Indices, PackedNames, Source, counted, refuse_outside
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.recipe import schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 INDEX = "deitkit-index.parquet"
 FORMAT = 1
@@ -57,14 +55,12 @@ def open_webdataset(root: Path, data: schema.Data, split: str) -> Source:
     return open_split(tuple(used), part, data, split, root=root)
 
 
-def webdataset_index(root: Path, names: Sequence[str]) -> tuple[tuple[Shard, ...], pa.Table]:
+def webdataset_index(root: Path, names: Sequence[str]) -> tuple[tuple[Shard, ...], Any]:
     """The tars as they are now and a row a sample: key, shard, offset, size (-1: no image), label (or null).
 
     Read from the index that an earlier call wrote beside the tars, or in the user's cache where it may not write
     there, unless a tar has another size or time by now.
     """
-    import pyarrow as pa
-
     shards = tuple(stat_shard(root, name) for name in names)
     stamp = json.dumps([FORMAT, *((shard.name, shard.size, shard.changed_ns) for shard in shards)])
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
@@ -82,10 +78,7 @@ def webdataset_index(root: Path, names: Sequence[str]) -> tuple[tuple[Shard, ...
     return shards, table
 
 
-def _stored_index(path: Path, stamp: str) -> pa.Table | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _stored_index(path: Path, stamp: str) -> Any | None:
     try:
         found = pq.read_schema(path).metadata or {}
         return pq.read_table(path) if found.get(b"tars") == stamp.encode() else None
@@ -93,10 +86,8 @@ def _stored_index(path: Path, stamp: str) -> pa.Table | None:
         return None
 
 
-def _store_index(table: pa.Table, places: Iterable[Path]) -> None:
+def _store_index(table: Any, places: Iterable[Path]) -> None:
     """In the first place that can be written; nowhere is no error: it is made again next time."""
-    import pyarrow.parquet as pq
-
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     for path in places:
@@ -168,7 +159,7 @@ def _label(descriptor: int, sample: dict[str, tuple[int, int]], name: str) -> st
     return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
-def _rows(table: pa.Table, shards: Sequence[Shard], names: Sequence[str]) -> pa.Table:
+def _rows(table: Any, shards: Sequence[Shard], names: Sequence[str]) -> Any:
     """The samples of these tars."""
     wanted = np.isin([shard.name for shard in shards], names)
     return table.filter(wanted[table["shard"].to_numpy()])
@@ -216,7 +207,7 @@ def _listed_classes(found: Any, name: str) -> list[Any] | None:
 
 
 def _labelled(
-    table: pa.Table, classes: ShardClasses, shards: tuple[Shard, ...], *, root: Path, dataset: str, split: str,
+    table: Any, classes: ShardClasses, shards: tuple[Shard, ...], *, root: Path, dataset: str, split: str,
     notes: Sequence[str],
 ) -> Shards:  # fmt: skip
     """The samples that have an image and a label; others are left out and counted."""

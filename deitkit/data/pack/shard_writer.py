@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from deitkit.data.formats.shards import UNFINISHED
+from deitkit.data.late import pa, pq
 from deitkit.data.source import SUFFIXES, Source
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
@@ -100,9 +101,6 @@ def _end(written: int) -> bytes:
 
 def write_index(source: Source, shards: Sequence[PackedShard], path: Path) -> dict[str, str]:
     """One row an image, in the source's order. An image's offset follows from the sizes before it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     offsets = []
     for shard in shards:
         padded = -(-np.array(shard.sizes, dtype=np.int64) // BLOCK) * BLOCK
