@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from deitkit.analysis.draw import draw
-from deitkit.analysis.draw.inks import inks_of
+from deitkit.analysis.draw.canvas import inks_of
 from deitkit.analysis.report import Report, Table
 from deitkit.files import write_atomic
 

@@ -148,10 +148,10 @@ VERBS: dict[str, Verb | Group] = {
             "list": Verb("deitkit.cli.runs.list", "list_runs", "List the runs in a folder."),
             "show": Verb("deitkit.cli.runs.list", "show", "Show one run: its state, last metrics and result."),
             "compare": Verb("deitkit.cli.runs.compare", "compare", "Compare runs."),
-            "tag": Verb("deitkit.cli.runs.notes", "tag", "Tag a run."),
-            "note": Verb("deitkit.cli.runs.notes", "note", "Write a note beside a run, or show it."),
-            "prune": Verb("deitkit.cli.runs.prune", "prune", "Delete what finished runs no longer need."),
-            "resume": Verb("deitkit.cli.runs.resume", "resume", "Go on with an interrupted run."),
+            "tag": Verb("deitkit.cli.runs.manage", "tag", "Tag a run."),
+            "note": Verb("deitkit.cli.runs.manage", "note", "Write a note beside a run, or show it."),
+            "prune": Verb("deitkit.cli.runs.manage", "prune", "Delete what finished runs no longer need."),
+            "resume": Verb("deitkit.cli.runs.manage", "resume", "Go on with an interrupted run."),
             "watch": Verb("deitkit.cli.runs.watch", "watch", "Watch a run that trains in another terminal."),
         },
     ),
@@ -164,7 +164,7 @@ PANELS = {
     "Understand": ("analyze", "report", "explore"),
     "Manage": ("data", "recipes", "runs", "doctor"),
 }
-GUIDED = Verb("deitkit.cli.guided.start", "guided", "Asks what you have and want, shows what it takes, and runs it.")
+GUIDED = Verb("deitkit.cli.guided.flow", "guided", "Asks what you have and want, shows what it takes, and runs it.")
 UNGUIDED = (
     "the guided start asks on a terminal; without one: deitkit finetune --from timm:deit_tiny_patch16_224 --data IMAGES"
 )

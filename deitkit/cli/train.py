@@ -23,7 +23,7 @@ from deitkit.cli.options import (
     WhatOptions,
     workers_or_default,
 )
-from deitkit.cli.plan import show_plan
+from deitkit.cli.plan import seconds_to_load, show_parts, show_plan
 from deitkit.errors import DeitkitError, Interrupted, one_of, quoted
 from deitkit.recipe.pick import Verb
 from deitkit.recipe.resolve import TrainingOptions, default_output, given, parse_minutes, resolve, spelled
@@ -237,11 +237,8 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
         if not options.as_json:
             show_values(recipe, outline, every=options.all_values)
     if options.compare:
-        from deitkit.cli.plan import show_parts
-
         show_parts(recipe, options, scan, Path(output))
         return
-    from deitkit.cli.plan import seconds_to_load
     from deitkit.training.plan import plan_run
 
     before_s = seconds_to_load()

@@ -38,7 +38,7 @@ def datasets() -> Finding:
 
 def database() -> Finding:
     """FiftyOne's database, which `deitkit explore` needs, and nothing else."""
-    from deitkit.explore.database import connect
+    from deitkit.explore.app import connect
 
     try:
         fiftyone = connect()

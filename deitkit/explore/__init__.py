@@ -2,6 +2,6 @@
 
 from deitkit.explore.app import ADDRESS as ADDRESS
 from deitkit.explore.app import PORT as PORT
+from deitkit.explore.app import connect as connect
 from deitkit.explore.app import launch as launch
-from deitkit.explore.database import connect as connect
 from deitkit.explore.dataset import build_dataset as build_dataset

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deitkit.errors import DeitkitError, one_of
-from deitkit.explore.database import connect
+from deitkit.explore.app import connect
 from deitkit.explore.record import GROUND_TRUTH, KEY, MARK, identifier
 from deitkit.predictions.embeddings import FEATURES, Embeddings
 

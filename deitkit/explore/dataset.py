@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from deitkit.errors import DeitkitError
+from deitkit.explore.app import connect
 from deitkit.explore.appearance import arrange
-from deitkit.explore.database import connect
 from deitkit.explore.evaluation import evaluate
 from deitkit.explore.fields import declare
 from deitkit.explore.labels import LabelPart, write

@@ -28,8 +28,8 @@ from deitkit.data.views.backends import backend_of
 from deitkit.data.views.loader import normalised, per_channel
 from deitkit.distributed import pick_device
 from deitkit.errors import DeitkitError, one_of
+from deitkit.explore.app import connect
 from deitkit.explore.brain import claim, digest_of, is_kept, note
-from deitkit.explore.database import connect
 from deitkit.explore.record import KEY, MARK, identifier
 from deitkit.files import write_atomic
 from deitkit.models.load import LoadedModel, load_model

@@ -17,7 +17,7 @@ from deitkit.measures.scores import TeacherAnswers, compare, scores_of
 from deitkit.models.load import LoadedModel
 from deitkit.predictions.predict import map_classes, predict
 from deitkit.predictions.table import decisive
-from deitkit.preflight.answering import held_out_answers, logits_of, sample
+from deitkit.preflight.answering import held_out_answers, logits_of, sample, training_views, view_scores
 from deitkit.preflight.compression import compression_of
 from deitkit.preflight.cost import Cost, measure_cost
 from deitkit.preflight.explain import size_trials, with_stated
@@ -25,7 +25,6 @@ from deitkit.preflight.findings import Findings, InputTrial, Rival, ViewScores
 from deitkit.preflight.inputs import Way, other_ways
 from deitkit.preflight.order import find_order
 from deitkit.preflight.subject import CheckedTeacher
-from deitkit.preflight.views import training_views, view_scores
 from deitkit.recipe.schema import Recipe
 from deitkit.teachers.facts import Input
 

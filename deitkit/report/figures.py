@@ -1,4 +1,4 @@
-"""Reports of analyses and example images, made ready for the page. Measures nothing."""
+"""Reports of analyses and example images, ready for the page, each name in one colour. Measures nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deitkit.analysis.disagreement.report import compare
-from deitkit.analysis.draw.inks import Inks, inks_of
+from deitkit.analysis.draw.canvas import Inks, inks_of
 from deitkit.analysis.draw.page import PageDrawing, page_drawing
+from deitkit.analysis.draw.sheet import COLOURS
 from deitkit.analysis.report import AnyFigure, Report
+from deitkit.models.forms import HEADS
 from deitkit.predictions.table import Predictions
-from deitkit.report.examples import ExampleKind
+from deitkit.report.examples import Album, ExampleKind
 from deitkit.report.folder import SavedReport
-from deitkit.report.thumbnails import Album
+from deitkit.report.run_tables import ReportedRun
+from deitkit.report.training import TEACHER
 from deitkit.report.views import Embedded, Example, KindView, PageBudget, ReportView, Sentence, ShownAnswer, TableView
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -136,3 +139,24 @@ def name_lost(album: Album, views: Sequence[KindView]) -> str:
         f"{len(lost)} of the {len(examples)} images to be shown are not where they were or cannot be read, the first:"
         f" {lost[0]}. Put them back, or evaluate anew with --data FOLDER."
     )
+
+
+ALIKE = ("class, distillation", "class and distillation head")
+
+
+def page_inks(subjects: Sequence[ReportedRun]) -> dict[str, int]:
+    """One table for a page: runs, then heads, then what they are compared with, under each name that charts have."""
+    runs = [subject.folder.name for subject in subjects]
+    inks = {name: number for number, name in enumerate(runs)}
+    for number, head in enumerate(HEADS, start=len(runs)):
+        own = [pattern.format(run, head) for run in runs for pattern in ("{} {}", "{}, {}")]
+        inks |= dict.fromkeys([head, f"{head} head", f"{head}, {TEACHER}", *own], number)
+        inks[f"EMA, {head}"] = number + len(COLOURS)  # the same colour, dashed
+    teachers = [table.classifier for subject in subjects for table in subject.teachers.values()]
+    other = len(runs) + len(HEADS)
+    return dict.fromkeys([TEACHER, *teachers], other) | dict.fromkeys(ALIKE, other + 1) | inks
+
+
+def run_inks(inks: Inks, name: str) -> dict[str, int]:
+    """The table for a run's own charts, whose lines without a name are the run's."""
+    return dict(inks) | dict.fromkeys(("", "loss"), inks[name])

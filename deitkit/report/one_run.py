@@ -1,23 +1,25 @@
-"""A run's folder -> its part of the page. Asks `deitkit.analysis` for every number; runs no model."""
+"""A run's folder -> its part of the page, which begins with a verdict. Asks `deitkit.analysis` for every number; runs
+no model.
+"""
 
 from __future__ import annotations
 
 import shlex
 
-from deitkit.analysis.draw.inks import Inks
-from deitkit.analysis.report import Table
+from deitkit.analysis.draw.canvas import Inks
+from deitkit.analysis.report import Report, Table
 from deitkit.measures.agreement import wilson_interval
+from deitkit.models.forms import decisive_head
 from deitkit.models.kept import Standing
 from deitkit.predictions.table import Predictions
+from deitkit.predictions.verdict import LABELS_VIEW, command_words, labels_words, table_verdict
 from deitkit.report.examples import find_kinds
-from deitkit.report.figures import Desk, name_lost, show_figures, show_kinds, show_report
+from deitkit.report.figures import Desk, name_lost, run_inks, show_figures, show_kinds, show_report
 from deitkit.report.folder import Missing, RunFolder
-from deitkit.report.inks import run_inks
 from deitkit.report.provenance import commands, environment, settings
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.tables import classes_table, confusions_table, heads_table
 from deitkit.report.training import training_figures
-from deitkit.report.verdict import run_verdict
 from deitkit.report.views import HeadlineTile, KindView, PageBudget, ReportView, RunView, Sentence, TableView
 from deitkit.runs.duration import spell_seconds
 
@@ -184,3 +186,26 @@ def _note_missing(folder: RunFolder, main: Predictions | None) -> None:
     distilled = bool(folder.recipe and folder.recipe.model.distilled)
     if distilled and has_model and "tokens" not in {saved.report.name for saved in folder.saved}:
         folder.missing.append(Missing("the tokens' cosines by depth", f"deitkit analyze tokens {path}"))
+
+
+def run_verdict(subject: ReportedRun, disagreement: Report | None) -> list[str]:
+    """How often right and where weak, who is right more often, which labels to check; without predictions what the last
+    evaluation says."""
+    main = subject.main
+    if main is None:
+        return _so_far(subject.folder)
+    doubted = 0 if main.doubted is None else int(main.doubted.sum())
+    command = command_words(
+        "explore", str(subject.folder.run.path), split=main.split, more=["--view", LABELS_VIEW]
+    )  # fmt: skip
+    first = disagreement.verdict[:1] if disagreement else ()
+    return [*table_verdict(main), *first, *labels_words(doubted, command)]
+
+
+def _so_far(folder: RunFolder) -> list[str]:
+    if not folder.evaluations:
+        return []
+    last = folder.evaluations[-1]
+    head = decisive_head(last["top1"])
+    by = f" by the {head} head" if len(last["top1"]) > 1 else ""
+    return [f"{100 * last['top1'][head]:.1f} % right{by} at epoch {last.get('epoch', 0):g}, on the validation images."]

@@ -13,9 +13,8 @@ from deitkit import __version__
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.measures.words import listed
-from deitkit.report.figures import Desk
+from deitkit.report.figures import Desk, page_inks
 from deitkit.report.folder import Missing, RunFolder, short_names
-from deitkit.report.inks import page_inks
 from deitkit.report.one_run import show_run
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.several import compare_runs

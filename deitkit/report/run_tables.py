@@ -13,8 +13,8 @@ from deitkit.models.reference import Reference, foreign_parts, is_foreign
 from deitkit.predictions.align import align
 from deitkit.predictions.find import is_current, kept_files
 from deitkit.predictions.table import Predictions
+from deitkit.report.examples import Album
 from deitkit.report.folder import Missing, RunFolder, short_names, teacher_folders
-from deitkit.report.thumbnails import Album
 
 
 @dataclass(eq=False)

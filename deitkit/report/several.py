@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deitkit.analysis.draw.inks import Inks
+from deitkit.analysis.draw.canvas import Inks
 from deitkit.analysis.report import Table
 from deitkit.errors import DeitkitError
 from deitkit.measures.agreement import wilson_interval

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from deitkit.analysis.draw.page import PageDrawing
 from deitkit.analysis.report import Table
+from deitkit.report.examples import Thumbnail
 from deitkit.report.folder import Missing
-from deitkit.report.thumbnails import Thumbnail
 
 TEXTS_SHOWN = 60  # rows of a table before the rest is left to its CSV file
 

@@ -27,10 +27,9 @@ from deitkit.recipe.schema import Recipe
 from deitkit.tape import Gap
 from deitkit.tape.layout import encode
 from deitkit.tape.parts import find_validation, recording, write_validation
-from deitkit.tape.pieces import Piece, PieceLoader, cut_pieces
 from deitkit.tape.replay import validation_key
 from deitkit.tape.session import Session, open_session, refuse_too_little_room
-from deitkit.tape.writer import PartWriter
+from deitkit.tape.writer import PartWriter, Piece, PieceLoader, cut_pieces
 from deitkit.teachers.ask import ask_teacher
 
 Progress = Callable[[str, int, int], None]  # what, done, total

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from deitkit.errors import DeitkitError, quoted
 from deitkit.measures.scores import scores_of
-from deitkit.preflight.answering import held_out_answers, sample
+from deitkit.preflight.answering import held_out_answers, sample, training_views, view_scores
 from deitkit.preflight.findings import Findings
 from deitkit.preflight.order import find_order
 from deitkit.preflight.subject import subject_of
 from deitkit.preflight.verdict import Verdict, judge
-from deitkit.preflight.views import training_views, view_scores
 from deitkit.teachers import Teacher
 from deitkit.training.step import Training
 

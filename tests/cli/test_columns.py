@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from deitkit.cli.columns import Column, fit, shortened
+from deitkit.cli.render import Column, fit, shortened
 
 NAMES = ["runs/quickstart/student", "runs/犬と猫の分類器", "runs/" + "x" * 90]
 COLUMNS = [

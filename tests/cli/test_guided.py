@@ -18,13 +18,12 @@ import typer
 
 import deitkit
 from deitkit.cli.app import run
-from deitkit.cli.guided import nearby, start
-from deitkit.cli.guided import settle as settling
+from deitkit.cli.guided import command as settling
+from deitkit.cli.guided import flow, nearby
 from deitkit.cli.guided.asker import Back, Prompt
-from deitkit.cli.guided.command import GuidedCommand, commands_for, option_names
+from deitkit.cli.guided.command import GuidedCommand, commands_for, option_names, recipe_of
 from deitkit.cli.guided.flow import Guided, checked_setting
 from deitkit.cli.guided.questions import QUESTIONS
-from deitkit.cli.guided.settle import recipe_of
 from deitkit.cli.options import RunOptions, TeacherOptions, WhatOptions
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
@@ -277,9 +276,9 @@ def test_ctrl_c_at_any_question_leaves_nothing_behind_and_says_so(
             return prompt.check(answer)
 
     before = sorted(folder.rglob("*"))
-    monkeypatch.setattr(start, "asker", Leaving)
+    monkeypatch.setattr(flow, "asker", Leaving)
     with pytest.raises(typer.Exit) as left:
-        start.guided()
+        flow.guided()
     assert left.value.exit_code == 130 and next(given, None) is None
     assert "nothing was written" in capsys.readouterr().err
     assert sorted(folder.rglob("*")) == before
@@ -289,10 +288,10 @@ def test_what_was_to_follow_is_said_where_the_first_command_fails(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     ran: list[list[str]] = []
-    monkeypatch.setattr(start, "asker", lambda: Scripted("photos", "distill", "first", "4m", "begin"))
+    monkeypatch.setattr(flow, "asker", lambda: Scripted("photos", "distill", "first", "4m", "begin"))
     monkeypatch.setattr("deitkit.cli.app.run", lambda words: ran.append([*sys.argv]) or 2)
     with pytest.raises(typer.Exit):
-        start.guided()
+        flow.guided()
     assert len(ran) == 1 and ran[0][1:3] == ["pretrain", "--recipe"]
     assert "and after it: deitkit distill --data photos --teacher runs/photos-teacher" in capsys.readouterr().err
 

@@ -17,12 +17,11 @@ from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.measures.scores import scores_of
 from deitkit.preflight import Findings, Verdict, open_subject
-from deitkit.preflight.answering import held_out_answers, sample
+from deitkit.preflight.answering import held_out_answers, sample, training_views
 from deitkit.preflight.check import trials_of
 from deitkit.preflight.inputs import other_ways
 from deitkit.preflight.order import find_order
 from deitkit.preflight.verdict import judge
-from deitkit.preflight.views import training_views
 from tests.preflight.conftest import CPU, recipe_with
 
 Check = Callable[..., tuple[Findings, Verdict]]

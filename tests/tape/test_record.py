@@ -33,9 +33,9 @@ from deitkit.recipe.schema import Data, Model, Recipe
 from deitkit.tape import Gap, Tape, writer
 from deitkit.tape.merge import merge_tapes
 from deitkit.tape.parts import list_parts
-from deitkit.tape.pieces import Piece, PieceLoader, cut_pieces, units_of
 from deitkit.tape.record import record_tape
 from deitkit.tape.replay import validation_key
+from deitkit.tape.writer import Piece, PieceLoader, cut_pieces, units_of
 from deitkit.teachers import open_teacher
 from tests.training.test_fit import tiny
 

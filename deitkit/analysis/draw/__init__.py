@@ -10,9 +10,8 @@ import io
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from deitkit.analysis.draw.canvas import Canvas
+from deitkit.analysis.draw.canvas import NO_INKS, Canvas, Inks
 from deitkit.analysis.draw.grids import draw_matrix, draw_panels
-from deitkit.analysis.draw.inks import NO_INKS, Inks
 from deitkit.analysis.draw.plots import draw_bars, draw_curves, draw_points
 from deitkit.analysis.draw.sheet import DOTS_PER_INCH
 from deitkit.analysis.report import AnyFigure, Bars, Curves, Matrix, Points

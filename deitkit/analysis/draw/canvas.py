@@ -1,19 +1,21 @@
-"""What a figure is drawn for, a file or a page of HTML: colours, sizes, numbers of series, and what its marks say.
+"""What a figure is drawn for, a file or a page of HTML: colours, sizes, what its marks say, and the numbers of series.
 
-Draws nothing. On a page the colours are stand-ins, which `deitkit.analysis.draw.page` replaces by the page's own.
+A number, and so a colour and a marker, goes by the name of a series, which keeps it from figure to figure; files and
+pages draw numbers 0 to 7 in the colours of Okabe and Ito (2008). Draws nothing. On a page the colours are stand-ins,
+which `deitkit.analysis.draw.page` replaces by the page's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from cycler import cycler
 from matplotlib.artist import Artist
 
-from deitkit.analysis.draw.inks import Inks, assign, labels_of
-from deitkit.analysis.report import AnyFigure
+from deitkit.analysis.report import AnyFigure, Bars, Curves, Points
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,38 @@ class Canvas:
             group = f"said-{len(self.said)}"
             artist.set_gid(group)
             self.said[group] = list(texts)
+
+
+Inks = Mapping[str, int]  # names of series -> their numbers
+NO_INKS: Inks = MappingProxyType({})
+
+
+def assign(labels: Sequence[str], inks: Inks = NO_INKS) -> list[int]:
+    """A number for each series of a figure: its name's, else the least that no other series of the figure has."""
+    numbers: dict[int, int] = {}
+    for place, label in enumerate(labels):
+        number = inks.get(label)
+        if number is not None and number not in numbers.values():
+            numbers[place] = number
+    for place in range(len(labels)):
+        if place not in numbers:
+            numbers[place] = next(n for n in range(len(labels)) if n not in numbers.values())
+    return [numbers[place] for place in range(len(labels))]
+
+
+def inks_of(figures: Iterable[AnyFigure], inks: Inks = NO_INKS) -> dict[str, int]:
+    """The numbers of all series of these figures, a name's the one that it has first; `inks` are given before."""
+    found = dict(inks)
+    for figure in figures:
+        labels = labels_of(figure)
+        for label, number in zip(labels, assign(labels, found), strict=True):
+            if label:
+                found.setdefault(label, number)
+    return found
+
+
+def labels_of(figure: AnyFigure) -> list[str]:
+    """The names of a figure's series; none where it has no series."""
+    if isinstance(figure, Points):
+        return [cloud.label for cloud in figure.clouds]
+    return [line.label for line in figure.series] if isinstance(figure, (Curves, Bars)) else []

@@ -18,9 +18,8 @@ import matplotlib as mpl
 from markupsafe import Markup
 
 from deitkit.analysis.draw import draw_figure
-from deitkit.analysis.draw.canvas import COLD, GRID, GROUND, HEAT, INK, ON, PAGE, QUIET, Canvas
+from deitkit.analysis.draw.canvas import COLD, GRID, GROUND, HEAT, INK, NO_INKS, ON, PAGE, QUIET, Canvas, Inks
 from deitkit.analysis.draw.grids import STRONG
-from deitkit.analysis.draw.inks import NO_INKS, Inks
 from deitkit.analysis.draw.plots import is_wide
 from deitkit.analysis.draw.sheet import COLOURS
 from deitkit.analysis.report import AnyFigure, Bars, Curves, Matrix, Panels, Points

@@ -25,7 +25,7 @@ from deitkit.cli.progress import Progress
 from deitkit.files import output_folder, write_atomic
 
 if TYPE_CHECKING:
-    from deitkit.data.check.verify import Copy, Finding, Verification
+    from deitkit.data.check.verify import Copy, ImageFinding, Verification
 
 LISTED = 10  # of each kind on the terminal; a report lists all
 
@@ -150,9 +150,9 @@ def extremes(found: Verification) -> str:
     return "; ".join(f"{what} {seen.width} x {seen.height} px: {seen.id}" for what, seen in pairs if seen)
 
 
-def kinds(findings: Sequence[Finding]) -> list[list[Any]]:
+def kinds(findings: Sequence[ImageFinding]) -> list[list[Any]]:
     """Rows of kind, number of findings and the first of them, the most frequent first."""
-    by_kind: dict[str, list[Finding]] = {}
+    by_kind: dict[str, list[ImageFinding]] = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     rows = [[kind, len(same), f"{same[0].id}: {same[0].detail}"] for kind, same in by_kind.items()]

@@ -1,1 +1,1 @@
-"""`deitkit` alone: questions, a summary, and the verb's own command. `questions` holds them; `start` begins."""
+"""`deitkit` alone: questions, a summary, and the verb's own command. `questions` holds them; `flow` begins."""

@@ -1,17 +1,20 @@
-"""From the first question to a settled command: asking forwards and backwards, the summary, editing in it."""
+"""`deitkit` alone on a terminal: asking forwards and backwards, the summary, editing in it, and the run."""
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import typer
+
 from deitkit.cli import complete, render
+from deitkit.cli.app import run_as
 from deitkit.cli.guided import nearby
-from deitkit.cli.guided.asker import Asker, Back, Prompt, Row
-from deitkit.cli.guided.command import commands_for
+from deitkit.cli.guided.asker import Asker, Back, Prompt, Row, TypedLines
+from deitkit.cli.guided.command import Settled, commands_for, settle
 from deitkit.cli.guided.questions import NEW, QUESTIONS, Question
-from deitkit.cli.guided.settle import Settled, settle
 from deitkit.cli.options import workers_or_default
 from deitkit.cli.plan import show_plan
 from deitkit.errors import DeitkitError, did_you_mean
@@ -190,3 +193,46 @@ def cost_of(settled: Sequence[Settled]) -> str:
     memory = [each.plan.memory_mb for each in settled if each.plan.memory_mb is not None]
     time = f"about {spell_seconds(sum(each.plan.total_s for each in settled))}"
     return time + (f", {max(memory):,.0f} MiB a step" if memory else "")
+
+
+LEFT = "left; nothing was written"
+
+
+def guided() -> None:
+    """Asks what you have and want, shows what it takes, and runs it."""
+    try:
+        commands = _commands()
+    except KeyboardInterrupt:
+        render.say(f"\n{LEFT}")
+        raise typer.Exit(130) from None
+    if not commands:
+        render.say(LEFT)
+    for number, words in enumerate(commands, start=1):
+        _run(words, then=commands[number:])
+
+
+def _commands() -> list[list[str]]:
+    with asker() as person:
+        walk = Guided(person)
+        if run := walk.run_to_resume():
+            return [["runs", "resume", run]]
+        walk.ask_all()
+        return [each.command.words for each in walk.settle() or ()]
+
+
+def _run(words: Sequence[str], *, then: Sequence[Sequence[str]]) -> None:
+    """The verb itself, whose command line the run records; where it fails, what was to follow is said."""
+    render.say(f"$ {shlex.join(['deitkit', *words])}")
+    if code := run_as(words):
+        for later in then:
+            render.say(f"and after it: {shlex.join(['deitkit', *later])}")
+        raise typer.Exit(code)
+
+
+def asker() -> Asker:
+    """Arrow keys where the terminal has a cursor to move, else line by line."""
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown", "") or not render.talks_to_a_terminal():
+        return TypedLines()
+    from deitkit.cli.guided.menus import Menus
+
+    return Menus()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.columns import Column, fit
 from deitkit.cli.options import AsJson, RunName
+from deitkit.cli.render import Column, fit
 from deitkit.errors import DeitkitError, quoted
 from deitkit.runs.duration import spell_about, spell_seconds
 

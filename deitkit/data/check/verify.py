@@ -25,7 +25,7 @@ CHUNK = 64  # images that a worker takes at once
 
 
 @dataclass(frozen=True)
-class Finding:
+class ImageFinding:
     """An image that cannot be read ("unreadable"), or is odd in some way."""
 
     split: str
@@ -60,7 +60,7 @@ class Verification:
     """
 
     counts: dict[str, dict[str, int]]
-    findings: tuple[Finding, ...]
+    findings: tuple[ImageFinding, ...]
     duplicates: tuple[tuple[Copy, ...], ...]
     smallest: Extreme | None
     largest: Extreme | None
@@ -73,7 +73,7 @@ class Verification:
         return sum(sum(counts.values()) for counts in self.counts.values())
 
     @property
-    def unreadable(self) -> list[Finding]:
+    def unreadable(self) -> list[ImageFinding]:
         return [finding for finding in self.findings if finding.kind == UNREADABLE]
 
     @property
@@ -83,7 +83,7 @@ class Verification:
         return [place for place, count in bad.items() if count == self.counts[place[0]][place[1]]]
 
     @property
-    def odd(self) -> list[Finding]:
+    def odd(self) -> list[ImageFinding]:
         return [finding for finding in self.findings if finding.kind != UNREADABLE]
 
     @property
@@ -209,10 +209,10 @@ def chunks_of(splits: Mapping[str, Source]) -> Iterator[ImageChunk]:
         first += len(source)
 
 
-def _findings(splits: Mapping[str, Source], results: Sequence[Inspected]) -> Iterator[Finding]:
+def _findings(splits: Mapping[str, Source], results: Sequence[Inspected]) -> Iterator[ImageFinding]:
     for result in results:
         for row, remark in result.remarks:
-            yield Finding(*copy_at(splits, row), *remark)
+            yield ImageFinding(*copy_at(splits, row), *remark)
 
 
 def copy_at(splits: Mapping[str, Source], row: int) -> Copy:

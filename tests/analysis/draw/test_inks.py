@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from deitkit.analysis.draw import draw
-from deitkit.analysis.draw.inks import assign, inks_of
+from deitkit.analysis.draw.canvas import assign, inks_of
 from deitkit.analysis.draw.page import page_drawing
 from deitkit.analysis.draw.sheet import COLOURS
 from deitkit.analysis.report import Curves, Series
+from deitkit.report.figures import page_inks, run_inks
 from deitkit.report.folder import RunFolder
-from deitkit.report.inks import page_inks, run_inks
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import training_figures
 from deitkit.runs.folder import Run

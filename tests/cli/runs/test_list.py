@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deitkit.cli.app import run
-from deitkit.cli.columns import fit
+from deitkit.cli.render import fit
 from deitkit.cli.runs.list import columns_of, summary
 from deitkit.recipe.load import load_recipe
 from deitkit.runs.environment import describe_environment
