@@ -67,44 +67,20 @@ class TrainingOptions:
     trust_code: bool = False  # whether a Python function that a recipe's file names may be executed
 
 
-def given(
-    sets: list[str] | None,
-    *,
-    start: str = "",
-    teacher: str | list[str] | None = None,
-    tape: str = "",
-    dataset: str = "",
-    data: str = "",
-    val_fraction: float | None = None,
-    model: str = "",
-    image_size: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    freeze: str = "",
-    seed: int | None = None,
-) -> dict[str, Any]:
-    """Named options and --set as recipe keys; those not given are left out, and --set has the last word."""
+def given(sets: list[str] | None, **options: Any) -> dict[str, Any]:
+    """Named options (`val_fraction` is --val-fraction, `start` --from) and --set as recipe keys; those that are None or
+    empty are left out, and --set has the last word."""
     from deitkit.recipe.load import parse_override
 
-    named = {
-        "--from": start or None,
-        "--teacher": teacher[0] if isinstance(teacher, list) and len(teacher) == 1 else teacher or None,
-        "--tape": tape or None,
-        "--dataset": dataset or None,
-        "--data": plain_path(data) or None,
-        "--val-fraction": val_fraction,
-        "--model": model or None,
-        "--image-size": image_size,
-        "--epochs": epochs,
-        "--batch-size": batch_size,
-        "--lr": lr,
-        "--weight-decay": weight_decay,
-        "--freeze": FREEZE[one_of(freeze, list(FREEZE), what="--freeze")] if freeze else None,
-        "--seed": seed,
-    }
-    changes = {FLAGS[flag]: value for flag, value in named.items() if value is not None}
+    named = {"from" if word == "start" else word.replace("_", "-"): value for word, value in options.items()}
+    if isinstance(teacher := named.get("teacher"), list) and len(teacher) == 1:
+        named["teacher"] = teacher[0]
+    if path := named.get("data"):
+        named["data"] = plain_path(path)
+    if freeze := named.get("freeze"):
+        named["freeze"] = FREEZE[one_of(freeze, list(FREEZE), what="--freeze")]
+    changes = {key: named.get(flag[2:]) for flag, key in FLAGS.items()}
+    changes = {key: value for key, value in changes.items() if value not in (None, "", [])}
     return changes | dict(parse_override(text) for text in sets or ())
 
 

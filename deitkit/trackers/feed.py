@@ -16,9 +16,9 @@ from typing import Any
 from deitkit.analysis.draw import draw
 from deitkit.report import build_page, write_page
 from deitkit.report.folder import RunFolder
+from deitkit.report.one_run import run_verdict
 from deitkit.report.run_tables import ReportedRun
 from deitkit.report.training import training_figures
-from deitkit.report.verdict import run_verdict
 from deitkit.runs.folder import Run
 from deitkit.trackers.registry import open_tracker, parse_trackers
 from deitkit.trackers.tracker import STATE, TrackedRun, Tracker, known_as, values_of

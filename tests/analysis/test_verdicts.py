@@ -11,14 +11,14 @@ import numpy as np
 from deitkit.analysis.disagreement.by_epoch import Moment, by_epoch_report
 from deitkit.analysis.disagreement.report import compare
 from deitkit.analysis.positions.measure import AS_TRAINED, Accuracy, measure_positions
-from deitkit.analysis.positions.verdict import positions_verdict
+from deitkit.analysis.positions.report import positions_verdict
 from deitkit.analysis.report import Report, Table, read_saved
 from deitkit.analysis.resolutions.measure import Finetuned, Hits, Resolution
-from deitkit.analysis.resolutions.verdict import resolutions_verdict
+from deitkit.analysis.resolutions.report import resolutions_verdict
 from deitkit.analysis.tokens.measure import Place, TokenMeasures
-from deitkit.analysis.tokens.verdict import tokens_verdict
+from deitkit.analysis.tokens.report import tokens_verdict
 from deitkit.analysis.tradeoff.measure import Contender
-from deitkit.analysis.tradeoff.verdict import tradeoff_verdict
+from deitkit.analysis.tradeoff.report import tradeoff_verdict
 from deitkit.models.throughput import Speed
 from deitkit.predictions.table import Predictions
 from tests.analysis.positions.test_measure import model

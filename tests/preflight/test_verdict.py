@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deitkit.measures.scores import Comparison, Scores
+from deitkit.preflight.check import with_stated
 from deitkit.preflight.compression import Compression
 from deitkit.preflight.cost import Cost
-from deitkit.preflight.explain import with_stated
 from deitkit.preflight.findings import Findings, InputTrial, Rival, SizeTrial, ViewScores
 from deitkit.preflight.inputs import Way
 from deitkit.preflight.order import OrderFinding

@@ -1,4 +1,4 @@
-"""One model's image sizes as tables and figures, beside the paper's Table 10. Measures nothing."""
+"""One model's image sizes in tables, figures and words, beside the paper's Table 10. Measures nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from deitkit.analysis.report import AnyFigure, Cloud, Curves, Points, Report, Series, Table
 from deitkit.analysis.resolutions.measure import Finetuned, Hits, Resolution
-from deitkit.analysis.resolutions.verdict import resolutions_verdict
 from deitkit.analysis.speed import COMMON, Size, speed_definitions, speed_table, spelled
 from deitkit.measures.agreement import wilson_interval
+from deitkit.measures.words import beside_words, listed, rate_words
 
 AS_IT_IS, THERE = "as it is", "trained at that size"
 SOURCES = (
@@ -244,3 +244,26 @@ def _cloud(
         names=tuple(spelled(row.size) if named is None or row.size in named else "" for row, _, _ in known),
         intervals=tuple((100 * interval.low, 100 * interval.high) for interval in intervals),
     )
+
+
+def resolutions_verdict(found: Sequence[Resolution], finetuned: Sequence[Finetuned], own: Size) -> Iterator[str]:
+    """The other sizes, and what was fine-tuned, beside the model at its own size."""
+    base, where = next((row for row in found if row.size == own), None), f"its own {spelled(own)} px"
+    if base is None:
+        return
+    if base.hits is not None and base.hits.decided is not None:
+        yield f"At {where}: {rate_words(base.hits.right[base.hits.head], base.hits.images)}."
+        others = {f"{spelled(row.size)} px": row.hits for row in found if row is not base}
+        others |= {f"{run.run}, fine-tuned at {spelled(run.size)} px": run.hits for run in finetuned}
+        known = {name: hits for name, hits in others.items() if hits is not None}
+        pairs = {name: hits.decided for name, hits in known.items() if hits.decided is not None}
+        same = {name: decided for name, decided in pairs.items() if len(decided) == len(base.hits.decided)}
+        yield from beside_words(where, base.hits.decided, same)
+    if base.speed is not None:
+        ratios = [
+            f"{row.speed.images_per_s / base.speed.images_per_s:.2g} x at {spelled(row.size)} px"
+            for row in found
+            if row is not base and row.speed is not None
+        ]
+        if ratios:
+            yield f"Images per second beside {where}: {listed(ratios)}."
