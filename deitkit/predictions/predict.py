@@ -84,19 +84,10 @@ def map_classes(model: tuple[str, ...], data: tuple[str, ...], *, origin: str) -
 
 @torch.inference_mode()
 def predict(
-    student: Student,
-    info: ModelInfo,
-    source: Source,
-    *,
-    name: str,
-    device: torch.device,
-    world: World | None = None,
-    batch_size: int = 64,
-    workers: int = 0,
-    keep_logits: bool = False,
-    reading: Reading = AS_IT_LIES,
+    student: Student, info: ModelInfo, source: Source, *, name: str, device: torch.device, world: World | None = None,
+    batch_size: int = 64, workers: int = 0, keep_logits: bool = False, reading: Reading = AS_IT_LIES,
     classes: ClassMap | None = None,
-) -> Predictions:
+) -> Predictions:  # fmt: skip
     """Every image of the source through every head; each rank takes its own contiguous part, none counts twice.
 
     The student's training mode is restored at the end. Unreadable images are an error, or left out and counted.

@@ -50,17 +50,9 @@ from deitkit.training.unfreeze import unfreeze_when_due
 
 
 def train_run(
-    recipe: Recipe,
-    path: str | Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    workers: int = 0,
-    device: str = "auto",
-    strict: bool = False,
-    scan: Scan | None = None,
-    observer: Observer | None = None,
-) -> FitResult:
+    recipe: Recipe, path: str | Path, *, resume: bool = False, overwrite: bool = False, workers: int = 0,
+    device: str = "auto", strict: bool = False, scan: Scan | None = None, observer: Observer | None = None,
+) -> FitResult:  # fmt: skip
     """Do what the recipe says in the run folder `path`; with `resume`, go on where it stopped.
 
     `strict` refuses a tape that was recorded with other versions or on another kind of device. `scan` is what a look at

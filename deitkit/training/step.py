@@ -113,14 +113,7 @@ def build(
     )
     student = build_student(recipe.model, len(train.class_names), seed=recipe.train.seed)
     messages = [*data_messages(recipe.data, train, val), *left_out.messages, *keep_notes(recipe, val)]
-    if recipe.start is not None:
-        weights = open_reference(recipe.start.weights)
-        transfer = start_from(
-            student, weights, class_names=train.class_names, mode=recipe.start.position_mode,
-            distillation=recipe.start_distillation,
-        )  # fmt: skip
-        _refuse_damaged(student, recipe.start.weights)
-        messages += [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
+    messages += _start(student, recipe, train.class_names)
     if recipe.train.parts != "all":
         messages.append(freeze(student, recipe.train.parts, train=recipe.train).summary())
     student.to(device)
@@ -137,6 +130,19 @@ def build(
         loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
         info=info, workers=workers, left_out=left_out, messages=messages + said,
     )  # fmt: skip
+
+
+def _start(student: Student, recipe: Recipe, class_names: tuple[str, ...]) -> list[str]:
+    """Give the student the start weights that the recipe names, and say what became of them."""
+    if recipe.start is None:
+        return []
+    weights = open_reference(recipe.start.weights)
+    transfer = start_from(
+        student, weights, class_names=class_names, mode=recipe.start.position_mode,
+        distillation=recipe.start_distillation,
+    )  # fmt: skip
+    _refuse_damaged(student, recipe.start.weights)
+    return [f"start weights {recipe.start.weights}: {transfer.summary()}", *start_notes(weights, recipe.data)]
 
 
 def _refuse_damaged(student: Student, origin: str) -> None:

@@ -42,10 +42,9 @@ def train(
         DeitkitError: anything in the recipe, data, weights or folder that the user can mend.
         Interrupted: SIGINT or SIGTERM; the run is saved, and `resume=True` goes on with it.
     """
-    teachers = str(teacher) if isinstance(teacher, (str, Path)) else list(teacher)
     named = given(
-        None, start=str(start), teacher=teachers, tape=tape, dataset=dataset, data=str(data),
-        val_fraction=val_fraction, image_size=image_size, epochs=epochs, seed=seed,
+        None, start=str(start), teacher=str(teacher) if isinstance(teacher, (str, Path)) else list(teacher), tape=tape,
+        dataset=dataset, data=str(data), val_fraction=val_fraction, image_size=image_size, epochs=epochs, seed=seed,
     )  # fmt: skip
     values = {**named, **(changes or {})}
     if isinstance(recipe, Recipe):
