@@ -9,11 +9,11 @@ import typer
 
 from deitkit.cli import render
 from deitkit.cli.early import known_model
-from deitkit.cli.options import AsJson, DataPath, Dataset, Overwrite, output_option, spread
+from deitkit.cli.options import AsJson, DataPath, Dataset, Overwrite, output_option
 from deitkit.models.export.wanted import FORMAT_NAMES, OLDEST_OPSET, PRECISION_NAMES
 
 if TYPE_CHECKING:
-    from deitkit.predictions.export import Exported
+    from deitkit.predictions.export import WrittenModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class OnnxOptions:
     opset: Annotated[int, typer.Option("--opset", help="ONNX's version of operators.")] = OLDEST_OPSET
 
 
-@spread
 def export(
     model: Annotated[
         str,
@@ -68,7 +67,7 @@ def export(
         show(written)
 
 
-def show(written: Exported) -> None:
+def show(written: WrittenModel) -> None:
     """What was written and how far it agrees, as a table; then what its user should know."""
     checked = written.checked
     allowed = "no bound" if checked.allowed is None else f"{checked.allowed:.0e} allowed"

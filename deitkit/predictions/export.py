@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Exported:
+class WrittenModel:
     """What was written to `path`, of so many `bytes`: which `heads` it answers with, how it was `checked`, and what its
     user should know (`notes`)."""
 
@@ -50,7 +50,7 @@ def export(
     model: str | Path, to: str = "onnx", *, output: str | Path = "", precision: str = "fp32",
     opset: int = OLDEST_OPSET, preprocess: bool = False, licence: str = "", dataset: str = "", data: str | Path = "",
     overwrite: bool = False,
-) -> Exported:  # fmt: skip
+) -> WrittenModel:  # fmt: skip
     """Write a model as an ONNX file (`to="onnx"`), and check it on 32 images.
 
         deitkit.export("runs/mine", "onnx", output="mine.onnx", precision="fp16")
@@ -75,7 +75,7 @@ def export(
         allowed = form.allowed if wanted.precision == "fp32" else None
         checked = check(loaded, partial(form.answer, temporary), samples, allowed=allowed)
     heads = ("class", "distillation", "fused") if loaded.student.distilled else ("class",)
-    return Exported(place, wanted.format, wanted.precision, _size(place), heads, checked, form.notes(loaded))
+    return WrittenModel(place, wanted.format, wanted.precision, _size(place), heads, checked, form.notes(loaded))
 
 
 def _size(place: Path) -> int:
@@ -88,7 +88,7 @@ def _size(place: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Images:
+class EvaluationImages:
     """The images that a model is evaluated on, and how they are read."""
 
     source: Source
@@ -101,7 +101,7 @@ class Images:
 
 def images_of(
     reference: Reference, model: LoadedModel, *, dataset: str, data: str, split: str = "val"
-) -> Images | None:
+) -> EvaluationImages | None:
     """The model's own images, or those that are named; None where none are named and its own are not here.
 
     Raises:
@@ -115,10 +115,10 @@ def images_of(
             raise
         logger.info(f"no images of its own are at hand ({error.what}): --data FOLDER names some")
         return None
-    return Images(source, settings)
+    return EvaluationImages(source, settings)
 
 
-def samples_for(model: LoadedModel, images: Images | None) -> Samples:
+def samples_for(model: LoadedModel, images: EvaluationImages | None) -> Samples:
     """32 images, evenly from the whole split, or noise where there are none."""
     size = model.info.size
     if images is None:

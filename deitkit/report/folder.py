@@ -25,7 +25,7 @@ from deitkit.recipe.load import load_recipe
 from deitkit.recipe.schema import Recipe
 from deitkit.records import MOST_JSON, checked_json, read_bounded
 from deitkit.runs.contents import Count
-from deitkit.runs.folder import Logged, Run
+from deitkit.runs.folder import LoggedLines, Run
 
 Part = TypeVar("Part")
 HEADER_BYTES = 100_000_000  # the format's own limit: what says more is no header
@@ -85,8 +85,8 @@ class RunFolder:
             return None
 
     @cached_property
-    def logged(self) -> Logged:
-        return self.attempt("metrics.jsonl", self.run.logged, Logged([], None, 0))
+    def logged(self) -> LoggedLines:
+        return self.attempt("metrics.jsonl", self.run.logged, LoggedLines([], None, 0))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ MENDED = "restore the file from a copy of the run, or train anew"
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedLines:
     """Lines of metrics.jsonl, in order. `seconds`: of training, in all lines, None where nothing was logged; `end`: the
     bytes that were looked through."""
 
@@ -250,7 +250,7 @@ class Run:
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         return self._records(lines, is_whole=True)
 
-    def logged(self, *, spaced: int = SPACED) -> Logged:
+    def logged(self, *, spaced: int = SPACED) -> LoggedLines:
         """What there is to show of metrics.jsonl: all of a small one, and in any case every evaluation, the first and
         last lines and `spaced` others; with `spaced` 0 no others of a small one, too.
 
@@ -258,7 +258,7 @@ class Run:
             DeitkitError: as `metrics`, as far as lines are looked at.
         """
         found = scan_metrics(self._place("metrics.jsonl"), spaced=spaced)
-        return Logged(self._records(found.lines, is_whole=found.is_whole), found.seconds, found.end)
+        return LoggedLines(self._records(found.lines, is_whole=found.is_whole), found.seconds, found.end)
 
     def _records(self, lines: Sequence[bytes], *, is_whole: bool) -> list[dict[str, Any]]:
         """Lines as records; those that are no JSON are left out."""

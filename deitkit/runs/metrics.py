@@ -23,7 +23,7 @@ SECONDS = re.compile(rb'"seconds":\s*([0-9.eE+-]+)')
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScannedLines:
     """Lines in the file's order; `seconds`: the sum over all lines, None where none has them; `end`: the bytes of whole
     lines; `is_whole`: no line was left out."""
 
@@ -33,11 +33,11 @@ class Scan:
     is_whole: bool
 
 
-def scan_metrics(path: Path, *, spaced: int = SPACED) -> Scan:
+def scan_metrics(path: Path, *, spaced: int = SPACED) -> ScannedLines:
     """The evaluations, the first and last lines, and `spaced` others at equal distances; all lines of a small file with
     `spaced`."""
     if not path.is_file():
-        return Scan([], None, 0, is_whole=True)
+        return ScannedLines([], None, 0, is_whole=True)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         is_whole = bool(spaced) and size <= WHOLE
@@ -47,7 +47,7 @@ def scan_metrics(path: Path, *, spaced: int = SPACED) -> Scan:
             spent = SECONDS.findall(text)
             seconds = sum(map(float, spent), seconds or 0.0) if spent else seconds
             end += len(text)
-    return Scan(found, seconds, end, is_whole)
+    return ScannedLines(found, seconds, end, is_whole)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

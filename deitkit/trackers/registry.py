@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownTracker:
     """Where a tracker's class is, and the package that it needs, which is an extra of the same name."""
 
     module: str
@@ -23,10 +23,10 @@ class Known:
 
 
 TRACKERS = {
-    "tensorboard": Known("deitkit.trackers.tensorboard", "TensorBoard", "tensorboard"),
-    "wandb": Known("deitkit.trackers.wandb", "WeightsAndBiases", "wandb"),
-    "mlflow": Known("deitkit.trackers.mlflow", "MLflow", "mlflow"),
-    "trackio": Known("deitkit.trackers.trackio", "Trackio", "trackio"),
+    "tensorboard": KnownTracker("deitkit.trackers.tensorboard", "TensorBoard", "tensorboard"),
+    "wandb": KnownTracker("deitkit.trackers.wandb", "WeightsAndBiases", "wandb"),
+    "mlflow": KnownTracker("deitkit.trackers.mlflow", "MLflow", "mlflow"),
+    "trackio": KnownTracker("deitkit.trackers.trackio", "Trackio", "trackio"),
 }
 
 
