@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from deitkit.data.open import LabelSets
 from deitkit.explore.agreement import ACCEPTED_PATH, Column, derive, described
 from deitkit.explore.record import ACCEPTED, GROUND_TRUTH, KEY, Record
-from deitkit.predictions.table import HeadPredictions, Predictions, decisive
+from deitkit.predictions.stored import HeadPredictions
+from deitkit.predictions.table import Predictions, decisive
 
 CHUNK = 5_000  # images whose labels are held at once
 Columns = dict[str, Column]

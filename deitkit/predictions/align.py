@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError, quoted
-from deitkit.predictions.table import HeadPredictions, Predictions
+from deitkit.predictions.stored import HeadPredictions
+from deitkit.predictions.table import Predictions
 
 
 def align(predictions: Sequence[Predictions]) -> list[Predictions]:

@@ -20,7 +20,8 @@ from deitkit.errors import DeitkitError, quoted
 from deitkit.models.folder import fusion_as_json
 from deitkit.models.load import ModelInfo
 from deitkit.models.student import Heads, Student
-from deitkit.predictions.table import HeadPredictions, Predictions, concatenate, head_predictions
+from deitkit.predictions.stored import HeadPredictions
+from deitkit.predictions.table import Predictions, concatenate, head_predictions
 
 
 def evaluation_loader(

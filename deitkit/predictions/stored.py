@@ -46,12 +46,16 @@ class _Format:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredHead:
-    """One head's columns: top [N, k], confidence [N, k], logits [N, K] or None."""
+class HeadPredictions:
+    """What one head says of N images; k is the smaller of 5 and K.
 
+    top [N, k] class indices, best first; confidence [N, k] their probabilities; logits [N, K].
+    """
+
+    name: str
     top: NDArray[np.int64]
     confidence: NDArray[np.float32]
-    logits: NDArray[np.float32] | None
+    logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Stored:
     about: Metadata
     ids: list[str]
     labels: NDArray[np.int64]
-    heads: dict[str, StoredHead]
+    heads: dict[str, HeadPredictions]
     paths: list[str] | None
     accepted: list[list[int]] | None
     doubted: NDArray[np.bool_] | None
@@ -120,7 +124,7 @@ def _stored(table: pa.Table, about: Metadata) -> Stored:
     )  # fmt: skip
 
 
-def _head(table: pa.Table, name: str, classes: int) -> StoredHead:
+def _head(table: pa.Table, name: str, classes: int) -> HeadPredictions:
     top = _matrix(table[f"{name}.top"], f"{name}.top").astype(np.int64)
     confidence = _matrix(table[f"{name}.confidence"], f"{name}.confidence").astype(np.float32)
     stored = f"{name}.logits" in table.column_names
@@ -132,7 +136,7 @@ def _head(table: pa.Table, name: str, classes: int) -> StoredHead:
         raise ValueError(f"{name}.confidence: from 0 to 1")
     if logits is not None and logits.shape[1] != classes:
         raise ValueError(f"{name}.logits: {logits.shape[1]} for {classes} classes")
-    return StoredHead(top, confidence, logits)
+    return HeadPredictions(name, top, confidence, logits)
 
 
 def _need_indices(values: NDArray[np.int64], classes: int, name: str) -> None:

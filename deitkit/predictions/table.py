@@ -25,22 +25,9 @@ from deitkit.files import write_atomic
 from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
 from deitkit.models.forms import decisive_head
 from deitkit.models.reference import local_folder
-from deitkit.predictions.stored import as_metadata, escaped, read_stored
+from deitkit.predictions.stored import HeadPredictions, as_metadata, escaped, read_stored
 
 TOP = 5  # classes kept for an image
-
-
-@dataclass(frozen=True, eq=False)
-class HeadPredictions:
-    """What one head says of N images; k is the smaller of 5 and K.
-
-    top [N, k] class indices, best first; confidence [N, k] their probabilities; logits [N, K].
-    """
-
-    name: str
-    top: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +131,9 @@ class Predictions:
         """
         stored = read_stored(path, logits=logits)
         about = stored.about
-        heads = {
-            name: HeadPredictions(name, head.top, head.confidence, head.logits) for name, head in stored.heads.items()
-        }
         return cls(
             about.dataset, about.split, about.fingerprint, about.classifier, about.class_names, stored.ids,
-            stored.labels, heads, stored.paths, about.settings,
+            stored.labels, stored.heads, stored.paths, about.settings,
             None if stored.accepted is None else LabelSets(stored.accepted), stored.doubted,
         )  # fmt: skip
 

@@ -238,7 +238,7 @@ def _count(given: Mapping[str, Any], key: str) -> int | None:
 
 def _batch(images: int, *, unit: int) -> int:
     """The largest power of two that leaves enough steps, 2 for very few images; a multiple of `unit`."""
-    batch = max(2, min(LARGEST_BATCH, _power_of_two(images // STEPS_AT_LEAST)))
+    batch = max(2, min(LARGEST_BATCH, power_of_two(images // STEPS_AT_LEAST)))
     return max(1, batch // unit) * unit
 
 
@@ -268,5 +268,6 @@ def _rate(batch: int, recipe: Recipe, rules: Rules, *, haste: float) -> Choice:
     return Choice("optim.lr", value, why + (f", x {haste:.2g} because the run is short" if haste > 1 else ""))
 
 
-def _power_of_two(limit: int) -> int:
+def power_of_two(limit: int) -> int:
+    """The largest one up to the limit."""
     return 1 << (limit.bit_length() - 1) if limit else 1

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from deitkit.data.draws import Domain, Words, words
 from deitkit.errors import DeitkitError
 from deitkit.recipe import schema
+from deitkit.recipe.choose import power_of_two
 
 Indices = npt.NDArray[np.int64]
 
@@ -154,7 +155,7 @@ def plan_stream(
         raise DeitkitError(
             f"{size:,} training images are fewer than one batch: stream.batch_size is {stream.batch_size:,}",
             value=stream.batch_size,
-            remedy=f"--set stream.batch_size={_power_of_two(size)}",
+            remedy=f"--set stream.batch_size={power_of_two(size)}",
         )
     group = stream.mix_group or _default_group(size, stream, mixing=mixing)
     _check_group(group, size, stream, mixing=mixing)
@@ -209,7 +210,3 @@ def _check_group(group: int, size: int, stream: schema.Stream, *, mixing: bool) 
             problems=problems,
             remedy="--set stream.mix_group=false chooses one",
         )
-
-
-def _power_of_two(limit: int) -> int:
-    return 1 << (limit.bit_length() - 1) if limit else 1
