@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deitkit.errors import DeitkitError
+from deitkit.models.load import LoadedModel
 from deitkit.serve.answerer import Answerer
 from deitkit.version import __version__
 
@@ -45,7 +46,6 @@ def create_app(answerer: Answerer, *, name: str, hosts: list[str], limits: Limit
     app = FastAPI(title=f"deitkit serve {name}", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, most=limits.megabytes * MIB)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    info = answerer.model.info
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:
@@ -59,15 +59,7 @@ def create_app(answerer: Answerer, *, name: str, hosts: list[str], limits: Limit
     @app.get("/model")
     def model() -> dict[str, Any]:
         """The model: its classes, and the size in pixels at which it looks."""
-        heads = ["class", "distillation", "fused"] if answerer.model.student.distilled else ["class"]
-        return {
-            "model": name,
-            "architecture": answerer.model.student.architecture,
-            "classes": list(info.class_names),
-            "heads": heads,
-            "size": list(info.size),
-            "limits": {"megabytes": limits.megabytes, "images": limits.images},
-        }
+        return {"model": name, **_facts(answerer.model), "limits": asdict(limits)}
 
     @app.post("/predict", openapi_extra={"requestBody": {"content": FORM, "required": True}})
     async def predict(request: Request, top: int = Query(5, ge=1, le=1000)) -> JSONResponse:
@@ -81,15 +73,27 @@ def create_app(answerer: Answerer, *, name: str, hosts: list[str], limits: Limit
     @app.post("/explain", openapi_extra={"requestBody": {"content": FORM, "required": True}})
     async def explain(request: Request, top: int = Query(5, ge=1, le=1000)) -> dict[str, Any]:
         """One image's answer with pictures of the attention and the nearest training images."""
-        ((file_name, content), *more) = await _files(request, limits)
-        if more:
-            raise HTTPException(422, "one image at a time")
-        try:
-            return await run_in_threadpool(answerer.explain, file_name, content, top=top)
-        except DeitkitError as error:
-            raise HTTPException(422, error.what) from error
+        return await _explained(answerer, await _files(request, limits), top=top)
 
     return app
+
+
+def _facts(model: LoadedModel) -> dict[str, Any]:
+    return {
+        "architecture": model.student.architecture,
+        "classes": list(model.info.class_names),
+        "heads": ["class", "distillation", "fused"] if model.student.distilled else ["class"],
+        "size": list(model.info.size),
+    }
+
+
+async def _explained(answerer: Answerer, files: list[tuple[str, bytes]], *, top: int) -> dict[str, Any]:
+    if len(files) > 1:
+        raise HTTPException(422, "one image at a time")
+    try:
+        return await run_in_threadpool(answerer.explain, *files[0], top=top)
+    except DeitkitError as error:
+        raise HTTPException(422, error.what) from error
 
 
 async def _files(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
