@@ -1,6 +1,7 @@
 """Who decides differently from whom: the paper's Table 4 for any classifiers, and what lies behind it. Runs no model.
 
-Beside it: `agreement` (measures), `bootstrap`, `pairs` and `by_class` (tables), `by_epoch` (over training).
+Beside it: `pairs` and `by_class` (tables), `by_epoch` (over training), `verdict` (sentences). What is measured:
+`deitkit.measures.agreement` and `bootstrap`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which images a model gets wrong, how surely, and which labels to doubt: the report. Opens no file, runs no model.
 
-Beside it: `calibration`, `label_errors` and `confusion_clusters` (what is measured), `error_heads` (for one head),
-`error_tables`, `error_lists` and `error_figures` (how it is shown), `error_pictures` (images for the sheets).
+Beside it: `heads` (one head's measures), `tables`, `lists` and `figures` (how they are shown), `pictures` (images for
+the sheets). Its sentences say how often right, where weak, whether as sure as right, and which labels to check.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from deitkit.analysis.errors.tables import (
     labels_table,
     temperature_table,
 )
-from deitkit.analysis.errors.verdict import errors_verdict
 from deitkit.analysis.report import Report, Table
 from deitkit.errors import DeitkitError
-from deitkit.measures.calibration import BINS, RESAMPLES
+from deitkit.measures.calibration import BINS, RESAMPLES, Calibration
 from deitkit.measures.clusters import Clusters, find_clusters
 from deitkit.predictions.align import align
+from deitkit.predictions.doubts import LEAST_RIGHT
 from deitkit.predictions.table import Predictions
+from deitkit.predictions.verdict import accuracy_verdict, labels_words
 
 TO_CHECK = "the table `doubtful`"  # where labels to check stand
 
@@ -258,3 +259,32 @@ SOURCES = (
     "Beyer et al., Are we done with ImageNet?, 2020 (ReaL)",
     "Traag, Aldecoa and Delvenne, Detecting communities using asymptotical surprise, 2015",
 )
+
+
+def errors_verdict(
+    head: HeadErrors, images: LabelledImages, *, several: bool, in_sample: bool, command: str
+) -> Iterator[str]:  # fmt: skip
+    """Of the head that is listed; `command` shows its doubtful labels, `in_sample` says that it learned from these."""
+    yield from accuracy_verdict(head.errors, images.class_names, head=head.name if several else "")
+    if in_sample:
+        yield "It learned from these images: all this says nothing of new ones, and hides wrong labels."
+        return
+    yield calibration_words(head.calibration)
+    if head.doubts is None or not len(head.doubts.rows):
+        return
+    if head.calibration.accuracy < LEAST_RIGHT:
+        yield "It is wrong too often for its doubts of labels to tell much."
+    else:
+        yield from labels_words(len(head.doubts.rows), command)
+
+
+def calibration_words(found: Calibration) -> str:
+    """Whether it is as sure as it is right, beside what chance alone shows."""
+    sure, right = f"{100 * found.confidence:.1f} % sure on average", f"{100 * found.accuracy:.1f} % right"
+    chance = f"chance alone shows up to {100 * found.chance_gap:.1f} points"
+    if found.verdict in ("overconfident", "underconfident"):
+        return f"{found.verdict.capitalize()}: {sure}, {right}; {chance}."
+    if found.verdict == "calibrated":
+        return f"No more over- or underconfident than chance shows: {sure}, {right}; {chance}."
+    ece = f"ECE {100 * found.reliability.ece:.1f} %, by chance up to {100 * found.chance_high:.1f} %"
+    return f"As sure as right on average, but not at every confidence ({ece}): {sure}, {right}."
