@@ -15,7 +15,7 @@ from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
 from deitkit.predictions.embeddings import Embeddings, kept_embeddings, token_embeddings
 from deitkit.predictions.find import data_settings
-from deitkit.report.thumbnails import shrink
+from deitkit.report.examples import shrink
 from deitkit.runs.folder import Run
 
 NEAREST = 6
