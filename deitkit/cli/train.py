@@ -10,9 +10,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deitkit.cli import look as looking
 from deitkit.cli import render
 from deitkit.cli.live import observer
-from deitkit.cli.look import asked, look_at, may_ask
 from deitkit.cli.options import (
     ChosenRecipe,
     Compare,
@@ -205,9 +205,9 @@ def look(recipe: Recipe, output: Path, options: TrainingOptions) -> tuple[Recipe
     again = options.resume and Run.is_run(output)
     if not again:
         Run(output).refuse_occupied(overwrite=options.overwrite)
-    scan = look_at(recipe.data, workers=workers_or_default(options.workers))
-    if scan is not None and scan.bad and not again and not options.as_json and may_ask(recipe):
-        recipe = asked(recipe, scan)
+    scan = looking.look_at(recipe.data, workers=workers_or_default(options.workers))
+    if scan is not None and scan.bad and not again and not options.as_json and looking.may_ask(recipe):
+        recipe = looking.asked(recipe, scan)
     return recipe, scan
 
 
@@ -228,7 +228,7 @@ def show(recipe: Recipe, output: str, options: TrainingOptions) -> None:
 
     device = pick_device(options.device)
     workers = workers_or_default(options.workers)
-    scan = look_at(recipe.data, workers=workers) if is_available(recipe.data) else None
+    scan = looking.look_at(recipe.data, workers=workers) if is_available(recipe.data) else None
     if options.dry_run:
         outline = outline_of(recipe, scan)
         if options.as_json and not options.plan:

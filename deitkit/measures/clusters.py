@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import add
 from typing import NamedTuple
 
@@ -120,8 +120,10 @@ def find_clusters(errors: Errors, *, seed: int = 0) -> Clusters:
 def _shuffled(errors: Errors, rng: np.random.Generator) -> Errors:
     """The wrong answers dealt out anew among the errors; the few that become right are dropped."""
     labels, said = (np.repeat(each, errors.images) for each in (errors.label, errors.said))
-    dealt = count_errors(rng.permutation(said), labels, classes=len(errors.images_of))
-    return replace(dealt, images_of=errors.images_of)
+    dealt = rng.permutation(said)
+    classes, wrong = len(errors.images_of), dealt != labels
+    codes, images = np.unique(labels[wrong] * classes + dealt[wrong], return_counts=True)
+    return Errors(codes // classes, codes % classes, images, errors.images_of)
 
 
 def link(errors: Errors) -> list[Merge]:

@@ -6,6 +6,7 @@ nothing, and knows no ImageNet-21k.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from deitkit.data.datasets.imagenet_labels import (
     with_real,
     wnids,
 )
-from deitkit.data.formats.listing import entries_of, folders_in, loose_images
+from deitkit.data.formats.listing import loose_images
 from deitkit.data.formats.split import hold_out, refuse_fraction
 from deitkit.data.source import Files, Form, PackedNames, Source, counted
 from deitkit.errors import DeitkitError
@@ -169,7 +170,9 @@ def entries(folder: Path, *, folders: bool = False) -> list[str]:
     """Names of visible entries, or of the folders among them; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return folders_in(folder) if folders else [entry.name for entry in entries_of(folder)]
+    # What computers leave behind counts here: it is told with the rest that belongs to no class.
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if not entry.name.startswith(".") and (not folders or entry.is_dir())]
 
 
 def _images(folder: Path) -> list[str]:
