@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,23 @@ def test_what_is_there_stays_unless_overwriting_is_asked_for(place: Path, capsys
     for to, words in (("timm", "photo.jpg"), ("onnx", "NAME.onnx")):
         assert words in error_of(["export", str(place / "student"), "--to", to, "-o", "mine", "--overwrite"], capsys)
     assert Path("mine", "photo.jpg").read_bytes() == b"mine"
+
+
+def test_8_bits_are_measured_beside_32_and_need_images(place: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["export", str(place / "student"), "--to", "onnx", "--precision", "int8", "--preprocess"]
+    assert run([*words, "-o", "eight.onnx", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pixels"]["largest"] <= 1 and found["checked"]["allowed"] is None
+    plain, eight = found["measured"]
+    assert (plain["precision"], eight["precision"]) == ("fp32", "int8") and plain["images"] == eight["images"] == 360
+    assert plain["right"] == decisions(str(place / "student"), capsys)["fused"]
+    assert eight["right"] == decisions("eight.onnx", capsys)["fused"]
+    config = json.loads((place / "student" / "config.json").read_text())
+    config["deitkit"]["dataset"] = "cars"  # which is not here
+    shutil.copytree(place / "student", "elsewhere")
+    Path("elsewhere", "config.json").write_text(json.dumps(config))
+    said = error_of(["export", "elsewhere", *words[2:]], capsys)
+    assert "int8 needs real images" in said and "--data" in said and not Path("elsewhere_int8.onnx").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(place: Path, tmp_path: Path, capsys: Capture) -> None:

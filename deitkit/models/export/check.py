@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deitkit.errors import DeitkitError
+from deitkit.models.export.preprocess import PIXELS
+from deitkit.models.exported import IMAGES, OUTPUTS
 from deitkit.models.load import LoadedModel
+from deitkit.models.onnx_session import Sessions, require_onnx
 from deitkit.models.student import Heads
 
 CHECKED = 32  # images
@@ -40,6 +44,16 @@ class Checked:
     other_decisions: int
 
 
+@dataclass(frozen=True)
+class CheckedPixels:
+    """How pre-processing inside the graph agrees with deitkit's: the largest difference of a pixel, in steps of 255,
+    the share of pixels that differ at all, and how many decisions about the same files are others."""
+
+    largest: int
+    share: float
+    other_decisions: int
+
+
 @torch.inference_mode()
 def check(model: LoadedModel, answer: Callable[[Tensor], Heads], samples: Samples, *, allowed: float | None) -> Checked:
     """Compare every head's logits, and the decisions by the model's own fusion.
@@ -62,3 +76,30 @@ def check(model: LoadedModel, answer: Callable[[Tensor], Heads], samples: Sample
             remedy="please report it, with the versions of torch and of the format's packages",
         )
     return Checked(len(samples.images), samples.what, difference, allowed, other)
+
+
+@torch.inference_mode()
+def check_pixels(model: LoadedModel, path: Path, samples: Samples) -> CheckedPixels:
+    """Give the ONNX file each image as it was decoded, and compare what it makes of it.
+
+    Raises:
+        DeitkitError: pixels differ by more than a step on average: the graph resizes or crops otherwise.
+    """
+    onnx, _ = require_onnx(path)
+    from onnx.utils import Extractor
+
+    whole = Sessions(path).cpu
+    views = Extractor(onnx.load(path)).extract_model([PIXELS], [IMAGES]).SerializeToString()
+    session, std = Sessions(path, views).cpu, np.array(model.info.std, dtype=np.float32)[:, None, None]
+    steps, other = [], 0
+    decisions = model.student(samples.images).fused(model.info.fusion).argmax(1).tolist()
+    for pixels, image, decision in zip(samples.decoded, samples.images.numpy(), decisions, strict=True):
+        (view,) = session.run([IMAGES], {PIXELS: pixels[None]})
+        steps.append(np.rint(np.abs(view[0] - image) * std * 255))
+        (probabilities,) = whole.run([OUTPUTS["fused"]], {PIXELS: pixels[None]})
+        other += int(probabilities.argmax() != decision)
+    every = np.stack(steps)
+    if every.mean() > 1:
+        what = f"the graph's pixels are others than deitkit's: {every.mean():.3g} of 255 apart on average"
+        raise DeitkitError(what, remedy="export without --preprocess, and report it with the version of onnxruntime")
+    return CheckedPixels(int(every.max()), float((every > 0).mean()), other)

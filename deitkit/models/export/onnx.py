@@ -17,6 +17,8 @@ from torch import Tensor
 
 from deitkit.errors import DeitkitError
 from deitkit.models.export.answers import Answers
+from deitkit.models.export.preprocess import with_preprocessing
+from deitkit.models.export.quantise import quantised
 from deitkit.models.export.quiet import quiet
 from deitkit.models.export.wanted import Wanted
 from deitkit.models.exported import IMAGES, TENSORS, TRANSPOSED, ExportedStudent, read_exported
@@ -29,8 +31,8 @@ from deitkit.version import __version__
 LARGEST = 2**31 - 1  # bytes of a protobuf message
 
 
-def write(model: LoadedModel, path: Path, wanted: Wanted) -> None:
-    """Write the file.
+def write(model: LoadedModel, path: Path, wanted: Wanted, *, calibration: Tensor | None = None) -> None:
+    """Write the file; for one of 8 bits `calibration` are images [N, 3, H, W] as the model takes them.
 
     Raises:
         DeitkitError: the opset is unknown to the exporter, or the model is too large for one file.
@@ -41,7 +43,7 @@ def write(model: LoadedModel, path: Path, wanted: Wanted) -> None:
     if wanted.opset > newest:
         what = f"onnx {onnx.__version__} knows no opset {wanted.opset}"
         raise DeitkitError(what, value=wanted.opset, remedy=f"--opset {newest}, or `pip install -U onnx`")
-    proto = _graph(model, wanted)
+    proto = _graph(model, wanted, calibration)
     if proto.ByteSize() > LARGEST:
         what = f"{proto.ByteSize():,} bytes are more than one ONNX file holds"
         raise DeitkitError(what, remedy="--precision fp16, or --to safetensors")
@@ -53,12 +55,16 @@ def answer(path: Path, images: Tensor) -> Heads:
     return ExportedStudent(read_exported(path))(images)  # type: ignore[no-any-return]
 
 
-def _graph(model: LoadedModel, wanted: Wanted) -> Any:
+def _graph(model: LoadedModel, wanted: Wanted, calibration: Tensor | None) -> Any:
     """The whole model as protobuf."""
     import onnx
 
     answers = Answers(model, half=wanted.precision == "fp16")
     proto = _traced(answers, wanted, model.info.size)
+    if calibration is not None:
+        proto = quantised(proto, calibration)
+    if wanted.preprocess:
+        proto = with_preprocessing(proto, model.info)
     metadata = about(model.info, wanted) | {ABOUT: config_of(model.student, model.info)}
     if names := tensor_names(proto, answers.student):
         metadata[TENSORS] = names
@@ -89,9 +95,12 @@ def about(info: ModelInfo, wanted: Wanted) -> dict[str, Any]:
         "exif_orientation": info.exif_orientation, "channels": "rgb", "input": "0..1", "mean": info.mean,
         "std": info.std, "inside_the_graph": wanted.preprocess,
     }  # fmt: skip
+    taken: dict[str, Any] = {"input": "0..255"}  # uint8, before anything is done to it
+    if not wanted.preprocess:
+        taken = {"input": "0..1", "mean": info.mean, "std": info.std, "image_size": list(info.size)}
     return {
-        "class_names": info.class_names, "mean": info.mean, "std": info.std, "image_size": list(info.size),
-        "channels": "rgb", "input": "0..1", "preprocessing": shown, "precision": wanted.precision,
+        "class_names": info.class_names, "channels": "rgb", **taken, "preprocessing": shown,
+        "precision": wanted.precision,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
@@ -93,3 +94,9 @@ def is_installed(name: str) -> bool:
         return find_spec(name) is not None
     except ValueError:  # None in its place in sys.modules
         return False
+
+
+def check_repository(name: str) -> None:
+    """Raise unless it is OWNER/NAME."""
+    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
+        raise DeitkitError(f"{name!r} is no OWNER/NAME", value=name, remedy="--push OWNER/NAME, as the hub shows it")

@@ -11,12 +11,15 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from deitkit.data.views.augment import evaluation_view
 from deitkit.errors import DeitkitError
 from deitkit.models.export import onnx as onnx_format
 from deitkit.models.export.check import Samples
+from deitkit.models.export.preprocess import with_preprocessing
 from deitkit.models.export.wanted import Wanted
-from deitkit.models.load import LoadedModel, load_classifier, load_model
+from deitkit.models.load import LoadedModel, ModelInfo, load_classifier, load_model
 from deitkit.models.reference import Reference
+from deitkit.recipe.schema import Data
 from tests.models.export.conftest import NAMES, SIZE
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -91,3 +94,42 @@ def test_a_cut_file_is_damaged_and_an_unknown_opset_is_refused(
         load_classifier(str(tmp_path / "cut.onnx"))
     with pytest.raises(DeitkitError, match="knows no opset 99"):
         onnx_format.write(distilled, tmp_path / "new.onnx", Wanted("onnx", opset=99))
+
+
+# Pre-processing in the graph, and 8 bits
+
+
+@pytest.mark.parametrize(("interpolation", "crop_ratio"), [("bicubic", 0.875), ("bilinear", 1.0)])
+def test_the_graphs_view_is_pillows_up_to_a_rare_step(interpolation: str, crop_ratio: float) -> None:
+    from PIL import Image
+
+    onnx = pytest.importorskip("onnx")
+    info = ModelInfo.of(Data(crop_ratio=crop_ratio, interpolation=interpolation), (24, 16), NAMES)
+    nothing = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]> core (float[batch, 3, 24, 16] images) => '
+        "(float[batch, 3, 24, 16] same) { same = Identity (images) }"
+    )
+    session = onnxruntime.InferenceSession(with_preprocessing(nothing, info).SerializeToString())
+    mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (info.mean, info.std))
+    rng = np.random.default_rng(0)
+    for height, width in ((90, 61), (30, 100), (7, 5)):
+        images = np.repeat(np.repeat(rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8), 2, 1), 2, 2)
+        (views,) = session.run(None, {"pixels": images})
+        for image, view in zip(images, views, strict=True):
+            expected = evaluation_view(Image.fromarray(image), info.size, crop_ratio, interpolation)
+            steps = np.abs(np.rint((view * std + mean) * 255) - expected)
+            assert steps.max() <= 2 and (steps > 0).mean() < 0.03
+
+
+def test_a_file_of_8_bits_that_prepares_images_itself_is_read_back(
+    distilled: LoadedModel, samples: Samples, tmp_path: Path
+) -> None:
+    path = tmp_path / "int8.onnx"
+    onnx_format.write(distilled, path, Wanted("onnx", "int8", preprocess=True), calibration=samples.images)
+    session = onnxruntime.InferenceSession(str(path))
+    assert [(one.name, one.type) for one in session.get_inputs()] == [("pixels", "tensor(uint8)")]
+    own = distilled.student(samples.images).classes.detach()
+    found = load_classifier(str(path)).student(samples.images).classes
+    assert 0 < float((found - own).abs().max()) < float(own.abs().max()) / 2
+    with pytest.raises(DeitkitError, match="keeps its weights in 8 bits"):
+        load_model(str(path))
