@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deitkit.models.student import Tokens as Tokens
     from deitkit.predictions import classify
     from deitkit.predictions.evaluate import evaluate as evaluate
+    from deitkit.predictions.export import export as export
     from deitkit.predictions.find import predictions_of as predictions_of
     from deitkit.predictions.table import Predictions as Predictions
     from deitkit.recipe.load import load_recipe as load_recipe
@@ -57,6 +58,7 @@ _PUBLIC = {
     "upscale": "deitkit.models.load",
     "predict": "deitkit.predictions.classify:classify",
     "evaluate": "deitkit.predictions.evaluate",
+    "export": "deitkit.predictions.export",
     "predictions_of": "deitkit.predictions.find",
     "Predictions": "deitkit.predictions.table",
     "Report": "deitkit.analysis.report",

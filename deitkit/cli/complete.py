@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deitkit.cli.early import DEVICES
+from deitkit.models.export.wanted import PRECISION_NAMES
 from deitkit.recipe.keys import recipe_keys
 from deitkit.recipe.resolve import FREEZE
 from deitkit.recipe.shipped import recipe_names, recipe_root
@@ -130,6 +131,7 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "amp": _closed("bf16", "fp16"),
     "fusion": _closed("softmax", "average_logits"),
     "labels": _closed("hard", "soft"),
+    "precision": _closed(*PRECISION_NAMES),
     "log": trackers,
     "freeze": _closed(*FREEZE),
 }  # fmt: skip

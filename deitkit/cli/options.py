@@ -300,13 +300,15 @@ OPTION_PANELS = {
     "Data": ("dataset", "data", "split", "val_fraction", "limit", "images", "also"),
     "Model": (
         "recipe", "start", "model", "teacher", "tape", "strict", "image_size", "sizes", "mode", "baseline", "control",
-        "fusion", "fit_fusion", "store_fusion", "parts", "freeze", "trust_code",
+        "fusion", "fit_fusion", "store_fusion", "precision", "opset", "preprocess", "parts", "freeze", "trust_code",
     ),
     "Training": (
         "epochs", "batch_size", "lr", "find_lr", "compare", "weight_decay", "seed", "sets", "workers", "device", "amp",
         "resume", "time",
     ),
-    "Output": ("output", "overwrite", "log", "dry_run", "as_json", "json", "keep_logits"),
+    "Output": (
+        "output", "overwrite", "log", "dry_run", "as_json", "json", "keep_logits", "licence", "push", "private", "yes",
+    ),
 }  # fmt: skip
 
 

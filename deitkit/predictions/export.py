@@ -128,8 +128,9 @@ def _calibration(model: LoadedModel, images: Callable[..., Images | None], evalu
             value="int8",
             remedy="--data FOLDER (or --dataset NAME) names some that the model knows the classes of",
         )
-    logger.info(f"calibrated on {CALIBRATED} images of {found.what}")
-    return _views(model, found, CALIBRATED)[1]
+    views = _views(model, found, CALIBRATED)[1]
+    logger.info(f"calibrated on {len(views)} images of {found.what}")
+    return views
 
 
 def origins_of(reference: Reference) -> Origins:
