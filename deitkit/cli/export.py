@@ -129,7 +129,7 @@ def show(written: WrittenModel) -> None:
         ["logits differ by at most", f"{checked.difference:.2g} ({allowed})"],
         ["other decisions", f"{checked.other_decisions} of {checked.images}"],
     ]
-    render.print_table(f"WrittenModel as {written.format}, {written.precision}", ["", str(written.path)], rows)
+    render.print_table(f"Exported as {written.format}, {written.precision}", ["", str(written.path)], rows)
     if written.pixels:
         pixels = written.pixels
         render.say(

@@ -22,7 +22,7 @@ from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
 from deitkit.files import staged
 from deitkit.models.export import onnx
-from deitkit.models.export.card import Origins, Score, model_card
+from deitkit.models.export.card import HeadScore, ModelOrigins, model_card
 from deitkit.models.export.check import CHECKED, Checked, CheckedPixels, Samples, check, check_pixels
 from deitkit.models.export.formats import FORMATS
 from deitkit.models.export.heads import with_head
@@ -69,7 +69,7 @@ def export(
         deitkit.export("runs/mine", "onnx", output="mine.onnx", precision="fp16")
 
     `model` is what has weights: a run, RUN@best, RUN:class (that head alone), a model folder, timm:NAME or a file.
-    Images for the check are the run's own, or those of `dataset` and `data`. `precision`, `opset` and `preprocess` are
+    SplitImages for the check are the run's own, or those of `dataset` and `data`. `precision`, `opset` and `preprocess` are
     ONNX's; `licence` and the `repository` that it is for stand on the card of a folder.
 
     Raises:
@@ -92,7 +92,7 @@ def export(
     return replace(done, path=place, bytes=_size(place))
 
 
-def _write(model: LoadedModel, path: Path, wanted: Wanted, images: Callable[..., Images | None]) -> WrittenModel:
+def _write(model: LoadedModel, path: Path, wanted: Wanted, images: Callable[..., SplitImages | None]) -> WrittenModel:
     """Write it, and compare it with the model."""
     form, evaluated = FORMATS[wanted.format], images()
     samples = samples_for(model, evaluated)
@@ -115,7 +115,9 @@ def _write(model: LoadedModel, path: Path, wanted: Wanted, images: Callable[...,
     return done
 
 
-def _calibration(model: LoadedModel, images: Callable[..., Images | None], evaluated: Images | None) -> Tensor:
+def _calibration(
+    model: LoadedModel, images: Callable[..., SplitImages | None], evaluated: SplitImages | None
+) -> Tensor:
     """Training images, or those that the model is evaluated on where there are no others.
 
     Raises:
@@ -133,7 +135,7 @@ def _calibration(model: LoadedModel, images: Callable[..., Images | None], evalu
     return views
 
 
-def origins_of(reference: Reference) -> Origins:
+def origins_of(reference: Reference) -> ModelOrigins:
     """A run's recipe, and what is kept of a model's answers: the scores of all of its heads, or of the one named."""
     run = Run(reference.folder)
     recipe = to_toml(run.recipe()) if Run.is_run(run.path) else ""
@@ -144,8 +146,8 @@ def origins_of(reference: Reference) -> Origins:
             continue
         heads = [reference.head] if reference.head in table.heads else list(table.heads)
         where = table.dataset, table.split
-        scores += [Score(*where, head, int(table.hits(head).sum()), len(table.ids)) for head in heads]
-    return Origins(reference.short(1), recipe, tuple(scores))
+        scores += [HeadScore(*where, head, int(table.hits(head).sum()), len(table.ids)) for head in heads]
+    return ModelOrigins(reference.short(1), recipe, tuple(scores))
 
 
 def _size(place: Path) -> int:
@@ -158,8 +160,8 @@ def _size(place: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images of a split, how they are read, and how the model's classes are the data's."""
+class SplitImages:
+    """SplitImages of a split, how they are read, and how the model's classes are the data's."""
 
     source: Source
     settings: Data
@@ -172,7 +174,7 @@ class Images:
 
 def images_of(
     reference: Reference, model: LoadedModel, *, dataset: str, data: str, split: str = "val"
-) -> Images | None:
+) -> SplitImages | None:
     """The model's own images, or those that are named; None where none are named and its own are not here.
 
     Raises:
@@ -187,10 +189,10 @@ def images_of(
         if split == "val":
             logger.info(f"no images to check it on are at hand ({error.what}): --data FOLDER names some")
         return None
-    return Images(source, settings, classes)
+    return SplitImages(source, settings, classes)
 
 
-def samples_for(model: LoadedModel, images: Images | None) -> Samples:
+def samples_for(model: LoadedModel, images: SplitImages | None) -> Samples:
     """32 images, evenly from the whole split, or noise where there are none."""
     size = model.info.size
     if images is None:
@@ -204,7 +206,7 @@ def samples_for(model: LoadedModel, images: Images | None) -> Samples:
     return Samples(views, decoded, f"{len(rows)} images of {images.what}")
 
 
-def _views(model: LoadedModel, images: Images, count: int) -> tuple[list[int], Tensor]:
+def _views(model: LoadedModel, images: SplitImages, count: int) -> tuple[list[int], Tensor]:
     """At most so many readable images, evenly from the whole split: their rows, and [N, 3, H, W] as the model takes
     them."""
     chosen = np.linspace(0, len(images.source) - 1, min(count, len(images.source))).round().astype(int).tolist()

@@ -26,7 +26,7 @@ LOCAL = re.compile(r'"(?:/|~|[A-Za-z]:\\)[^"]*[/\\]([^"/\\]+)"')  # a path of so
 
 
 @dataclass(frozen=True)
-class Score:
+class HeadScore:
     """A head's right decisions on a split."""
 
     dataset: str
@@ -37,15 +37,15 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Origins:
+class ModelOrigins:
     """Where a model came from: its recipe as TOML with each value's origin, "" where there is none, and its scores."""
 
     name: str
     recipe: str = ""
-    scores: tuple[Score, ...] = ()
+    scores: tuple[HeadScore, ...] = ()
 
 
-def model_card(model: LoadedModel, wanted: Wanted, origins: Origins, *, repository: str = "") -> str:
+def model_card(model: LoadedModel, wanted: Wanted, origins: ModelOrigins, *, repository: str = "") -> str:
     """README.md as the hub takes it."""
     parts = [
         f"---\n{_header(wanted, origins)}\n---\n\n# {origins.name}", _what(model),
@@ -60,7 +60,7 @@ def model_card(model: LoadedModel, wanted: Wanted, origins: Origins, *, reposito
     return "\n\n".join(parts) + "\n"
 
 
-def _header(wanted: Wanted, origins: Origins) -> str:
+def _header(wanted: Wanted, origins: ModelOrigins) -> str:
     results = [
         EvalResult(
             task_type="image-classification", dataset_type=score.dataset, dataset_name=score.dataset,
@@ -119,7 +119,7 @@ def _heads(model: LoadedModel, wanted: Wanted) -> str:
     return " ".join(sentences)
 
 
-def _results(scores: Sequence[Score]) -> str:
+def _results(scores: Sequence[HeadScore]) -> str:
     if not scores:
         return "Not measured: `deitkit evaluate` was not run before the export."
     rows = ["| Images | Head | Top-1 | 95 % interval | Right |", "|---|---|---|---|---|"]
@@ -145,7 +145,7 @@ def _classes(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_CLASSES]) + more
 
 
-def _training(origins: Origins) -> str:
+def _training(origins: ModelOrigins) -> str:
     if not origins.recipe:
         return "No recipe is known."
     recipe = LOCAL.sub(r'".../\1"', origins.recipe)

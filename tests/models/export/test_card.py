@@ -7,7 +7,7 @@ from dataclasses import replace
 import yaml
 from scipy.stats import binomtest
 
-from deitkit.models.export.card import Origins, Score, model_card
+from deitkit.models.export.card import HeadScore, ModelOrigins, model_card
 from deitkit.models.export.wanted import Wanted
 from deitkit.models.load import LoadedModel
 
@@ -15,7 +15,7 @@ RECIPE = '[data]\npath = "/home/somebody/photos" # command line\n[optim]\nlr = 0
 
 
 def test_a_card_says_what_the_hub_reads_and_what_people_ask(distilled: LoadedModel) -> None:
-    origins = Origins("tiny", RECIPE, (Score("digits", "val", "fused", 355, 360),))
+    origins = ModelOrigins("tiny", RECIPE, (HeadScore("digits", "val", "fused", 355, 360),))
     card = model_card(distilled, Wanted("timm", licence="apache-2.0"), origins, repository="somebody/tiny")
     _, header, text = card.split("---\n", 2)
     said = yaml.safe_load(header)
@@ -35,7 +35,7 @@ def test_a_card_says_what_the_hub_reads_and_what_people_ask(distilled: LoadedMod
 
 def test_what_is_not_known_is_not_claimed(plain: LoadedModel) -> None:
     info = replace(plain.info, dataset="cars")
-    card = model_card(replace(plain, info=info), Wanted("hf"), Origins("plain"))
+    card = model_card(replace(plain, info=info), Wanted("hf"), ModelOrigins("plain"))
     assert "license: unknown" in card and "model-index" not in card
     assert "None is stated by whoever exported the model. The terms of the training images are: research use" in card
     assert "Not measured" in card and "No recipe is known" in card and 'pipeline("image-classification"' in card
