@@ -19,8 +19,8 @@ PACKAGE = Path(deitkit.__file__).parent
 # A room imports only from its left; inside a room, modules import each other without a circle.
 ORDER = (
     "version", "errors", "catalog", "files", "records", "recipe", "measures", "distributed", "runs", "data", "models",
-    "teachers", "tape", "predictions", "preflight", "analysis", "training", "report", "explore", "serve", "trackers",
-    "doctor", "cli", "__main__",
+    "teachers", "tape", "predictions", "preflight", "analysis", "training", "report", "explore", "speed", "serve",
+    "trackers", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 

@@ -141,6 +141,16 @@ VERBS: dict[str, Verb | Group] = {
             ),
         },
     ),
+    "benchmark": Group(
+        "Measure this machine.",
+        {
+            "throughput": Verb(
+                "deitkit.cli.benchmark",
+                "throughput",
+                "Images a second of architectures, beside the paper's V100.",
+            )
+        },
+    ),
     "doctor": Verb("deitkit.cli.doctor", "doctor", "Check what deitkit needs on this machine."),
     "runs": Group(
         "Look at runs.",
@@ -162,7 +172,7 @@ PANELS = {
     "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
     "Use": ("predict", "evaluate", "serve", "export"),
     "Understand": ("analyze", "report", "explore"),
-    "Manage": ("data", "recipes", "runs", "doctor"),
+    "Manage": ("data", "recipes", "runs", "doctor", "benchmark"),
 }
 GUIDED = Verb("deitkit.cli.guided.flow", "guided", "Asks what you have and want, shows what it takes, and runs it.")
 UNGUIDED = (
