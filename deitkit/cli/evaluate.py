@@ -36,6 +36,16 @@ class FusionOptions:
     ] = False
 
 
+LogitAdjustment = Annotated[
+    float | None,
+    typer.Option(
+        "--logit-adjustment",
+        metavar="TAU",
+        help="Decide by logits less TAU x log of the class's share of the training images; 1 for balanced accuracy.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class EvaluatedOptions:
     """On which images, and how they are shown to the model."""
@@ -69,6 +79,7 @@ def evaluate(
     kept: KeptOptions,
     compute: options.ComputeOptions,
     batch_size: options.BatchSize = 64,
+    logit_adjustment: LogitAdjustment = None,
 ) -> None:
     """Measure a model's accuracy, each head apart, and write its predictions.
 
@@ -87,8 +98,9 @@ def evaluate(
     target = output_file(kept.output, overwrite=kept.overwrite) if kept.output else ""
     results = evaluate_each(
         model, images.dataset or [], data=images.data, split=images.split, val_fraction=images.val_fraction,
-        crop_ratio=images.crop_ratio, **vars(fusion), keep_logits=kept.logits, output=target,
-        batch_size=batch_size or 64, workers=options.workers_or_default(compute.workers), device=compute.device,
+        crop_ratio=images.crop_ratio, **vars(fusion), logit_adjustment=logit_adjustment,
+        keep_logits=kept.logits, output=target, batch_size=batch_size or 64,
+        workers=options.workers_or_default(compute.workers), device=compute.device,
     )  # fmt: skip
     if is_main_process():
         show_results(results, per_class=kept.per_class, as_json=kept.as_json)
@@ -152,7 +164,7 @@ def as_object(result: Evaluation, *, per_class: bool) -> dict[str, Any]:
         "settings": table.settings, "predictions": str(result.path),
     }  # fmt: skip
     if per_class:
-        found["per_class"] = result.per_class
+        found |= {"per_class": result.per_class, "recall": result.recall}
     if result.fusion_fit:
         found["fusion_fit"] = result.fusion_fit
     return found
@@ -166,27 +178,37 @@ def print_accuracy(result: Evaluation) -> None:
     """The verdict, then a row a head."""
     render.print_verdict(result.verdict)
     table = result.predictions
-    top5 = [] if _without_top5(result) else ["top-5"]
-    columns = ["head", "top-1", "right", *top5, *([] if table.accepted is None else ["ReaL", "right of judged"])]
+    columns = ["head", "top-1", "right"]
+    columns += ["balanced", "macro F1"] if result.is_unequal else []
+    columns += [] if _without_top5(result) else ["top-5"]
+    columns += [] if table.accepted is None else ["ReaL", "right of judged"]
     rows = []
     for head, score in result.accuracy.items():
         row = [head, f"{score.top1:.2%}", f"{score.right:,}"]
-        if score.top5 is not None:
-            row.append(f"{score.top5:.2%}")
+        row += [f"{score.balanced_accuracy:.2%}", f"{score.macro_f1:.2%}"] if result.is_unequal else []
+        row += [] if score.top5 is None else [f"{score.top5:.2%}"]
         if table.accepted is not None:
             real = "" if score.real is None else f"{score.real:.2%}"
             row += [real, f"{score.real_right:,} of {score.real_images:,}"]
         rows.append(row)
     title = f"{table.classifier} on {table.dataset} {table.split}, {len(table.labels):,} images"
+    render.print_table(title, columns, rows, footer=_footer(result))
+
+
+def _footer(result: Evaluation) -> str:
+    """How the images were shown and decided, and where the answers are kept."""
+    table = result.predictions
     size = "x".join(map(str, table.settings["image_size"]))
     left_out = table.settings.get("left_out")
     footer = f"{size} px centre crop, resize-to-crop ratio {table.settings['crop_ratio']}; kept in {result.path}"
+    if tau := table.settings.get("logit_adjustment"):
+        footer += f"; logits less {tau:g} x log of the class's share of the training images"
     if isinstance(fusion := table.settings["fusion"], dict):
         same = ": these very images, so fused looks better than it is" * (fusion["fingerprint"] == table.fingerprint)
         footer += f"; {FUSION_WORDS[fusion['kind']]} fitted on {fusion['fitted_on']}{same}"
     if left_out:
         footer = f"{left_out:,} unreadable images left out; {footer}"
-    render.print_table(title, columns, rows, footer=footer)
+    return footer
 
 
 def print_classes(result: Evaluation) -> None:
@@ -197,4 +219,4 @@ def print_classes(result: Evaluation) -> None:
         [name, counts["images"], *(f"{counts[head] / counts['images']:.1%}" for head in heads)]
         for name, counts in classes
     ]
-    render.print_table("By class, top-1", ["class", "images", *heads], rows)
+    render.print_table("By class: recall, the share decided rightly", ["class", "images", *heads], rows)

@@ -10,7 +10,7 @@ from deitkit.cli.picture import BARS, Picture, beats
 from deitkit.cli.progress import REFRESHES_A_SECOND
 from deitkit.cli.render import escaped, say, talks_to_a_terminal
 from deitkit.cli.screen import Keys, Region
-from deitkit.models.forms import decisive_head
+from deitkit.models.forms import METRICS, score_of
 from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PlainLines:
         if "top1" in record:
             first, *more = evaluation(record)
             is_best = beats(record, self.best)
-            self.best = record["top1"][decisive_head(record["top1"])] if is_best else self.best
+            self.best = score_of(record) if is_best else self.best
             for line in (f"{first}{'  (best so far)' if is_best else ''}", *more):
                 say(f"  {line}")
             return
@@ -191,5 +191,7 @@ def distillation(record: Mapping[str, Any]) -> str:
 
 def accuracies(record: Mapping[str, Any]) -> str:
     parts = [f"{head} {value:.2%}" for head, value in record["top1"].items()]
+    if (metric := record.get("metric", "top1")) != "top1":
+        parts.append(f"{METRICS[metric]} {score_of(record):.2%}")
     parts += [f"EMA {head} {value:.2%}" for head, value in record.get("ema_top1", {}).items()]
     return ", ".join(parts)

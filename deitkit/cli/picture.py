@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from deitkit.models.forms import decisive_head
+from deitkit.models.forms import decisive_head, score_of
 from deitkit.runs.duration import spell_seconds
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
 MUCH_WAITING = 0.1  # share of a step's time that goes by without data
 SPARKS = 40  # cells of a curve at the most
 SHORT = {"distillation": "distil"}  # a column's name
+SHORT_METRIC = {"top1": "top-1", "balanced_accuracy": "bal.acc", "macro_f1": "F1"}
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Picture:
     loss: float | None = None
     best: float = -1.0
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "top1"  # of the scores
     log_steps: int = 0  # between the last two records of a loss
 
     def take(self, record: Mapping[str, Any], *, width: int) -> list[Text]:
@@ -46,7 +48,7 @@ class Picture:
             self.losses.append(record["loss"])
             self.loss, self.numbers = record["loss"], record
             return []
-        score = record["top1"][decisive_head(record["top1"])]
+        score, self.metric = score_of(record), record.get("metric", "top1")
         self.scores.append(score)
         is_best = beats(record, self.best)
         self.best = score if is_best else self.best
@@ -64,6 +66,8 @@ class Picture:
         decisive = decisive_head(top1)
         cells = {"epoch": f"{round(record['epoch'], 1):g}", SHORT.get(decisive, decisive): f"{top1[decisive]:.2%}"}
         cells["best"] = ("★" if self.symbols else "*") if is_best else ""
+        if self.metric != "top1":
+            cells[SHORT_METRIC[self.metric]] = f"{score_of(record):.2%}"
         cells["loss"] = "" if self.loss is None else f"{self.loss:.4f}"
         cells |= {SHORT.get(head, head): f"{value:.2%}" for head, value in top1.items() if head != decisive}
         cells |= {f"EMA {SHORT.get(head, head)}": f"{value:.2%}" for head, value in record.get("ema_top1", {}).items()}
@@ -106,7 +110,11 @@ class Picture:
             )
         if self.scores:
             said = f"  {self.scores[-1]:.2%}  best {self.best:.2%}"
-            lines.append(Text.assemble(("  top-1  ", "dim"), (self._curve(self.scores, width), "green"), said))
+            lines.append(
+                Text.assemble(
+                    (f"  {SHORT_METRIC[self.metric]:<7}", "dim"), (self._curve(self.scores, width), "green"), said
+                )
+            )
         if self.numbers:
             lines.append(self._speed())
         return lines
@@ -134,7 +142,7 @@ class Picture:
 
 def beats(record: Mapping[str, Any], best: float) -> bool:
     """Whether an evaluation is the best so far: the later one of equals, and none that was asked for by a key."""
-    return not record.get("asked") and bool(record["top1"][decisive_head(record["top1"])] >= best)
+    return not record.get("asked") and score_of(record) >= best
 
 
 def sparkline(values: Sequence[float], *, cells: int, bars: str = BARS) -> str:

@@ -21,6 +21,8 @@ class Domain(IntEnum):
     PLAN = 2
     MIX = 3
     SPLIT = 4
+    BALANCE = 5
+    CLASS_ORDER = 6
 
 
 def philox4x32(counter: Sequence[npt.ArrayLike], key: tuple[int, int]) -> list[Words]:

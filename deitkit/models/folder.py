@@ -39,7 +39,10 @@ PROTOCOL = ConfigDict(extra="allow")
 @dataclass(frozen=True)
 class ModelInfo:
     """What travels with a model: its classes, its input and what it was trained on. `size` is (height, width) px;
-    `backend` makes its views."""
+    `backend` makes its views; `class_counts` are the training images of each class, where they are known.
+
+    `logit_adjustment` is tau of Menon et al. 2020 (arXiv 2007.07314, eq. 9): logits less tau log pi decide.
+    """
 
     class_names: tuple[str, ...]
     size: tuple[int, int]
@@ -53,6 +56,8 @@ class ModelInfo:
     exif_orientation: bool = False
     fusion: Fusion = "softmax"
     backend: BackendName = "pil"
+    class_counts: tuple[int, ...] = ()
+    logit_adjustment: float = 0.0
 
     @classmethod
     def of(cls, data: Data, size: tuple[int, int], class_names: tuple[str, ...], **more: Any) -> ModelInfo:
@@ -77,6 +82,8 @@ class About(TypedDict):
     recipe: NotRequired[str]
     exif_orientation: NotRequired[bool]
     backend: NotRequired[BackendName]
+    class_counts: NotRequired[tuple[Annotated[int, Field(ge=0)], ...]]
+    logit_adjustment: NotRequired[Finite]
 
 
 @with_config(PROTOCOL)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 ModelKind = Literal["run", "folder", "published", "weights", "exported", "onnx", "python", "predictions", "missing"]
 
@@ -18,9 +18,17 @@ KINDS: dict[ModelKind, str] = {
 
 TOKEN_HEADS = ("class", "distillation")  # one on each token (Touvron et al. 2020, Sec. 4)
 HEADS = (*TOKEN_HEADS, "fused")
+METRICS = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}  # in words
 PUBLISHED = ("timm:", "hf-hub:", "hf_hub:", "hub:")
 # FILE.py:FUNCTION?NAME=VALUE&NAME=VALUE, or a module in place of the file.
 PYTHON = re.compile(r"(?P<place>[^?]+?\.py|[A-Za-z_][\w.]*)(?::(?P<function>[A-Za-z_]\w*))?(?:\?(?P<arguments>.*))?")
+
+
+def score_of(record: Mapping[str, Any]) -> float:
+    """By which an evaluation's line of metrics.jsonl is judged: the decisive head's value of the run's metric, top-1
+    where it names none."""
+    values: Mapping[str, float] = record[record.get("metric", "top1")]
+    return values[decisive_head(values)]
 
 
 def decisive_head(heads: Iterable[str]) -> str:

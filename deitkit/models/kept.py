@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deitkit.models.forms import decisive_head
+from deitkit.models.forms import decisive_head, score_of
 from deitkit.recipe.schema import Keep, Recipe
 from deitkit.runs.folder import Run
 
@@ -19,12 +19,18 @@ class Evaluated:
     epoch: float
     head: str
     top1: float
+    score: float | None = None  # by the run's metric, where that is not top-1
+
+    @property
+    def rank(self) -> float:
+        """By which evaluations are compared."""
+        return self.top1 if self.score is None else self.score
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Evaluated:
         """An evaluation's line of metrics.jsonl."""
         head = decisive_head(line["top1"])
-        return cls(line["step"], line["epoch"], head, line["top1"][head])
+        return cls(line["step"], line["epoch"], head, line["top1"][head], score_of(line) if "metric" in line else None)
 
     def __str__(self) -> str:
         return f"epoch {self.epoch:g} ({self.head} {self.top1:.2%})"
@@ -106,4 +112,4 @@ def standing(
 
 def _best(evaluated: list[Evaluated]) -> Evaluated:
     """The later one of equals."""
-    return max(evaluated, key=lambda each: (each.top1, each.step))
+    return max(evaluated, key=lambda each: (each.rank, each.step))

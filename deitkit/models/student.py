@@ -71,6 +71,10 @@ class Heads:
             return self.average_logits().float().softmax(dim=-1)
         return (self.classes.float().softmax(dim=-1) + self.distillation.float().softmax(dim=-1)) / 2
 
+    def shifted(self, shift: Tensor) -> Heads:
+        """The same with `shift` [K] added to the logits of each head."""
+        return Heads(self.classes + shift, None if self.distillation is None else self.distillation + shift)
+
     def average_logits(self) -> Tensor:
         """Mean of the heads' logits [B, K]: the reference implementation's fusion, which may decide otherwise."""
         return self.classes if self.distillation is None else (self.classes + self.distillation) / 2

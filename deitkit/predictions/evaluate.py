@@ -35,7 +35,8 @@ class HeadAccuracy:
     """How often a head is right: shares from 0 to 1, and counts of images.
 
     `top5` is None where there are at most 10 classes. `real` is by all labels that an image may have (Beyer et al.
-    2020), of the `real_images` that have any; None where the data know one label an image.
+    2020), of the `real_images` that have any; None where the data know one label an image. `balanced_accuracy` is the
+    mean recall of the classes that have images, `macro_f1` the mean F1 of those that have images or were decided.
     """
 
     top1: float
@@ -44,6 +45,8 @@ class HeadAccuracy:
     real: float | None = None
     real_right: int | None = None
     real_images: int | None = None
+    balanced_accuracy: float = 0.0
+    macro_f1: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,11 @@ class Evaluation:
         """Each head's scores."""
         table, found = self.predictions, {}
         for head in table.heads:
-            found[head] = HeadAccuracy(table.accuracy(head), int(table.hits(head).sum()), table.top5(head))
+            counts = table.class_counts(head)
+            found[head] = HeadAccuracy(
+                table.accuracy(head), int(table.hits(head).sum()), table.top5(head),
+                balanced_accuracy=counts.balanced_accuracy, macro_f1=counts.macro_f1,
+            )  # fmt: skip
             if table.accepted is not None:
                 right, judged = table.real_accuracy(head)
                 real = right / judged if judged else None
@@ -87,11 +94,25 @@ class Evaluation:
             if images[index]
         }
 
+    @property
+    def is_unequal(self) -> bool:
+        """Whether the classes have unlike numbers of images, so that top-1 is not the mean of their recalls."""
+        return len({counts["images"] for counts in self.per_class.values()}) > 1
+
+    @property
+    def recall(self) -> dict[str, dict[str, float]]:
+        """For each class that has images, the share of them that each head decides rightly."""
+        return {
+            name: {head: count / counts["images"] for head, count in counts.items() if head != "images"}
+            for name, counts in self.per_class.items()
+        }
+
 
 def evaluate(
     model: str | Path, *, dataset: str = "", data: str | Path = "", split: str = "", val_fraction: float | None = None,
     fusion: str = "", fit_fusion: bool = False, store_fusion: bool = False, crop_ratio: float | None = None,
-    keep_logits: bool = False, output: str | Path = "", batch_size: int = 64, workers: int = 0, device: str = "auto",
+    logit_adjustment: float | None = None, keep_logits: bool = False, output: str | Path = "", batch_size: int = 64,
+    workers: int = 0, device: str = "auto",
 ) -> Evaluation:  # fmt: skip
     """Measure a classifier on a split, each head apart, and keep its predictions beside it or in `output`.
 
@@ -102,7 +123,8 @@ def evaluate(
     predictions. Without `dataset` and `data` the images are those of its own recipe; `val_fraction` is the share held
     out where they have no split of their own. Images are resized to the model's size over `crop_ratio` (by default its
     own) and centre-cropped; classes are matched by name. `fusion` (softmax, average_logits) replaces the model's own;
-    `fit_fusion` fits one on these images, and `store_fusion` makes it the model's own.
+    `fit_fusion` fits one on these images, and `store_fusion` makes it the model's own. `logit_adjustment` is tau of
+    Menon et al. 2020: logits less tau x log of the class's share of the training images decide.
 
     Raises:
         DeitkitError: there is no such model, there are no such images, it does not know all their classes, or what is
@@ -110,8 +132,8 @@ def evaluate(
     """
     (found,) = evaluate_each(
         model, [dataset], data=data, split=split, val_fraction=val_fraction, fusion=fusion, fit_fusion=fit_fusion,
-        store_fusion=store_fusion, crop_ratio=crop_ratio, keep_logits=keep_logits, output=output,
-        batch_size=batch_size, workers=workers, device=device,
+        store_fusion=store_fusion, crop_ratio=crop_ratio, logit_adjustment=logit_adjustment, keep_logits=keep_logits,
+        output=output, batch_size=batch_size, workers=workers, device=device,
     )  # fmt: skip
     return found
 
@@ -119,8 +141,8 @@ def evaluate(
 def evaluate_each(
     model: str | Path, datasets: Sequence[str] = (), *, data: str | Path = "", split: str = "",
     val_fraction: float | None = None, fusion: str = "", fit_fusion: bool = False, store_fusion: bool = False,
-    crop_ratio: float | None = None, keep_logits: bool = False, output: str | Path = "", batch_size: int = 64,
-    workers: int = 0, device: str = "auto",
+    crop_ratio: float | None = None, logit_adjustment: float | None = None, keep_logits: bool = False,
+    output: str | Path = "", batch_size: int = 64, workers: int = 0, device: str = "auto",
 ) -> list[Evaluation]:  # fmt: skip
     """`evaluate` on each data set, NAME or NAME=PATH, or on the model's own; the model is loaded once.
 
@@ -132,11 +154,13 @@ def evaluate_each(
         )
     manner = _Manner(
         one_of(fusion, FUSIONS, what="fusion") if fusion else None, crop_ratio, fit_fusion, store_fusion, keep_logits,
-        batch_size, workers,
+        batch_size, workers, logit_adjustment,
     )  # fmt: skip
     reference = Reference.parse(str(model))
     _refuse_unfit(reference, fit=fit_fusion, store=store_fusion, datasets=datasets)
     if reference.is_table:
+        if logit_adjustment is not None:
+            _refuse_unadjusted(reference, None)
         return [_in_words(_of_table(reference, datasets, data=str(data), fit_fusion=fit_fusion), reference.place)]
     wanted = named_data(reference, datasets, data=str(data), val_fraction=val_fraction)
     if output and len(wanted) > 1:
@@ -144,11 +168,15 @@ def evaluate_each(
     picked = pick_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     loaded = None if reference.is_foreign else load_classifier(reference.word)
     _refuse_one_headed(reference, loaded, fit=fit_fusion)
+    if logit_adjustment is not None:
+        _refuse_unadjusted(reference, loaded)
     found = []
     with join_world(picked.type) as world:
         for place, settings in wanted:
             chosen = split or settings.validate_on
             path = Path(output) if output else kept_path(reference, settings.dataset, chosen, data=place)
+            if logit_adjustment is not None and not output:  # apart from what the model answers by itself
+                path = path.parent / "adjusted" / path.name
             judged = _judge(reference, loaded, settings, chosen, path, manner, device=picked, world=world)
             named = {"dataset": settings.dataset if any(datasets) or data else "", "data": place, "split": chosen}
             found.append(_in_words(judged, str(path) if output else reference.word, **named))
@@ -176,6 +204,7 @@ class _Manner:
     keep_logits: bool
     batch_size: int
     workers: int
+    logit_adjustment: float | None = None
 
 
 def _judge(
@@ -189,6 +218,8 @@ def _judge(
         model, (source, classes) = loaded, open_for(loaded, settings, split)
     own = model.info
     info = replace(own, fusion=manner.fusion or own.fusion, crop_ratio=manner.crop_ratio or own.crop_ratio)
+    if manner.logit_adjustment is not None:
+        info = replace(info, logit_adjustment=manner.logit_adjustment)
     table = predict_kept(
         model.student.to(device), info, source, name=reference.short(1), device=device, world=world,
         batch_size=manner.batch_size, workers=manner.workers, keep_logits=manner.keep_logits or manner.fit,
@@ -250,6 +281,19 @@ def _refuse_one_headed(reference: Reference, loaded: LoadedModel | None, *, fit:
             value=reference.word,
             remedy="name a model with a distillation token: `deitkit distill` trains one",
         )
+
+
+def _refuse_unadjusted(reference: Reference, loaded: LoadedModel | None) -> None:
+    """Raise unless it is known how many training images each of the model's classes had."""
+    counts = loaded.info.class_counts if loaded else ()
+    if counts and all(counts):
+        return
+    reason = "some of its classes had no training image" if counts else "it does not say how many training images its "
+    raise DeitkitError(
+        f"{reference.word} cannot be adjusted by class frequency: {reason}{'' if counts else 'classes had'}",
+        value=reference.word,
+        remedy="leave out --logit-adjustment, or train with --set loss.logit_adjustment=1",
+    )
 
 
 def _of_table(reference: Reference, datasets: Sequence[str], *, data: str, fit_fusion: bool) -> Evaluation:

@@ -107,7 +107,7 @@ def predict(
         if not len(images):
             continue
         seen += chosen.tolist()
-        for part in _answers(student(images), info, keep_logits=keep_logits, classes=classes):
+        for part in _answers(adjusted(student(images), info), info, keep_logits=keep_logits, classes=classes):
             parts.setdefault(part.name, []).append(part)
     student.train(was_training)
     gathered = [own for own in world.gather((seen, {head: concatenate(own) for head, own in parts.items()})) if own[1]]
@@ -119,6 +119,15 @@ def predict(
     rows = [row for own, _ in gathered for row in own]
     family = "deit" if _is_deit(student) else "convnet"
     return _table(whole, rows, info, source, name=name, family=family, classes=classes)
+
+
+def adjusted(heads: Heads, info: ModelInfo) -> Heads:
+    """The heads as the model's `logit_adjustment` has them: f - tau log pi (Menon et al. 2020, eq. 9)."""
+    if not info.logit_adjustment:
+        return heads
+    counts = torch.tensor(info.class_counts, dtype=torch.float64)
+    shift = -info.logit_adjustment * (counts / counts.sum()).log()
+    return heads.shifted(shift.to(heads.classes.device, torch.float32))
 
 
 def _answers(heads: Heads, info: ModelInfo, *, keep_logits: bool, classes: ClassMap | None) -> list[HeadPredictions]:
@@ -150,6 +159,7 @@ def _table(
         "image_size": list(info.size), "crop_ratio": info.crop_ratio, "fusion": fusion_as_json(info.fusion),
         "family": family,
     }  # fmt: skip
+    settings |= {"logit_adjustment": info.logit_adjustment} if info.logit_adjustment else {}
     return Predictions(
         dataset=source.dataset,
         split=source.split,

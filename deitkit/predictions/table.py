@@ -23,6 +23,7 @@ from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
 from deitkit.files import write_atomic
 from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
+from deitkit.measures.by_class import ClassCounts
 from deitkit.models.forms import decisive_head
 from deitkit.models.reference import local_folder
 from deitkit.predictions.stored import HeadPredictions, as_metadata, escaped, read_stored
@@ -115,6 +116,10 @@ class Predictions:
         classes = len(self.class_names)
         right = np.bincount(self.labels[self.hits(head)], minlength=classes)
         return right, np.bincount(self.labels, minlength=classes)
+
+    def class_counts(self, head: str) -> ClassCounts:
+        """The same with how often each class was decided, and what follows from it."""
+        return ClassCounts.of(self.top1(head), self.labels, classes=len(self.class_names))
 
     def save(self, path: Path) -> None:
         """Write the Parquet file whole or not at all."""

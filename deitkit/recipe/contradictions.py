@@ -24,7 +24,22 @@ def contradictions(recipe: Recipe) -> list[str]:
     found += _data_contradictions(recipe.data)
     found += _stream_contradictions(recipe)
     found += _part_contradictions(recipe)
+    found += _class_contradictions(recipe)
     return found
+
+
+def _class_contradictions(recipe: Recipe) -> list[str]:
+    """Each of these makes up for unequal classes by itself."""
+    weights = recipe.loss.class_weights
+    ways = {
+        f"data.balance = {recipe.data.balance}": recipe.data.balance != "none",
+        f"loss.class_weights = {weights}": isinstance(weights, str),
+        f"loss.logit_adjustment = {recipe.loss.logit_adjustment}": recipe.loss.logit_adjustment is not None,
+    }
+    taken = [way for way, is_taken in ways.items() if is_taken]
+    if len(taken) < 2:
+        return []
+    return [f"{' and '.join(taken)}: each makes up for unequal classes, together they do it twice; keep one of them"]
 
 
 def _part_contradictions(recipe: Recipe) -> list[str]:

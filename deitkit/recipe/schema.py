@@ -30,6 +30,8 @@ Keep = Literal["best", "last"]
 Parts = Literal[
     "all", "classifier", "classifier+last_norm", "blocks", "norms+biases", "attention", "lora"
 ]  # fmt: skip
+Balance = Literal["none", "sqrt", "equal"]
+Metric = Literal["top1", "balanced_accuracy", "macro_f1"]
 BackendName = Literal["pil", "fast"]
 
 MOST_UNREADABLE = 0.01  # the share of one's own images that training does without unless told otherwise
@@ -132,10 +134,15 @@ class TeacherTable(RecipeTable):
 
 
 class Loss(RecipeTable):
-    """`class_weight` of the label term; by default one minus the teacher's weight (1 without a teacher)."""
+    """`class_weight` of the label term; by default one minus the teacher's weight (1 without a teacher).
+
+    Of the label term, too, and for unequal classes: `class_weights` multiply each class's part, 1 in the mean of the
+    images; `logit_adjustment` is tau of Menon et al. 2020 (arXiv 2007.07314, eq. 10)."""
 
     label_smoothing: Fraction = 0.1  # share of the label given to all classes
     class_weight: NonNegative | None = None  # of the label term; the rest is the teacher's
+    class_weights: Literal["balanced", "sqrt"] | list[NonNegative] | None = None  # by 1 / images, its root, or given
+    logit_adjustment: Positive | None = None  # weight of log class frequencies that are added to logits in training
     second_token: Literal["teacher", "label"] = "teacher"  # whom the distillation token learns from
 
 
@@ -171,6 +178,7 @@ class Data(RecipeTable):
     val_fold: int | str | None = None  # the split column's value that is held out
     label_from: str | None = None  # the class in the file's name: filename, or a pattern
     on_bad_image: Literal["auto", "leave_out", "replace", "error"] = "auto"  # what an unreadable image does
+    balance: Balance = "none"  # how often classes are drawn: by their images, by the root of these, or alike
     exif_orientation: bool = False  # turn images by their orientation tag
     # Pillow warns above the default and refuses above the upper bound.
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 89_478_485  # of an image; larger ones are refused
@@ -259,9 +267,9 @@ class EmaTable(RecipeTable):
 
 
 class Train(RecipeTable):
-    """`patience` in evaluations without a better top-1; `eval_every` in epochs; `log_every` in steps; `parts` are the
-    parameters that learn, from `unfreeze_epoch` on all of them. `blocks` belongs to "blocks", `lora_...` to "lora": a
-    matrix W learns as W + alpha / rank B A (Hu et al. 2021, arXiv 2106.09685, Sec. 4.1).
+    """`patience` in evaluations without a better `metric`; `eval_every` in epochs; `log_every` in steps; `parts` are
+    the parameters that learn, from `unfreeze_epoch` on all of them. `blocks` belongs to "blocks", `lora_...` to "lora":
+    a matrix W learns as W + alpha / rank B A (Hu et al. 2021, arXiv 2106.09685, Sec. 4.1).
 
     `keep` says which weights become the run's model: the best by the decisive head on the validation images, the later
     ones of equals, or the last. Without validation images of their own the last are kept: test images choose nothing.
@@ -279,7 +287,8 @@ class Train(RecipeTable):
     deterministic: bool = False  # the same bits on a GPU, slower
     eval_every: Count = 1  # epochs
     log_every: Count = 50  # steps
-    patience: Count | None = None  # evaluations without a better top-1 that end the run
+    patience: Count | None = None  # evaluations without a better value of the metric that end the run
+    metric: Metric = "top1"  # on the validation images: what is best, and what patience waits for
     keep: Keep = "best"  # of the run's weights: its model
 
 

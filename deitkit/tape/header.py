@@ -41,10 +41,11 @@ SAMPLED = 16  # images whose bytes are compared
 # Keys of a recipe that fix the views; the rest of `data` only says where the images are.
 VIEW_TABLES = ("augment.", "mix.")
 VIEW_KEYS = (
-    "data.mean", "data.std", "data.interpolation", "data.exif_orientation", "data.max_pixels",
+    "data.mean", "data.std", "data.interpolation", "data.exif_orientation", "data.max_pixels", "data.balance",
     "train.seed", "stream.repeats", "stream.backend",
 )  # fmt: skip
 FORMER_KEYS = frozenset({"data.on_bad_image"})  # of earlier tapes: of readable images it changes no view
+LATER_KEYS: dict[str, Any] = {"data.balance": "none"}  # which earlier tapes do not name, and what they were
 # Keys of [teacher] that say how a student learns from the answers, not what they are.
 LEARNING = frozenset({"model", "tape", "labels", "tau", "weight", "reduction"})
 # Packages that may move a pixel's or a logit's last bit.
@@ -199,11 +200,12 @@ def differing(
 
 def refuse_other_views(tape: TapeHeader, now: TapeHeader, path: Path) -> None:
     """Raise, naming each key, unless the tape is for the very views of this run."""
-    found = differing({key: value for key, value in tape.views.items() if key not in FORMER_KEYS}, now.views)
+    recorded = LATER_KEYS | {key: value for key, value in tape.views.items() if key not in FORMER_KEYS}
+    found = differing(recorded, now.views)
     if not found:
         return
-    changed = [key for key, value in tape.views.items() if now.views.get(key) != value and key not in FORMER_KEYS]
-    sets = [] if {*changed} & {*IMAGES} else [shlex.quote(f"{key}={_toml(tape.views[key])}") for key in changed]
+    changed = [key for key, value in recorded.items() if now.views.get(key) != value]
+    sets = [] if {*changed} & {*IMAGES} else [shlex.quote(f"{key}={_toml(recorded[key])}") for key in changed]
     agree = " ".join(f"--set {change}" for change in sets) + " if the tape's are meant; or " if sets else ""
     raise DeitkitError(
         f"tape {path} is of other views than this run's",

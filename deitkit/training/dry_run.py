@@ -9,6 +9,7 @@ from deitkit.catalog import DATASETS
 from deitkit.data.check.left_out import scan_data, settle
 from deitkit.data.check.scan import Scan
 from deitkit.data.open import is_available, open_source
+from deitkit.data.views.balance import BalancedDraw
 from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.models.student import count_parameters
@@ -45,6 +46,8 @@ def dry_run(recipe: Recipe, *, ranks: int = 1, scan: Scan | None = None) -> dict
         "distinct_images_per_epoch": shape.distinct_images_per_epoch,
         "decodes_per_view": shape.decodes_per_view,
     }
+    if recipe.data.balance != "none":  # an image may stand several times
+        del tables["stream"]["distinct_images_per_epoch"]
     tables["optim"] |= {"lr_scaled": recipe.peak_lr, "min_lr": recipe.min_lr}
     tables["loss"] |= {"class_weight": recipe.class_weight}
     tables["train"] |= {"ranks": ranks}
@@ -63,6 +66,8 @@ def _sizes(recipe: Recipe, scan: Scan | None) -> tuple[int, int, int, str]:
     if is_available(data):
         left_out = settle(data, scan or scan_data(data))
         train, val = left_out.without(open_source(data, "train")), open_source(data, data.validate_on)
+        if data.balance != "none":
+            BalancedDraw.of(train, data.balance)
         for note in dict.fromkeys([*train.notes, *val.notes, *left_out.messages]):
             logger.info(note)
         return len(train), len(val), len(train.class_names), "the data, counted"

@@ -3,6 +3,7 @@
 A record's keys, all of them of the validation images as the student's own protocol shows them:
 
     top1, ema_top1    accuracy by head: of the student, of its moving average
+    metric            by what the run is judged (`train.metric`) where that is not top-1, and its values by head
     teacher_top1      the teacher's own accuracy
     agreement         "teacher": by head, the share of images on which it decides as the teacher does;
                       "heads": the share on which the class and the distillation head decide alike
@@ -31,6 +32,7 @@ from deitkit.models.student import Student
 from deitkit.predictions.doubts import predict_kept
 from deitkit.predictions.predict import predict
 from deitkit.predictions.table import Predictions
+from deitkit.recipe.schema import Metric
 from deitkit.teachers.ask import Decisions, ask_teacher
 from deitkit.training.step import Training
 
@@ -46,7 +48,7 @@ class Watch:
         training = self.training
         with watch_tokens(training.student) as cosines:
             table = self.predict(training.student)
-        record: dict[str, Any] = {"top1": top1_of(table)}
+        record: dict[str, Any] = {"top1": top1_of(table), **metric_of(table, training.recipe.train.metric)}
         if training.ema is not None:
             record["ema_top1"] = top1_of(self.predict(training.ema.student))
         record |= agreements(table, self._teacher_on(table))
@@ -86,6 +88,13 @@ class Watch:
 def top1_of(table: Predictions) -> dict[str, float]:
     """Accuracy by head."""
     return {head: table.accuracy(head) for head in table.heads}
+
+
+def metric_of(table: Predictions, metric: Metric) -> dict[str, Any]:
+    """What the run is judged by, by head, where that is not top-1."""
+    if metric == "top1":
+        return {}
+    return {metric: {head: getattr(table.class_counts(head), metric) for head in table.heads}, "metric": metric}
 
 
 def agreements(table: Predictions, teacher: Decisions | None) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _loss_of(student: Student, training: Training, parts: list[Batch]) -> float:
         torch.manual_seed(noise_seed(training.recipe.train.seed, training.progress.step, 0, index))
         with autocast(training.recipe, training.device):
             heads, answers = student(batch.images), teacher_answers(training, batch, part=index)
-        total += loss_terms(heads, batch, answers, training.recipe).total.item()
+        total += loss_terms(heads, batch, answers, training.recipe, classes=training.classes).total.item()
     return total / len(parts)
 
 

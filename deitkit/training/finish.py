@@ -74,7 +74,7 @@ def _take_kept(run: Run, training: Training, observer: Observer) -> Keep:
 
 def _ending(training: Training, kept: Keep) -> dict[str, Any]:
     """For result.json: how far the run came, its best evaluation, and of which step and epoch its model is."""
-    progress = training.progress
+    progress, metric = training.progress, training.recipe.train.metric
     steps = {"": progress.step, "kept_": progress.best_step if kept == "best" else progress.step}
     steps["best_"] = progress.best_step
     moments: dict[str, Any] = {}
@@ -84,6 +84,7 @@ def _ending(training: Training, kept: Keep) -> dict[str, Any]:
         **moments,
         "kept": kept,
         "best_top1": progress.best_top1,
+        **({} if metric == "top1" else {"metric": metric, "best_score": progress.best_score}),
         "stopped_early": training.has_stopped_early,
     }
 

@@ -23,7 +23,7 @@ from deitkit.data.check.scan import Scan
 from deitkit.data.views.augment import UnreadableImage
 from deitkit.distributed import join_world, pick_device
 from deitkit.errors import Interrupted
-from deitkit.models.forms import decisive_head
+from deitkit.models.forms import METRICS, decisive_head, score_of
 from deitkit.models.lora import plain_state
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import save_checkpoint
@@ -193,7 +193,8 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
     if training.has_stopped_early:
         fitting.observer.say(
             f"stopped early, after epoch {training.epoch_of(progress.step):g} of {training.recipe.train.epochs}: "
-            f"{progress.evaluations_without_gain} evaluations without a better top-1 (train.patience)"
+            f"{progress.evaluations_without_gain} evaluations without a better "
+            f"{METRICS[training.recipe.train.metric]} (train.patience)"
         )
 
 
@@ -281,12 +282,12 @@ def _evaluate(fitting: Fitting, *, counts: bool = True) -> bool:
     if not counts:
         return False
     progress.evaluation_due = False
-    top1 = record["top1"]
-    score = top1[decisive_head(top1)]
-    progress.evaluations_without_gain = 0 if score > progress.best_top1 else progress.evaluations_without_gain + 1
-    if score < progress.best_top1:
+    score, top1 = score_of(record), record["top1"]
+    progress.evaluations_without_gain = 0 if score > progress.best_score else progress.evaluations_without_gain + 1
+    if score < progress.best_score:
         return False
-    progress.best_top1, progress.best_step = score, progress.step
+    progress.best_score, progress.best_top1 = score, top1[decisive_head(top1)]
+    progress.best_step = progress.step
     return True
 
 

@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deitkit.training.class_terms import ClassTerms
+
 Reduction = Literal["batchmean", "numel"]
+NO_TERMS = ClassTerms()
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def label_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits [B, K] with label distributions [B, K], summed over K, averaged over B."""
-    return -(targets * F.log_softmax(full_precision(logits), dim=-1)).sum(dim=-1).mean()
+def label_loss(logits: Tensor, targets: Tensor, terms: ClassTerms = NO_TERMS) -> Tensor:
+    """Cross-entropy of logits [B, K] with label distributions [B, K], summed over K, averaged over B.
+
+    `terms` may weigh each class's part (the mean stays over B, as torch's for distributions), and shift the logits.
+    """
+    logits = full_precision(logits)
+    logits = logits if terms.shift is None else logits + terms.shift
+    targets = targets if terms.weights is None else targets * terms.weights
+    return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean()
 
 
 def soft_distillation(

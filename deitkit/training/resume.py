@@ -142,7 +142,7 @@ def restore(run: Run, training: Training, log: MetricsLog, say: Say) -> None:
     training.optimizer.load_state_dict({**whole, "state": checkpoint.state["optimizer"]})
     if training.ema is not None:
         training.ema.student.network.load_state_dict(checkpoint.state["ema"])
-    training.progress = TrainingProgress(**checkpoint.state["progress"])
+    training.progress = TrainingProgress.load(checkpoint.state["progress"])
     if training.world.is_main:
         _mend_best(run, training, checkpoint)
     sums = checkpoint.state["sums"]

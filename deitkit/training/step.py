@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,9 +32,10 @@ from deitkit.recipe.schema import Data, Recipe
 from deitkit.tape import Tape, open_tape
 from deitkit.teachers import Teacher, check_chunk, open_teacher
 from deitkit.teachers.output import TeacherOutput
+from deitkit.training.class_terms import ClassTerms
 from deitkit.training.keep import keep_notes
 from deitkit.training.log import Sums
-from deitkit.training.losses import Terms, combine, hard_distillation, label_loss, soft_distillation
+from deitkit.training.losses import NO_TERMS, Terms, combine, hard_distillation, label_loss, soft_distillation
 from deitkit.training.optim import Ema, build_optimizer, learning_rate, set_rate
 
 
@@ -43,11 +45,17 @@ class TrainingProgress:
 
     step: int = 0
     best_top1: float = -1.0
+    best_score: float = -1.0  # of train.metric; top-1 where nothing else is chosen
     best_step: int = 0
     evaluations_without_gain: int = 0
     evaluation_due: bool = False
     replaced: int = 0  # times that another image stood in for an unreadable one, as logged
     unreadable: list[str] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> TrainingProgress:
+        """As `asdict` gave it; runs of earlier versions were judged by top-1."""
+        return cls(**{"best_score": state["best_top1"], **state})
 
 
 @dataclass
@@ -75,6 +83,7 @@ class Training:
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     sums: Sums = field(default_factory=Sums)
     is_unfrozen: bool = False
+    classes: ClassTerms = NO_TERMS
 
     @property
     def total_steps(self) -> int:
@@ -82,7 +91,7 @@ class Training:
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether as many evaluations as `train.patience` gave no better top-1, one after the other."""
+        """Whether as many evaluations as `train.patience` gave no better score, one after the other."""
         patience = self.recipe.train.patience
         return patience is not None and self.progress.evaluations_without_gain >= patience
 
@@ -122,6 +131,7 @@ def build(
     info = ModelInfo.of(
         recipe.data, recipe.model.size, train.class_names, data_fingerprint=whole.fingerprint, recipe=recipe.name,
         backend=recipe.stream.backend,
+        class_counts=tuple(np.bincount(train.labels, minlength=len(train.class_names)).tolist()),
     )  # fmt: skip
     return Training(
         recipe=recipe, world=world, device=device, train=train, val=val, shape=shape, student=student,
@@ -129,6 +139,7 @@ def build(
         ema=None if recipe.ema is None else Ema(student, recipe.ema.decay),
         loader=TrainLoader(train, recipe, shape, rank=world.rank, workers=workers, device=device),
         info=info, workers=workers, left_out=left_out, messages=messages + said,
+        classes=ClassTerms.of(recipe.loss, train, device),
     )  # fmt: skip
 
 
@@ -191,7 +202,7 @@ def train_step(training: Training, parts: list[Batch], *, rate: float | None = N
             with autocast(recipe, training.device):
                 heads = training.parallel(batch.images)
                 answers = teacher_answers(training, batch, part=index)
-            terms = loss_terms(heads, batch, answers, recipe)
+            terms = loss_terms(heads, batch, answers, recipe, classes=training.classes)
             (terms.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         training.sums.add(terms, images=len(batch.labels), share=1 / len(parts))
         training.sums.replaced += batch.replaced
@@ -217,16 +228,19 @@ def teacher_answers(training: Training, batch: Batch, *, part: int) -> TeacherOu
     return TeacherOutput.of_logits(training.teacher(batch.images, group=batch.group))
 
 
-def loss_terms(heads: Heads, batch: Batch, answers: TeacherOutput | None, recipe: Recipe) -> Terms:
+def loss_terms(
+    heads: Heads, batch: Batch, answers: TeacherOutput | None, recipe: Recipe, *, classes: ClassTerms = NO_TERMS
+) -> Terms:
     """The label term on the class head and, where there is one, the distillation term.
 
     The distillation term falls on the distillation head, or on the class head of a plain student ("usual"
-    distillation). True labels are smoothed, the teacher's never (Sec. 4).
+    distillation). True labels are smoothed, the teacher's never (Sec. 4), and `classes`
+    are of the label term alone.
     """
     targets = batch.targets(heads.classes.shape[1], recipe.loss.label_smoothing)
-    label = label_loss(heads.classes, targets)
+    label = label_loss(heads.classes, targets, classes)
     if recipe.loss.second_token == "label" and heads.distillation is not None:
-        second = label_loss(heads.distillation, targets)
+        second = label_loss(heads.distillation, targets, classes)
         return combine(label, second, class_weight=recipe.class_weight, distillation_weight=1 - recipe.class_weight)
     if recipe.teacher is None or answers is None:
         return combine(label, None, class_weight=recipe.class_weight, distillation_weight=0.0)

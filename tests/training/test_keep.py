@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from sklearn.metrics import f1_score
 
 from deitkit.data.formats.split import TEST_SERVES
 from deitkit.data.open import open_source
@@ -14,6 +15,7 @@ from deitkit.data.source import Source
 from deitkit.errors import Interrupted
 from deitkit.models.kept import standing_of
 from deitkit.models.load import load_model
+from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import override
 from deitkit.recipe.schema import Data, Recipe
 from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
@@ -265,3 +267,41 @@ def test_a_run_of_an_earlier_version_that_patience_may_end_keeps_the_best(
     run = Run.create(tmp_path / "run", plain(patience=2), environment={}, overwrite=False)
     as_of_an_earlier_version(run)
     assert run.recipe().train.keep == "best"
+
+
+# By another metric
+
+
+def test_the_best_and_patience_go_by_the_chosen_metric(
+    plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalls = {4: 0.6, 8: 0.8, 12: 0.7, 16: 0.8, 20: 0.7, 24: 0.7}  # top-1 says the contrary
+
+    class Given(Watch):
+        def evaluate(self) -> dict[str, Any]:
+            value = recalls[self.training.progress.step]
+            return {"top1": {"class": 1 - value}, "balanced_accuracy": {"class": value}, "metric": "balanced_accuracy"}
+
+    monkeypatch.setattr(fit, "Watch", Given)
+    listener = Listener()
+    spec = plain(epochs=6, metric="balanced_accuracy", patience=3)
+    run = train_run(spec, tmp_path / "run", device="cpu", observer=listener).run
+    result = run.result() or {}
+    assert (result["kept_step"], result["best_score"], result["metric"]) == (16, 0.8, "balanced_accuracy")
+    assert result["best_top1"] == pytest.approx(0.2)
+    assert result["step"] == 20 and result["stopped_early"]  # 12, 16 (equal, no gain) and 20
+    assert any("without a better balanced accuracy" in said for said in listener.said)
+    standing = standing_of(run)
+    assert standing is not None and standing.best.step == 16
+
+
+def test_a_run_logs_the_metric_that_it_is_judged_by_and_no_other(plain: Plain, tmp_path: Path) -> None:
+    run = train_run(plain(epochs=1, metric="macro_f1"), tmp_path / "run", device="cpu").run
+    (line,) = [line for line in run.metrics() if "top1" in line]
+    assert line["metric"] == "macro_f1" and "balanced_accuracy" not in line
+    table = Predictions.load(next(run.predictions.glob("*.parquet")))
+    expected = f1_score(table.labels, table.top1("fused"), average="macro", zero_division=0)
+    assert line["macro_f1"]["fused"] == pytest.approx(expected)
+    assert "metric" not in next(
+        line for line in train_run(plain(epochs=1), tmp_path / "other", device="cpu").run.metrics() if "top1" in line
+    )

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import Reading, UnreadableImage, decode, erasing_noise, open_image, size_of
 from deitkit.data.views.backends import backend_of
+from deitkit.data.views.balance import BalancedDraw
 from deitkit.data.views.loader import Batch, TrainLoader, erase_boxes, normalised, per_channel
 from deitkit.data.views.plan import draw_plans
 from deitkit.data.views.stream import order, plan_stream
@@ -188,7 +189,11 @@ def _fitting(
 
 def _first_images(source: Source, recipe: Recipe, *, count: int, epoch: int) -> list[int]:
     positions = np.arange(min(count, len(source)))
-    indices: list[int] = order(recipe.train.seed, epoch, len(source), positions).tolist()
+    if recipe.data.balance == "none":
+        drawn = order(recipe.train.seed, epoch, len(source), positions)
+    else:
+        drawn, _ = BalancedDraw.of(source, recipe.data.balance).images(recipe.train.seed, epoch, positions)
+    indices: list[int] = drawn.tolist()
     return indices
 
 

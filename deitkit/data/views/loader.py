@@ -72,7 +72,9 @@ class TrainLoader:
         self.data_wait_s = 0.0
         keep_freed_memory()
         refuse_little_shared_memory(workers, sample_bytes=unit_bytes(recipe, shape), held=units_at_once(shape))
-        self._pool = Pool(UnitMaker(source, recipe, shape), workers, self.device, start_method)
+        maker = UnitMaker(source, recipe, shape)
+        _ = maker.draw  # a class without images is told before a worker starts
+        self._pool = Pool(maker, workers, self.device, start_method)
         self._mean, self._std = per_channel(recipe.data.mean, self.device), per_channel(recipe.data.std, self.device)
 
     def steps(self, start_step: int, stop_step: int) -> Generator[list[Batch], None, None]:

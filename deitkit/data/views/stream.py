@@ -44,9 +44,13 @@ def argsort_order(seed: int, epoch: int, size: int) -> Indices:
 def feistel_order(seed: int, epoch: int, size: int, positions: Indices) -> Indices:
     """The same for any size, in constant time and memory an image: an unbalanced Feistel network over the smallest
     power of two that holds `size`, walked until it lands below `size`."""
+    return feistel(words(seed, Domain.ORDER, epoch, 0, lanes=FEISTEL_ROUNDS)[0], size, positions)
+
+
+def feistel(keys: Words, size: int, positions: Indices) -> Indices:
+    """Where a permutation of 0..size-1 under FEISTEL_ROUNDS keys takes these positions [n]."""
     bits = max(2, (size - 1).bit_length())
     low_bits = bits // 2
-    keys = words(seed, Domain.ORDER, epoch, 0, lanes=FEISTEL_ROUNDS)[0]
     values = _feistel(positions.astype(np.uint64), keys, low_bits=low_bits, high_bits=bits - low_bits)
     while (outside := values >= size).any():
         values[outside] = _feistel(values[outside], keys, low_bits=low_bits, high_bits=bits - low_bits)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from deitkit.data.open import Source, image_name
 from deitkit.data.views.augment import Pixels, Reading, UnreadableImage, erasing_noise, open_image, size_of
 from deitkit.data.views.backends import backend_of, shown_for_evaluation
+from deitkit.data.views.balance import MOST_TIMES, BalancedDraw
 from deitkit.data.views.plan import Plan, Plans, draw_plans
 from deitkit.data.views.stream import Indices, StreamShape, Unit, group_order, set_images
 from deitkit.errors import DeitkitError
@@ -55,6 +57,12 @@ class UnitMaker:
     shape: StreamShape
     unreadable: dict[int, str] = field(default_factory=dict, compare=False)
 
+    @cached_property
+    def draw(self) -> BalancedDraw | None:
+        """What evens out the classes; None where each image stands once in an epoch."""
+        balance = self.recipe.data.balance
+        return None if balance == "none" else BalancedDraw.of(self.source, balance)
+
     def __call__(self, unit: Unit) -> UnitViews:
         """The unit's views; where the recipe says so, the next readable image stands in for an unreadable one.
 
@@ -69,11 +77,11 @@ class UnitMaker:
                 self.unreadable[broken.index] = str(broken.error.value)
 
     def _make(self, unit: Unit) -> UnitViews:
-        images = set_images(self.shape, self.recipe.train.seed, unit)
+        images, before = self._drawn(unit)
         orders = [group_order(self.shape, self.recipe.train.seed, unit, group) for group in unit.groups]
         shown = np.array([self._stand_in(index) for index in images.tolist()])
         files = [self._open(index) for index in shown.tolist()]
-        plans = self._plans(unit, files, images, orders)
+        plans = self._plans(unit, files, images, before, orders)
         places = np.argsort(orders, axis=1)
         views = np.empty((len(plans), len(images), *self.recipe.model.size, 3), dtype=np.uint8)
         for position in reversed(range(len(images))):
@@ -90,6 +98,14 @@ class UnitMaker:
             decoded=len(images),
             replaced=tuple(self.unreadable[index] for index in images.tolist() if index in self.unreadable),
         )
+
+    def _drawn(self, unit: Unit) -> tuple[Indices, Indices]:
+        """The images [G] of the unit's set, and how often each stood in the epoch before."""
+        seed, group = self.recipe.train.seed, self.shape.mix_group
+        if self.draw is None:
+            return set_images(self.shape, seed, unit), np.zeros(group, dtype=np.int64)
+        first = unit.image_set * group
+        return self.draw.images(seed, unit.epoch, np.arange(first, first + group))
 
     def _stand_in(self, index: int) -> int:
         """The image itself, or the next one that is not known to be broken."""
@@ -117,10 +133,12 @@ class UnitMaker:
             raise _BrokenAt(index, error) from error
 
     def _plans(
-        self, unit: Unit, files: list[tuple[Image.Image, tuple[int, int]]], images: Indices, orders: list[Indices]
-    ) -> list[Plans]:
+        self, unit: Unit, files: list[tuple[Image.Image, tuple[int, int]]], images: Indices, before: Indices,
+        orders: list[Indices],
+    ) -> list[Plans]:  # fmt: skip
         """One group's plans an entry, in the group's order."""
         sizes = np.array([size for _, size in files])
+        repeats = self.shape.repeats
         return [
             draw_plans(
                 self.recipe.augment,
@@ -130,7 +148,7 @@ class UnitMaker:
                 seed=self.recipe.train.seed,
                 epoch=unit.epoch,
                 images=images[order],
-                repeat=group % self.shape.repeats,
+                repeat=(before[order] * repeats + group % repeats) % MOST_TIMES,
             )
             for group, order in zip(unit.groups, orders, strict=True)
         ]
