@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
 
 from deitkit.cli.app import run
 from deitkit.data.open import open_source
@@ -111,13 +112,37 @@ def test_unknown_classes_are_refused_with_the_command_that_helps(
 # The verdict
 
 
+def test_means_over_classes_are_shown_where_the_classes_are_unequal_and_each_ones_recall(
+    tmp_path: Path, model: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = images(tmp_path / "data", val(NAMES))
+    for path in sorted((data / "val" / NAMES[0]).iterdir())[1:]:
+        path.unlink()
+    found = evaluate(model, "--data", data, "--per-class")
+    table = Predictions.load(Path(found["predictions"]))
+    scores = found["accuracy"]["fused"]
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(table.labels, table.top1("fused")))
+    means = [recall["fused"] for recall in found["recall"].values()]
+    assert sum(means) / len(means) == pytest.approx(scores["balanced_accuracy"])
+    assert run(["evaluate", str(model), "--data", str(data), "--device", "cpu"]) == 0
+    assert "macro F1" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_know_its_class_counts_is_not_adjusted(
+    tmp_path: Path, model: Path, evaluate: Evaluate
+) -> None:
+    error = evaluate(model, "--data", images(tmp_path / "data", val(NAMES)), "--logit-adjustment", "1")
+    assert "how many training images" in error["error"]
+
+
 def test_the_verdict_comes_first_and_top_5_only_of_more_than_ten_classes(
     tmp_path: Path, model: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = images(tmp_path / "data", val(NAMES))
     found = evaluate(model, "--data", data)
     fused = found["accuracy"]["fused"]
-    assert found["verdict"][0].startswith(f"{fused['right']} of 36 right (") and fused.keys() == {"top1", "right"}
+    assert found["verdict"][0].startswith(f"{fused['right']} of 36 right (")
+    assert fused.keys() == {"top1", "right", "balanced_accuracy", "macro_f1"}
     assert run(["evaluate", str(model), "--data", str(data), "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[: len(found["verdict"])] == found["verdict"]
