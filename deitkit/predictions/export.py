@@ -69,7 +69,7 @@ def export(
         deitkit.export("runs/mine", "onnx", output="mine.onnx", precision="fp16")
 
     `model` is what has weights: a run, RUN@best, RUN:class (that head alone), a model folder, timm:NAME or a file.
-    SplitImages for the check are the run's own, or those of `dataset` and `data`. `precision`, `opset` and `preprocess` are
+    Images for the check are the run's own, or those of `dataset` and `data`. `precision`, `opset` and `preprocess` are
     ONNX's; `licence` and the `repository` that it is for stand on the card of a folder.
 
     Raises:
