@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Links into the repository lead to the page that shows the file."""
-    return re.sub(r"\]\((?:\.\./)*examples/(\w+)\.py\)", r"](reference/examples.md#\1py)", markdown)
+    return re.sub(r"\]\((?:\.\./)*examples/(\w+)\.(py|ipynb)\)", r"](reference/examples.md#\1\2)", markdown)
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -159,7 +159,16 @@ def python() -> str:
 
 def examples() -> str:
     """Every script of examples/, whole."""
-    text = ["# Examples", "", "Scripts of the repository's `examples/`."]
+    text = ["# Examples", "", "Scripts and notebooks of the repository's `examples/`."]
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text += ["", f"## {path.name}"]
+        for cell in cells:
+            source = "".join(cell["source"])
+            text += [
+                "",
+                fenced(source, "python") if cell["cell_type"] == "code" else re.sub(r"^#+ (.*)", r"**\1**", source),
+            ]
     for path in sorted((ROOT / "examples").glob("*.py")):
         code = path.read_text(encoding="utf-8")
         title = (ast.get_docstring(ast.parse(code)) or "").splitlines()[0]
