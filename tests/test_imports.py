@@ -20,7 +20,7 @@ PACKAGE = Path(deitkit.__file__).parent
 ORDER = (
     "version", "errors", "catalog", "files", "records", "recipe", "measures", "distributed", "runs", "data", "models",
     "teachers", "tape", "predictions", "preflight", "analysis", "training", "report", "explore", "speed", "serve",
-    "trackers", "doctor", "cli", "__main__",
+    "trackers", "sweep", "doctor", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "torchvision", "timm", "fiftyone", "sklearn", "pyarrow", "pandas", "matplotlib"}
 
@@ -188,6 +188,7 @@ def test_a_verbs_help_loads_nothing_heavy(verb: tuple[str, ...]) -> None:
         ("report", "nothing"), ("explore", "nothing"), ("runs", "show", "nothing"), ("runs", "compare", "no", "none"),
         ("data", "verify", "nothing"), ("data", "stats", "nothing"), ("data", "pack", "nothing"),
         ("data", "preview", "nothing"), ("runs", "watch", "nothing"), ("runs", "resume", "nothing"),
+        ("sweep", "nothing"), ("sweep", "sweep/paper_grid", "--dry-run"),
     ],
     ids=" ".join,
 )  # fmt: skip

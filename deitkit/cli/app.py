@@ -53,6 +53,7 @@ VERBS: dict[str, Verb | Group] = {
     "pretrain": Verb("deitkit.cli.train", "pretrain", "Train a model from random weights."),
     "distill": Verb("deitkit.cli.train", "distill", "Train a student from random weights with a teacher."),
     "finetune": Verb("deitkit.cli.train", "finetune", "Train further from earlier weights."),
+    "sweep": Verb("deitkit.cli.sweep", "sweep", "Train and rank many runs over recipe keys.", passes_on=True),
     "upscale": Verb("deitkit.cli.upscale", "upscale", "Write a model for another resolution."),
     "teacher": Group(
         "Know beforehand whether a teacher helps.",
@@ -169,7 +170,7 @@ VERBS: dict[str, Verb | Group] = {
 # How `deitkit --help` groups them; a verb that is not named stands under Manage.
 PANELS = {
     "Start": ("quickstart", "plan"),
-    "Train": ("pretrain", "distill", "finetune", "upscale", "teacher", "tape"),
+    "Train": ("pretrain", "distill", "finetune", "sweep", "upscale", "teacher", "tape"),
     "Use": ("predict", "evaluate", "serve", "export"),
     "Understand": ("analyze", "report", "explore"),
     "Manage": ("data", "recipes", "runs", "doctor", "benchmark"),

@@ -15,7 +15,7 @@ from deitkit.cli.early import DEVICES
 from deitkit.models.export.wanted import PRECISION_NAMES
 from deitkit.recipe.keys import recipe_keys
 from deitkit.recipe.resolve import FREEZE
-from deitkit.recipe.shipped import recipe_names, recipe_root
+from deitkit.recipe.shipped import recipe_names, recipe_root, sweep_names
 
 MOST_FOLDERS = 200  # in which runs are looked for: a folder of images may stand beside them
 Offer = tuple[str, str]  # a value, and what it is
@@ -45,6 +45,11 @@ def recipes(incomplete: str) -> Iterator[Offer]:
         if name.startswith(incomplete):
             with open(recipe_root() / f"{name}.toml", encoding="utf-8") as file:
                 yield name, file.readline().lstrip("# ").strip()
+
+
+def sweeps(incomplete: str) -> Iterator[Offer]:
+    """The shipped sweeps; files are left to the shell."""
+    yield from ((name, "a sweep") for name in sweep_names())
 
 
 def datasets(incomplete: str) -> Iterator[Offer]:
@@ -134,4 +139,5 @@ OFFERS: dict[str, Callable[[str], Iterator[Offer]]] = {
     "precision": _closed(*PRECISION_NAMES),
     "log": trackers,
     "freeze": _closed(*FREEZE),
+    "sweep_file": sweeps,
 }  # fmt: skip

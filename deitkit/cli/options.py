@@ -130,6 +130,10 @@ FindRate = Annotated[
     bool, typer.Option("--find-lr", help="Try rates on a few steps, draw the loss over them, suggest one, and stop.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, help="Train once with each of so many seeds: a sweep (deitkit sweep).")
+]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many runs of a sweep are trained at once.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", min=0, max=MOST_WORKERS, help="Processes that decode and augment.")
 ]
@@ -212,6 +216,8 @@ class RunOptions:
     workers: Workers = None
     device: Device = "auto"
     log: Log = ""
+    seeds: Seeds = None
+    jobs: Jobs = 1
     plan: Plan = False
     dry_run: DryRun = False
     all_values: AllValues = False
@@ -303,7 +309,8 @@ OPTION_PANELS = {
         "fusion", "fit_fusion", "store_fusion", "precision", "opset", "preprocess", "parts", "freeze", "trust_code",
     ),
     "Training": (
-        "epochs", "batch_size", "lr", "find_lr", "compare", "weight_decay", "seed", "sets", "workers", "device", "amp",
+        "epochs", "batch_size", "lr", "find_lr", "compare", "weight_decay", "seed", "seeds", "jobs", "sets", "workers",
+        "device", "amp",
         "resume", "time",
     ),
     "Output": (

@@ -44,7 +44,7 @@ def pretrain(what: WhatOptions, run: RunOptions, recipe: ChosenRecipe = "") -> N
     Example: deitkit pretrain --data photos --time 30m -o runs/mine
     Example: deitkit pretrain --recipe pretrain/deit_small --data /data/imagenet --dry-run
     """
-    train("pretrain", options_of(recipe, what, run))
+    train("pretrain", options_of(recipe, what, run), run)
 
 
 def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe: ChosenRecipe = "") -> None:
@@ -56,7 +56,7 @@ def distill(what: WhatOptions, teacher: TeacherOptions, run: RunOptions, recipe:
     Example: deitkit distill --data photos --teacher runs/teacher -o runs/student
     Example: deitkit distill --recipe distill/deit_tiny --data /data/imagenet --tape tapes/regnety
     """
-    train("distill", options_of(recipe, what, run, teacher))
+    train("distill", options_of(recipe, what, run, teacher), run)
 
 
 def finetune(
@@ -73,7 +73,7 @@ def finetune(
     """
     compared = one_of(compare, ["parts"], what="--compare") if compare else ""
     options = options_of(recipe, what, run, teacher, freeze)
-    train("finetune", replace(options, find_lr=find_lr, compare=compared))
+    train("finetune", replace(options, find_lr=find_lr, compare=compared), run)
 
 
 def options_of(
@@ -118,8 +118,13 @@ def refuse_wrong_verb(verb: str, recipe: Recipe) -> None:
         raise DeitkitError(f"recipe {recipe.name} has no [teacher]", value=recipe.name, remedy="--teacher RUN")
 
 
-def train(verb: Verb, options: TrainingOptions) -> None:
+def train(verb: Verb, options: TrainingOptions, run: RunOptions) -> None:
     """One verb's work: choose what was not given, resolve, perhaps only show, else run and print what came out."""
+    if run.seeds is not None and not (options.plan or options.dry_run or options.find_lr or options.compare):
+        from deitkit.cli.sweep import over_seeds
+
+        over_seeds(verb, options, seeds=run.seeds, jobs=run.jobs)
+        return
     recipe = resolve(choose(verb, options))
     refuse_wrong_verb(verb, recipe)
     output = options.output or default_output(recipe)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SWEEPS = "sweep/"  # the folder of sweeps
+
 
 def recipe_root() -> Path:
     """The shipped recipes: inside the package when installed, beside it in an editable install."""
@@ -14,5 +16,14 @@ def recipe_root() -> Path:
 
 def recipe_names() -> list[str]:
     """Names of all shipped recipes, such as `pretrain/deit_tiny`."""
+    return [name for name in _names() if not name.startswith(SWEEPS)]
+
+
+def sweep_names() -> list[str]:
+    """Names of the shipped sweeps, which are no recipes: each is many runs of one."""
+    return [name for name in _names() if name.startswith(SWEEPS)]
+
+
+def _names() -> list[str]:
     root = recipe_root()
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.toml"))

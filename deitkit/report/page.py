@@ -10,10 +10,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deitkit import __version__
+from deitkit.analysis.report import Report
 from deitkit.errors import DeitkitError
 from deitkit.files import write_atomic
 from deitkit.measures.words import listed
-from deitkit.report.figures import Desk, page_inks
+from deitkit.report.figures import Desk, page_inks, show_report
 from deitkit.report.folder import Missing, RunFolder, short_names
 from deitkit.report.one_run import show_run
 from deitkit.report.run_tables import ReportedRun
@@ -33,8 +34,10 @@ class Page:
     problems: dict[str, tuple[str, ...]]
 
 
-def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
+def build_page(paths: Sequence[Path], *, title: str = "", study: Report | None = None) -> Page:
     """One run's page, or several runs' with a comparison before them; the same folders give the same bytes.
+
+    `study` is the report of the sweep that the runs are from, with which the page begins.
 
     Raises:
         DeitkitError: no run, or a folder that is none.
@@ -46,7 +49,7 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     subjects = [ReportedRun(RunFolder(run, name)) for run, name in zip(runs, names, strict=True)]
     budget, note, desk = PageBudget().divided(len(runs)), "", Desk()
     while True:
-        view = _view(subjects, title or listed(names), budget, note, desk)
+        view = _view(subjects, title or listed(names), budget, note, desk, study)
         html = render(view)
         if len(html.encode()) <= MOST_BYTES or budget == budget.tighter():
             break
@@ -58,11 +61,14 @@ def build_page(paths: Sequence[Path], *, title: str = "") -> Page:
     )
 
 
-def _view(subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note: str, desk: Desk) -> PageView:
+def _view(
+    subjects: Sequence[ReportedRun], title: str, budget: PageBudget, note: str, desk: Desk, study: Report | None
+) -> PageView:  # fmt: skip
     inks = page_inks(subjects)
     shown = tuple(show_run(each, f"run{number}", budget, inks, desk) for number, each in enumerate(subjects, start=1))
     comparison = compare_runs(subjects, budget, inks, desk) if len(subjects) > 1 else None
-    return PageView(title, __version__, shown, comparison, note)
+    swept = show_report(study, "study", budget, inks=inks, desk=desk) if study else None
+    return PageView(title, __version__, shown, comparison, note, swept)
 
 
 def contents(run: RunView) -> list[tuple[str, str]]:

@@ -225,3 +225,4 @@ class PageView:
     runs: tuple[RunView, ...]
     comparison: ComparisonView | None = None
     note: str = ""
+    study: ReportView | None = None  # of the sweep that these runs are from
