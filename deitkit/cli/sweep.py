@@ -59,8 +59,9 @@ def over_seeds(verb: Verb, options: TrainingOptions, *, seeds: int, jobs: int) -
     from deitkit.sweep.schema import SEED, Sweep, refuse_many
 
     first = options.changes.get(SEED, 0)
+    named = Path(options.recipe).stem if options.recipe.endswith(".toml") else options.recipe or verb
     found = Sweep(
-        options.recipe or verb, verb, options.recipe, "grid", {}, tuple(range(first, first + seeds)), points=1,
+        named, verb, options.recipe, "grid", {}, tuple(range(first, first + seeds)), points=1,
         fixed={key: value for key, value in options.changes.items() if key != SEED}, baseline={},
     )  # fmt: skip
     refuse_many(found)

@@ -125,6 +125,8 @@ def train(verb: Verb, options: TrainingOptions, run: RunOptions) -> None:
 
         over_seeds(verb, options, seeds=run.seeds, jobs=run.jobs)
         return
+    if run.jobs > 1 and run.seeds is None:
+        raise DeitkitError("--jobs is for several runs", value=run.jobs, remedy="--seeds N trains N; deitkit sweep")
     recipe = resolve(choose(verb, options))
     refuse_wrong_verb(verb, recipe)
     output = options.output or default_output(recipe)
