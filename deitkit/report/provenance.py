@@ -40,10 +40,21 @@ def environment(folder: RunFolder) -> list[tuple[str, str]]:
     """What the run noted of its machine, versions last."""
     facts = {key: value for key, value in folder.environment.items() if key not in ("versions", "command", "resumed")}
     rows = [("command line", shlex.join(folder.command))] if folder.command else []
-    rows += [(key.replace("_", " "), str(value)) for key, value in facts.items()]
+    rows += [(key.replace("_", " "), _told(key, value)) for key, value in facts.items() if value not in ({}, [], None)]
     rows += list((folder.environment.get("versions") or {}).items())
     resumed = folder.environment.get("resumed", [])
     return [*rows, ("resumed", f"{len(resumed)} times")] if resumed else rows
+
+
+def _told(key: str, value: Any) -> str:
+    """A fact in words; of the images' own bytes their number and the beginning of what they are known by."""
+    if key == "data_content" and isinstance(value, dict):
+        return "; ".join(
+            f"{split}: {each.get('images')} images, sample {str(each.get('sample'))[:16]}..."
+            for split, each in value.items()
+            if isinstance(each, dict)
+        )
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def commands(folder: RunFolder) -> list[Command]:
@@ -51,9 +62,11 @@ def commands(folder: RunFolder) -> list[Command]:
     path = shlex.quote(str(folder.run.path))
     found = []
     versions = folder.environment.get("versions") or {}
-    pinned = " ".join(shlex.quote(f"{name}=={version}") for name, version in versions.items() if version[:1].isdigit())
-    if pinned:
-        found.append(Command("The same versions", f"pip install {pinned}"))
+    others = {name: version for name, version in versions.items() if version[:1].isdigit() and name != "deitkit"}
+    if others:
+        pinned = " ".join(shlex.quote(f"{name}=={version}") for name, version in others.items())
+        where = f"The same versions, in a clone of deitkit {versions.get('deitkit', '')}".rstrip()
+        found.append(Command(where, f"pip install . {pinned}"))
     if folder.command:
         found.append(Command("The same command, in the folder where it was given", shlex.join(folder.command)))
     if folder.recipe is not None:

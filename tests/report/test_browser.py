@@ -11,7 +11,7 @@ import pytest
 
 from deitkit.report import build_page
 from deitkit.runs.folder import Run
-from tests.report.conftest import NAMES
+from tests.report.conftest import NAMES, MakeRun
 from tests.report.reading import read
 
 pytestmark = pytest.mark.slow
@@ -72,3 +72,13 @@ def test_paper_has_everything_even_what_is_collapsed(student: Run, tmp_path: Pat
     page.write_text(closed)
     browse(chromium, page, f"--print-to-pdf={tmp_path}/less.pdf", "--no-pdf-header-footer")
     assert whole > 1.1 * (tmp_path / "less.pdf").stat().st_size
+
+
+def test_four_runs_with_all_that_can_be_measured_fit_on_less_than_twelve_pages(
+    make_run: MakeRun, tmp_path: Path, chromium: str
+) -> None:
+    runs = [make_run(f"run {number}").path for number in range(4)]
+    page = tmp_path / "page.html"
+    page.write_text(build_page(runs).html)
+    browse(chromium, page, f"--print-to-pdf={tmp_path}/page.pdf", "--no-pdf-header-footer")
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())) < 12
