@@ -18,7 +18,7 @@ from deitkit.models.student import CHANNELS, Student, input_size, rebuild_studen
 
 ADAPTER = "default"  # peft's name of the only one
 BASE, LEARNED = ".base_layer.", ".lora_"  # parts of peft's names
-INSTEAD = "--freeze backbone-but-norms-and-biases, or --freeze backbone-but-last-blocks"
+INSTEAD = "--set train.parts=norms+biases, or --set train.parts=blocks"
 
 
 def add_lora(student: Student, *, rank: int, alpha: float, seed: int) -> tuple[str, ...]:

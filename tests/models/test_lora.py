@@ -91,7 +91,7 @@ def test_attention_that_only_reads_a_layers_matrix_is_left_out() -> None:
 def test_a_convnet_is_refused_and_told_what_would_do() -> None:
     with pytest.raises(DeitkitError, match="has no attention") as caught:
         freeze(build_student(CONVNET, 10), "lora")
-    assert "--freeze backbone-but-norms-and-biases" in caught.value.remedy
+    assert "--set train.parts=norms+biases" in caught.value.remedy
 
 
 def test_unfreezing_merges_and_lets_everything_learn() -> None:

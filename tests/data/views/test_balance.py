@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from deitkit.data.views.loader import Batch, TrainLoader
 from deitkit.data.views.stream import plan_stream
 from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Balance, Data, Recipe
-from tests.training.test_fit import tiny
+from deitkit.training.fit import train_run
+from tests.training.test_fit import Crash, CrashAt, assert_equal, comparable, tiny
 
 COUNTS = {"common": 40, "rare": 4, "single": 1, "some": 16}
 SINGLE = 2  # its label
@@ -129,3 +131,18 @@ def test_a_class_without_images_is_refused_by_name(source: Source) -> None:
         TrainLoader(without, spec(), plan_stream(len(without), spec().stream, mixing=True))
     assert list(caught.value.problems) == ["without a training image: single"]
     assert "data.balance=none" in caught.value.remedy
+
+
+def test_a_balanced_run_that_crashes_resumes_to_the_last_bit(source: Source, tmp_path: Path) -> None:
+    root = Path(str(source.path(0))).parents[2]
+    recipe = tiny(
+        data={"dataset": "folder", "path": str(root), "balance": "equal"}, train={"accumulation": 1},
+        loss={"class_weights": [1.0, 2.0, 3.0, 0.5]}, stream={"batch_size": 12, "repeats": 1, "mix_group": 4},
+    )  # fmt: skip
+    unbroken = train_run(recipe, tmp_path / "unbroken", device="cpu").run
+    with pytest.raises(Crash):
+        train_run(recipe, tmp_path / "run", device="cpu", observer=CrashAt(7))
+    resumed = train_run(recipe, tmp_path / "run", device="cpu", resume=True).run
+    assert_equal(comparable(resumed), comparable(unbroken))
+    assert unbroken.recipe().data.balance == "equal"
+    assert unbroken.recipe().loss.class_weights == [1.0, 2.0, 3.0, 0.5]
