@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from deitkit.analysis.report import AnyFigure, Bars, Cloud, Curves, Points, Report, Series, Table
-from deitkit.data.source import counted
 from deitkit.measures.seeds import mean_and_deviation
 from deitkit.measures.words import is_chance, open_words, p_words, points
 from deitkit.sweep.results import Gain, PointResult, SweepResult
@@ -55,7 +54,8 @@ def ranking(result: SweepResult, keys: Sequence[str]) -> Table:
     columns = ("rank", *keys, "top-1", "sd", "seeds", "gain", "95 % from", "to", "p", "state")
     rows = tuple(_row(rank, each, keys) for rank, each in enumerate(result.points, start=1))
     formats = {"top-1": ".2%", "sd": ".2%", "gain": "+.2%", "95 % from": "+.2%", "to": "+.2%", "p": ".3g"}
-    title = f"{counted('points', len(result.points))}, {counted('runs', result.runs)} finished"
+    points, runs = len(result.points), result.runs
+    title = f"{points} point{'s' * (points != 1)}, {runs} run{'s' * (runs != 1)} finished"
     return Table("points", title, columns, rows, formats)
 
 
