@@ -193,7 +193,7 @@ def kinds_of_all(answers: Sequence[Decisions], truth: Decisions) -> list[Any]:
     said = np.stack(answers)
     there = np.stack([known(own, truth) for own in answers])
     right = there & (said == truth)
-    first = said[there.argmax(axis=0), np.arange(len(truth))]
+    first = said[there.argmax(axis=0), np.arange(len(truth))]  # who answers first; where none does, none of it counts
     alike = ((said == first) | ~there).all(axis=0)
     kinds = np.where(alike, WRONG_ALIKE, WRONG_DIFFERENTLY)
     kinds = np.where(right.any(axis=0), SOME_RIGHT, kinds)

@@ -211,7 +211,7 @@ def _timed(candidate: Candidate, images: Tensor, protocol: Protocol, *, passes: 
         for _ in range(passes):
             candidate.network(images)
         wait(protocol.device)
-    return max(time.perf_counter() - began, 1e-9)
+    return max(time.perf_counter() - began, 1e-9)  # a clock's tick may outlast a pass, and rates divide by this
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def _renumbered(predictions: Predictions, first: Predictions) -> Predictions:
         )
     number_of = {name: number for number, name in enumerate(first.class_names)}
     new = np.array([number_of[name] for name in predictions.class_names])
-    old = np.argsort(new)
+    old = np.argsort(new)  # the inverse: a column of logits goes where its class has gone
     heads = {
         name: replace(head, top=new[head.top], logits=None if head.logits is None else head.logits[:, old])
         for name, head in predictions.heads.items()

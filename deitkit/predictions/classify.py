@@ -106,7 +106,7 @@ def classified(
     loader = evaluation_loader(
         source, info, device=picked, batch_size=batch_size, workers=workers, indices=range(len(paths)), reading=reading
     )
-    after = 0
+    after = 0  # images before this batch: those that cannot be read are in none, but have their place in the order
     for chosen, images, _ in loader:
         until = min(after + batch_size, len(paths))
         answers = guesses(model, images, top=top) if len(images) else []

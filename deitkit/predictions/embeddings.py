@@ -152,7 +152,7 @@ def weights_identity(model: LoadedModel) -> str:
     """sha256 over the model's tensors and over how it wants its images; what it calls its classes does not count."""
     info = model.info
     protocol = [info.size, info.mean, info.std, info.crop_ratio, info.interpolation, info.exif_orientation]
-    if info.backend != "pil":
+    if info.backend != "pil":  # said only where it differs, so that what earlier versions kept stays good
         protocol.append(info.backend)
     digest = hashlib.sha256(json.dumps([model.student.architecture, *protocol]).encode())
     for name, tensor in sorted(model.student.network.state_dict().items()):

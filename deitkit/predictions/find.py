@@ -187,7 +187,7 @@ def _find(
     if not path.is_file():
         return None
     table = Predictions.load(path, logits=keep_logits)
-    if keep_logits and table.head("class").logits is None:
+    if keep_logits and table.head("class").logits is None:  # kept by a command that had no use for them
         return None
     if not is_current(table, reference, settings, recipes):
         return None

@@ -196,7 +196,7 @@ def _names(
 def hash_state(network: nn.Module, **making: Any) -> str:
     """sha256 over a network's parameters and buffers, and over what else makes it."""
     hashed = hashlib.sha256(digest(making).encode())
-    for key, value in sorted(network.state_dict().items()):
+    for key, value in sorted(network.state_dict().items()):  # by name: code may register the same parts otherwise
         if isinstance(value, Tensor):
             hashed.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             hashed.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

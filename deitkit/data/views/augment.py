@@ -84,7 +84,7 @@ def open_file(file: BinaryIO, name: str, reading: Reading = AS_IT_LIES) -> Image
     start = file.read(12)
     if not start:
         raise _unreadable(name, "the file is empty")
-    if start[4:] in HEIC:
+    if start[4:] in HEIC:  # its brand; Pillow would only say that it knows no such kind
         _learn_heic(name)
     file.seek(0)
     try:
