@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.early import known_model
-from deitkit.cli.options import AsJson, DataPath, Dataset, Overwrite, output_option
+from deitkit.cli.options import AsJson, DataPath, Dataset, Overwrite, model_argument, output_option
 from deitkit.errors import DeitkitError
-from deitkit.models.export.wanted import FORMAT_NAMES, OLDEST_OPSET, PRECISION_NAMES
+from deitkit.models.export.wanted import (
+    FOLDERS,
+    FORMAT_NAMES,
+    OLDEST_OPSET,
+    PRECISION_NAMES,
+    Wanted,
+    check_repository,
+)
+from deitkit.models.reference import Reference
 
 if TYPE_CHECKING:
-    from deitkit.models.export.wanted import Wanted
     from deitkit.predictions.export import WrittenModel
 
 
@@ -41,12 +47,7 @@ class HubOptions:
 
 
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", callback=known_model, help="RUN, RUN@best, RUN:class, a model folder, timm:NAME or a file."
-        ),
-    ],
+    model: Annotated[str, model_argument("MODEL", "RUN, RUN@best, RUN:class, a model folder, timm:NAME or a file.")],
     to: Annotated[str, typer.Option("--to", help=f"{', '.join(FORMAT_NAMES)}.")],
     onnx: OnnxOptions,
     hub: HubOptions,
@@ -68,8 +69,6 @@ def export(
     Example: deitkit export runs/mine --to timm --license apache-2.0 --push OWNER/NAME
     """
     from deitkit.models.export.place import place_of
-    from deitkit.models.export.wanted import Wanted
-    from deitkit.models.reference import Reference
 
     wanted = Wanted.of(to, **vars(onnx), licence=hub.licence)
     refuse_unasked(hub, wanted)
@@ -93,8 +92,6 @@ def refuse_unasked(hub: HubOptions, wanted: Wanted) -> None:
     Raises:
         DeitkitError: a file is no repository, the name is none, or there is no terminal and no --yes.
     """
-    from deitkit.models.export.wanted import FOLDERS, check_repository
-
     if not hub.push:
         return
     check_repository(hub.push)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.early import known_model
-from deitkit.cli.options import Device
+from deitkit.cli.options import Device, model_argument
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart")
 
 
 def serve(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="RUN|MODEL", callback=known_model, help="RUN, RUN@best, a model folder, timm:NAME."),
-    ],
+    model: Annotated[str, model_argument("RUN|MODEL", "RUN, RUN@best, a model folder, timm:NAME.")],
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where it listens; 0 is any free one.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Who may ask: 0.0.0.0 is the whole network.")] = LOOPBACK[0],
     neighbours: Annotated[
