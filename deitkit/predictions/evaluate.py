@@ -148,10 +148,6 @@ def evaluate_each(
 
     Under torchrun each process takes its own part, no image counts twice, all get the results, and the first writes.
     """
-    if crop_ratio is not None and not 0 < crop_ratio <= 1:
-        raise DeitkitError(
-            f"the crop ratio is {crop_ratio:g}: more than 0, at most 1", value=crop_ratio, remedy="--crop-ratio 0.875"
-        )
     manner = _Manner(
         one_of(fusion, FUSIONS, what="fusion") if fusion else None, crop_ratio, fit_fusion, store_fusion, keep_logits,
         batch_size, workers, logit_adjustment,
@@ -205,6 +201,12 @@ class _Manner:
     batch_size: int
     workers: int
     logit_adjustment: float | None = None
+
+    def __post_init__(self) -> None:
+        ratio = self.crop_ratio
+        if ratio is not None and not 0 < ratio <= 1:
+            what = f"the crop ratio is {ratio:g}: more than 0, at most 1"
+            raise DeitkitError(what, value=ratio, remedy="--crop-ratio 0.875")
 
 
 def _judge(

@@ -32,7 +32,7 @@ from deitkit.models.export.wanted import OLDEST_OPSET, FormatName, PrecisionName
 from deitkit.models.load import LoadedModel, load_model, refuse_headless
 from deitkit.models.reference import Reference
 from deitkit.predictions.find import data_of, is_current, kept_files, open_for
-from deitkit.predictions.precisions import Measured, measure_precisions
+from deitkit.predictions.precisions import MeasuredPrecision, measure_precisions
 from deitkit.predictions.predict import ClassMap, evaluation_loader
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import to_toml
@@ -55,7 +55,7 @@ class WrittenModel:
     checked: Checked
     notes: tuple[str, ...]
     pixels: CheckedPixels | None = None
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[MeasuredPrecision, ...] = ()
 
 
 def export(

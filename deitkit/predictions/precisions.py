@@ -21,7 +21,7 @@ SECONDS = 2.0  # that each is timed for
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPrecision:
     """A precision's top-1 by the head that decides, of so many images, its images per second on this machine's CPU, and
     the size of its file."""
 
@@ -39,7 +39,7 @@ class Measured:
 
 def measure_precisions(
     model: LoadedModel, files: Mapping[str, Path], source: Source, reading: Reading, classes: ClassMap | None
-) -> tuple[Measured, ...]:
+) -> tuple[MeasuredPrecision, ...]:
     """Each precision's file on the same images, at most 2,000 of them, timed in turn."""
     chosen, cpu = spread_over(source, MOST_IMAGES), torch.device("cpu")
     opened = {name: ExportedStudent(read_exported(path)) for name, path in files.items()}
@@ -53,5 +53,7 @@ def measure_precisions(
     for (name, table), speed in zip(tables.items(), speeds, strict=True):
         head = decisive(table)
         right = int(table.hits(head).sum())
-        found.append(Measured(name, head, right, len(table.ids), speed.images_per_s, files[name].stat().st_size))
+        found.append(
+            MeasuredPrecision(name, head, right, len(table.ids), speed.images_per_s, files[name].stat().st_size)
+        )
     return tuple(found)
