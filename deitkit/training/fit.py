@@ -43,7 +43,7 @@ from deitkit.training.log import MetricsLog, Sums
 from deitkit.training.observer import Observer, Silent
 from deitkit.training.optim import learning_rate
 from deitkit.training.resume import as_begun, describe, kept_state, restore, take_up
-from deitkit.training.signals import Signals, Waiting, held_back
+from deitkit.training.signals import StopSignals, Waiting, held_back
 from deitkit.training.step import Training, build, train_step
 from deitkit.training.teacher_check import brief_check
 from deitkit.training.unfreeze import unfreeze_when_due
@@ -121,7 +121,7 @@ class Fitting:
     watch: Watch
     log: MetricsLog
     observer: Observer
-    signals: Signals
+    signals: StopSignals
 
     @property
     def training(self) -> Training:

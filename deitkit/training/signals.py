@@ -14,7 +14,7 @@ class Waiting(BaseException):
     """A signal came between two steps, while data were waited for. No `except Exception` on its way may take it."""
 
 
-class Signals:
+class StopSignals:
     """What was received: `number`, 0 for nothing yet. A second signal ends at once."""
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class Signals:
 
 
 @contextmanager
-def held_back() -> Iterator[Signals]:
+def held_back() -> Iterator[StopSignals]:
     """Hold back SIGINT and SIGTERM until the step is done."""
-    signals = Signals()
+    signals = StopSignals()
     if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
         yield signals
         return

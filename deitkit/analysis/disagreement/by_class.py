@@ -36,7 +36,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Gain:
+class GroupGain:
     """Images on which a student, and those on which a baseline, decides as the teacher does; and their difference."""
 
     images: int
@@ -133,7 +133,7 @@ def between_figure(
 
 def gains(
     student: Decisions, baseline: Decisions, teacher: Decisions, labels: Decisions, *, classes: int
-) -> tuple[Gain, list[Gain]]:
+) -> tuple[GroupGain, list[GroupGain]]:
     """Over all images, and of each class: agreement of decisions [N] with the teacher's."""
     like_student, like_baseline = student == teacher, baseline == teacher
     masks = (
@@ -141,7 +141,7 @@ def gains(
         like_student & ~like_baseline, like_baseline & ~like_student,
     )  # fmt: skip
     counts = np.stack([np.bincount(labels[mask], minlength=classes) for mask in masks])
-    return Gain(*counts.sum(axis=1).tolist()), [Gain(*column) for column in counts.T.tolist()]
+    return GroupGain(*counts.sum(axis=1).tolist()), [GroupGain(*column) for column in counts.T.tolist()]
 
 
 def moved(
