@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, BatchSize, Device, Seconds
-from deitkit.errors import DeitkitError, one_of
+from deitkit.cli.analyze.shared import parse_sizes
+from deitkit.cli.options import AsJson, BatchSize, Device, Seconds, Sizes
+from deitkit.errors import one_of
 
 if TYPE_CHECKING:
     from deitkit.speed.throughput import Measured
@@ -21,7 +22,7 @@ Names = Annotated[
 
 def throughput(
     models: Names = None,
-    sizes: Annotated[str, typer.Option("--sizes", help="Pixels: 224,384 [default: each model's own].")] = "",
+    sizes: Sizes = "",
     amp: Annotated[str, typer.Option("--amp", help="fp32, bf16, fp16, or several: fp32,bf16.")] = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Time each compiled by torch.compile, too.")] = False,
     batch_size: BatchSize = None,
@@ -59,17 +60,6 @@ def throughput(
     rows = [row_of(each) for each in found]
     columns = ["model", "px", "run as", "params (M)", "GMACs", "batch", "images/s", "quartiles", "MiB", "paper's V100"]
     render.print_table(f"Throughput on {conditions['device']}, {conditions['threads']} thread(s)", columns, rows)
-
-
-def parse_sizes(text: str) -> list[int]:
-    """`224,384` -> [224, 384]; what is no number of pixels is an error."""
-    try:
-        sizes = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        sizes = [0]
-    if any(not 1 <= size <= 8192 for size in sizes):
-        raise DeitkitError(f"--sizes {text[:40]} are no sizes", value=text[:100], remedy="pixels: --sizes 224,384")
-    return sizes
 
 
 def row_of(each: Measured) -> list[Any]:

@@ -95,7 +95,10 @@ ValFraction = Annotated[
 ]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Height and width in pixels.")]
 Sizes = Annotated[
-    str, typer.Option("--sizes", help="Pixels: 160,224,384 or 224x160,... [default: Table 10's, scaled].")
+    str,
+    typer.Option(
+        "--sizes", help="Pixels: 160,224,384 or 224x160,... [default: the model's own, or Table 10's, scaled]."
+    ),
 ]
 Mode = Annotated[str, typer.Option("--mode", help="bicubic, bilinear, nearest or bicubic-antialias.")]
 Limit = Annotated[

@@ -47,7 +47,7 @@ class Measured:
 
 
 def measure_throughput(
-    names: Sequence[str], *, sizes: Sequence[int], precisions: Sequence[Precision], compiled: bool,
+    names: Sequence[str], *, sizes: Sequence[tuple[int, int]], precisions: Sequence[Precision], compiled: bool,
     protocol: Protocol, say: Callable[[str], None],
 ) -> list[Measured]:  # fmt: skip
     """Architectures by deitkit's names or `timm:NAME`, with random weights; at their own size or at each of `sizes`.
@@ -84,21 +84,21 @@ def published(name: str, size: tuple[int, int]) -> float | None:
     return found[0] if found else None
 
 
-def _candidates(name: str, sizes: Sequence[int]) -> Iterator[Candidate]:
+def _candidates(name: str, sizes: Sequence[tuple[int, int]]) -> Iterator[Candidate]:
     known = name if name in MODELS or name.startswith("timm:") else f"timm:{name}"
-    for size in sizes or (None,):
-        model = Model(name=known, image_size=size or _own_size(known))
+    for size in sizes or (_own_size(known),):
+        model = Model(name=known, image_size=size)
         yield Candidate(known, build_student(model, CLASSES, seed=0), model.size)
 
 
-def _own_size(name: str) -> int | None:
+def _own_size(name: str) -> tuple[int, int] | None:
     """The size for which timm made an architecture; None leaves it to the recipe's own rule."""
     if not name.startswith("timm:"):
         return None
     from timm.models import get_pretrained_cfg
 
     settings: Any = get_pretrained_cfg(name.removeprefix("timm:"))
-    return settings.input_size[-1] if settings else None
+    return (settings.input_size[1], settings.input_size[2]) if settings else None
 
 
 def _compiled(candidate: Candidate) -> Candidate:

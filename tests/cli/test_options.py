@@ -16,8 +16,8 @@ from deitkit.cli.options import AsJson, Dataset, spread
 ROOM = Path(deitkit.cli.__file__).parent
 # One word, several meanings: --epochs 3 and --epochs 0:3, --dataset once and often, a teacher and a mixture of them.
 OF_THEIR_OWN = {
-    "--batch-size", "--data", "--dataset", "--epochs", "--limit", "--logits", "--model", "--output", "--recipe",
-    "--port", "--split", "--strict", "--teacher", "--to", "--top", "--verify", "--yes",
+    "--amp", "--batch-size", "--data", "--dataset", "--epochs", "--limit", "--logits", "--model", "--output", "--port",
+    "--recipe", "--split", "--strict", "--teacher", "--to", "--top", "--verify", "--yes",
 }  # fmt: skip
 
 
