@@ -27,7 +27,8 @@ from deitkit.models.weight_files import ABOUT
 
 IMAGES = "images"  # [B, 3, H, W] float32, normalised: what the network takes, behind pre-processing in the graph
 OUTPUTS = {"class": "class_logits", "distillation": "distillation_logits", "fused": "probabilities"}
-TENSORS = "deitkit.tensors"  # metadata: timm's name -> the graph's, with TRANSPOSED behind it where it is
+# Metadata: timm's name of a tensor -> the graph's, with TRANSPOSED behind it where it is; or [number, shape].
+TENSORS = "deitkit.tensors"
 TRANSPOSED = "^T"
 
 
@@ -74,8 +75,9 @@ def tensors_of(exported: Exported) -> dict[str, Tensor]:
     onnx, _ = require_onnx(exported.path)
     names = exported.metadata.get(TENSORS)
     if names is None:
+        why = "keeps its weights in 8 bits" if exported.metadata.get("precision") == '"int8"' else "has merged weights"
         raise DeitkitError(
-            f"{exported.path} keeps its weights in 8 bits: it answers, but cannot be looked into or trained further",
+            f"{exported.path} {why}: it answers, but cannot be looked into or trained further",
             value=str(exported.path),
             remedy="name the run that it was exported from, or a file of fp32 or fp16",
         )
@@ -83,6 +85,10 @@ def tensors_of(exported: Exported) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     try:
         for ours, theirs in json.loads(names).items():
+            if not isinstance(theirs, str):
+                number, shape = theirs
+                state[ours] = torch.full(shape, number)
+                continue
             array = onnx.numpy_helper.to_array(inside[theirs.removesuffix(TRANSPOSED)])
             array = array.T if theirs.endswith(TRANSPOSED) else array
             state[ours] = torch.from_numpy(np.array(array, order="C"))

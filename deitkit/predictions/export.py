@@ -161,7 +161,7 @@ def _size(place: Path) -> int:
 
 @dataclass(frozen=True)
 class SplitImages:
-    """SplitImages of a split, how they are read, and how the model's classes are the data's."""
+    """Images of a split, how they are read, and how the model's classes are the data's."""
 
     source: Source
     settings: Data

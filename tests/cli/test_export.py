@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from deitkit.cli.app import run
+from deitkit.data.open import open_source
+from deitkit.models.export.wanted import ENDINGS, FORMAT_NAMES
 from deitkit.models.folder import save_model
 from deitkit.models.load import LoadedModel, ModelInfo, load_model
 from deitkit.models.student import build_student
@@ -112,3 +114,37 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(place: Path, tm
         locked = Path("/proc/here")  # root may write everywhere else
     said = error_of(["export", str(place / "student"), "--to", "onnx", "-o", str(locked / "x.onnx")], capsys)
     assert "cannot write" in said and "--output" in said
+
+
+# Read back by everything that takes a model
+
+READERS = {
+    "predict": "predict IMAGE --model REF --device cpu",
+    "disagreement": "analyze disagreement REF STUDENT --resamples 2 --device cpu -o out",
+    "errors": "analyze errors REF --no-images --device cpu -o out",
+    "tokens": "analyze tokens REF --device cpu -o out",
+    "positions": "analyze positions REF --no-accuracy -o out",
+    "attention": "analyze attention IMAGE --model REF --device cpu -o out",
+    "resolutions": "analyze resolutions REF --no-accuracy --no-speed --no-finetuned --sizes 16 -o out",
+    "tradeoff": "analyze tradeoff REF STUDENT --no-speed --x parameters --device cpu -o out",
+    "upscale": "upscale REF --to 24 --dry-run",
+    "distill": "distill -r quickstart/student --teacher REF --set teacher.check=false --epochs 1 -j 0 --device cpu"
+    " --set schedule.warmup_epochs=0 -o run",
+}  # fmt: skip
+LOOKS_INSIDE = {"tokens", "positions", "attention", "resolutions", "upscale"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", [*FORMAT_NAMES, "onnx --precision fp16", "onnx --precision int8"])
+def test_everything_that_takes_a_model_takes_what_was_exported(to: str, place: Path, capsys: Capture) -> None:
+    source = open_source(Data(dataset="digits"), "val")
+    Path("digit.png").write_bytes(source.read(0))
+    written = f"it{ENDINGS[to.split()[0]]}"  # type: ignore[index]
+    assert run(["export", str(place / "student"), "--to", *to.split(), "-o", written]) == 0
+    for name, line in READERS.items():
+        said = line.replace("REF", written).replace("STUDENT", str(place / "student")).replace("IMAGE", "digit.png")
+        code = run([*said.split(), *(["--overwrite"] if "-o" in said else [])])
+        refused = "int8" in to and name in LOOKS_INSIDE
+        error = capsys.readouterr().err
+        assert code == (2 if refused else 0), f"{name}: {error}"
+        assert not refused or "8 bits" in error

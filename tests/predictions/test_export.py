@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import deitkit
 from deitkit.cli.app import run
 from deitkit.errors import DeitkitError
-from deitkit.models.export.wanted import FORMAT_NAMES, PACKAGES, is_installed
+from deitkit.models.export.wanted import ENDINGS, FORMAT_NAMES, PACKAGES, is_installed
 from deitkit.models.folder import ModelInfo, save_model
 from deitkit.models.student import build_student
 from deitkit.predictions.find import predictions_of
@@ -65,31 +65,50 @@ def test_without_images_it_is_checked_on_noise_and_wrong_ones_are_an_error() -> 
 
 # Trained models, on all test images
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("to", FORMAT_NAMES)
-def test_the_quickstarts_student_decides_its_test_images_alike(to: str) -> None:
-    need_packages(to)
-    short = ["-j", "0", "--device", "cpu", "--set", "schedule.warmup_epochs=0"]
-    assert run(["pretrain", "-r", "quickstart/teacher", "-o", "runs/teacher", "--epochs", "2", *short]) == 0
-    words = ["distill", "-r", "quickstart/student", "--teacher", "runs/teacher", "-o", "runs/student"]
-    assert run([*words, "--epochs", "3", *short, "--set", "teacher.check=false"]) == 0
-    assert_same("runs/student", str(deitkit.export("runs/student", to).path), "digits")
+SHORT = ["-j", "0", "--device", "cpu", "--set", "schedule.warmup_epochs=0"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("to", FORMAT_NAMES)
-def test_a_model_of_cifar10_decides_its_10_000_test_images_alike(to: str, shared_data: Path) -> None:
-    need_packages(to)
+def trained(folder: Path, *words: str) -> str:
+    """A student that learned from a teacher for a few epochs, with the data of these words; the place of its run."""
+    teacher, student = str(folder / "teacher"), str(folder / "student")
+    assert run(["pretrain", "-r", "quickstart/teacher", "-o", teacher, *SHORT, *words]) == 0
+    taught = ["--teacher", teacher, "--set", "teacher.check=false"]
+    assert run(["distill", "-r", "quickstart/student", *taught, "-o", student, *SHORT, *words]) == 0
+    return student
+
+
+@pytest.fixture(scope="module")
+def quickstarts_student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return trained(tmp_path_factory.mktemp("quickstart"), "--epochs", "3")
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> tuple[str, str]:
+    """A student of CIFAR-10, and a folder whose validation images are all 10,000 test images."""
+    root = tmp_path_factory.mktemp("cifar")
     with tarfile.open(shared_data / "cifar10" / "cifar10-test.tar.gz") as archive:
-        archive.extractall(filter="data")
-    words = ["-j", "0", "--device", "cpu", "--data", "test", "--set", "schedule.warmup_epochs=0", "--epochs", "1"]
-    assert run(["pretrain", "-r", "quickstart/teacher", "-o", "runs/teacher", *words]) == 0
-    distill = ["distill", "-r", "quickstart/student", "--teacher", "runs/teacher", "-o", "runs/student"]
-    assert run([*distill, *words, "--set", "teacher.check=false", "--set", "model.image_size=32"]) == 0
-    Path("all").mkdir()
-    Path("all", "val").symlink_to(Path("test").absolute())
-    Path("all", "train").symlink_to(Path("test").absolute())
-    (table,) = predictions_of(["runs/student"], dataset="folder", data="all", device="cpu")
+        archive.extractall(root, filter="data")
+    (root / "all").mkdir()
+    for split in ("train", "val"):
+        (root / "all" / split).symlink_to(root / "test")
+    size = ["--set", "model.image_size=32", "--epochs", "1"]
+    return trained(root, "--data", str(root / "test"), *size), str(root / "all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", FORMAT_NAMES)
+def test_the_quickstarts_student_decides_its_test_images_alike(to: str, quickstarts_student: str) -> None:
+    need_packages(to)
+    done = deitkit.export(quickstarts_student, to, output=f"it{ENDINGS[to]}")  # type: ignore[index]
+    assert_same(quickstarts_student, str(done.path), "digits")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", FORMAT_NAMES)
+def test_a_model_of_cifar10_decides_its_10_000_test_images_alike(to: str, cifar: tuple[str, str]) -> None:
+    need_packages(to)
+    student, data = cifar
+    (table,) = predictions_of([student], dataset="folder", data=data, device="cpu")
     assert len(table.ids) == 10_000
-    assert_same("runs/student", str(deitkit.export("runs/student", to).path), "folder", "all")
+    done = deitkit.export(student, to, output=f"it{ENDINGS[to]}")  # type: ignore[index]
+    assert_same(student, str(done.path), "folder", data)

@@ -104,8 +104,9 @@ def about(info: ModelInfo, wanted: Wanted) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tensor_names(proto: Any, student: Student) -> dict[str, str]:
-    """timm's name of each tensor -> the graph's, found by content; empty where one is not in the graph as it was."""
+def tensor_names(proto: Any, student: Student) -> dict[str, str | list[Any]]:
+    """timm's name of each tensor -> the graph's, found by content, or [number, shape] of one that is all one number,
+    as biases at their start: the exporter may leave it out. Empty where one is not in the graph as it was."""
     import onnx
 
     places: dict[tuple[Any, ...], str] = {}
@@ -114,13 +115,15 @@ def tensor_names(proto: Any, student: Student) -> dict[str, str]:
         if array.ndim == 2:
             places[_content(array.T)] = tensor.name + TRANSPOSED
         places[_content(array)] = tensor.name
-    found: dict[str, str] = {}
+    found: dict[str, str | list[Any]] = {}
     for key, value in student.network.state_dict().items():
         name = places.get(_content(value.detach().cpu().numpy()))
-        if name is None and not key.endswith("num_batches_tracked"):
-            return {}
         if name is not None:
             found[key] = name
+        elif value.numel() and bool((value == value.flatten()[0]).all()):
+            found[key] = [value.flatten()[0].item(), list(value.shape)]
+        else:
+            return {}
     return found
 
 

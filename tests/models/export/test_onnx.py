@@ -19,7 +19,8 @@ from deitkit.models.export.preprocess import with_preprocessing
 from deitkit.models.export.wanted import Wanted
 from deitkit.models.load import LoadedModel, ModelInfo, load_classifier, load_model
 from deitkit.models.reference import Reference
-from deitkit.recipe.schema import Data
+from deitkit.models.student import build_student
+from deitkit.recipe.schema import Data, Model
 from tests.models.export.conftest import NAMES, SIZE
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -94,6 +95,16 @@ def test_a_cut_file_is_damaged_and_an_unknown_opset_is_refused(
         load_classifier(str(tmp_path / "cut.onnx"))
     with pytest.raises(DeitkitError, match="knows no opset 99"):
         onnx_format.write(distilled, tmp_path / "new.onnx", Wanted("onnx", opset=99))
+
+
+def test_tensors_at_their_start_are_found_again_though_the_exporter_leaves_some_out(tmp_path: Path) -> None:
+    shape = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    student = build_student(Model(name="deit_nano", image_size=16, distilled=True, options=shape), len(NAMES)).eval()
+    model = LoadedModel(student, ModelInfo.of(Data(), SIZE, NAMES), "fresh")
+    onnx_format.write(model, tmp_path / "fresh.onnx", Wanted("onnx"))
+    state = student.network.state_dict()
+    inside = load_model(str(tmp_path / "fresh.onnx")).student.network.state_dict()
+    assert inside.keys() == state.keys() and all(torch.equal(inside[key], state[key]) for key in state)
 
 
 # Pre-processing in the graph, and 8 bits
