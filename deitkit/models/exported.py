@@ -79,7 +79,7 @@ def tensors_of(exported: Exported) -> dict[str, Tensor]:
         raise DeitkitError(
             f"{exported.path} {why}: it answers, but cannot be looked into or trained further",
             value=str(exported.path),
-            remedy="name the run that it was exported from, or a file of fp32 or fp16",
+            remedy="name the run that it was exported from, or export it anew: --to safetensors",
         )
     inside = {tensor.name: tensor for tensor in exported.proto.graph.initializer}
     state: dict[str, Tensor] = {}
