@@ -81,6 +81,16 @@ class Terminal:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.screen.resize(lines, columns)
 
+    def leave(self) -> int:
+        """Press Ctrl-C, as a person does: again after a while where it fell between two questions."""
+        for _ in range(12):
+            self.press(CTRL_C)
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                if not self._read():
+                    return self.process.wait(timeout=60)
+        raise AssertionError(f"Ctrl-C does not end it:\n{self.picture()}")
+
     def end(self, *, seconds: float = 60) -> int:
         """Its exit code, once it has ended and all that it wrote is taken in."""
         deadline = time.monotonic() + seconds

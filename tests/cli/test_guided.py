@@ -29,7 +29,7 @@ from deitkit.errors import DeitkitError
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.folder import Run
 from deitkit.training.plan import RunPlan
-from tests.cli.terminal import CTRL_C, CTRL_U, DOWN, END, ENTER, ESCAPE, F1, LEFT, TAB, UP, Terminal
+from tests.cli.terminal import CTRL_U, DOWN, END, ENTER, ESCAPE, F1, LEFT, TAB, UP, Terminal
 from tests.training.test_own import SPEED, a_run
 from tests.training.test_own import images as square_images
 from tests.training.test_plan import made_up
@@ -326,8 +326,7 @@ def test_lists_help_back_typing_and_completion(folder: Path) -> None:
     terminal.shows("a time, as 45m or 3h:")
     terminal.press("soon", ENTER)
     terminal.shows("is no time to train")
-    terminal.press(CTRL_C)
-    assert terminal.end() == 130
+    assert terminal.leave() == 130
     assert "left; nothing was written" in terminal.picture()
     assert [path.name for path in folder.iterdir()] == ["photos"]
 
@@ -348,8 +347,7 @@ def test_runs_are_offered_to_go_on_to_start_from_and_to_teach(folder: Path) -> N
     terminal.shows("a model:")
     terminal.press("runs/done@nonsense", ENTER)
     terminal.shows("keeps no checkpoint")
-    terminal.press(CTRL_C)
-    assert terminal.end() == 130
+    assert terminal.leave() == 130
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(40, 10), (80, 24)])
@@ -365,8 +363,7 @@ def test_it_fits_small_terminals_without_colour(folder: Path, columns: int, line
     terminal.press("?")
     terminal.shows("number of epochs")
     terminal.resize(columns + 7, lines + 3)
-    terminal.press(CTRL_C)
-    assert terminal.end() == 130
+    assert terminal.leave() == 130
     assert not re.search(r"\x1b\[[\d;]*(3[0-7]|9[0-7]|38)[;m]", terminal.raw)
 
 
