@@ -291,9 +291,15 @@ def local_folder(reference: str) -> Path:
     kind, path = Reference(reference).kind, Path(reference)
     if kind == "published":
         return Path(published_parts(reference)[-1])
-    if kind == "weights":
-        return path.parent if (path.parent / "config.json").is_file() else Path(path.stem)
-    if kind not in ("exported", "onnx", "python"):
+    if kind == "exported":
+        return own_folder(path)
+    if kind not in ("onnx", "python"):
         return path
     found = PYTHON.fullmatch(reference)
     return Path("-".join((foreign_parts(reference)[-1], *(argument_names(found) if found else ()))))
+
+
+def own_folder(file: Path) -> Path:
+    """Where a file of a model keeps its own: `mine.onnx` in mine_onnx of the working folder, because mine may be the
+    run that it was exported from."""
+    return Path(f"{file.stem}_{file.suffix.removeprefix('.')}")

@@ -25,7 +25,7 @@ from deitkit.files import write_atomic
 from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
 from deitkit.measures.by_class import ClassCounts
 from deitkit.models.forms import decisive_head
-from deitkit.models.reference import local_folder
+from deitkit.models.reference import is_foreign, local_folder, own_folder
 from deitkit.predictions.stored import HeadPredictions, as_metadata, escaped, read_stored
 
 TOP = 5  # classes kept for an image
@@ -179,7 +179,11 @@ def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
 def predictions_path(reference: str, dataset: str, split: str, *, data: str = "") -> Path:
     """In the run's folder, in a model folder, or in one of the model's name: one file per data set and split, and per
     folder named by --data."""
-    root = local_folder(reference)
+    path = Path(reference)
+    is_alone = path.is_file() and path.suffix != ".onnx" and not (path.parent / "config.json").is_file()
+    root = own_folder(path) if is_alone and not is_foreign(reference) else local_folder(reference)
+    if path.is_file() and root == path:  # a model's file beside its config
+        root = path.parent
     stem = f"{dataset}-{split}-{Path(data).resolve().name}" if data else f"{dataset}-{split}"
     return root / "predictions" / f"{stem}.parquet"
 

@@ -66,6 +66,19 @@ def test_an_onnx_file_lies_beside_the_model_and_decides_as_it_does(place: Path, 
     assert "holds no images" in capsys.readouterr().err
 
 
+def test_a_file_beside_its_model_leaves_the_models_predictions_alone(place: Path, capsys: Capture) -> None:
+    shutil.copytree(place / "student", "mine", ignore=shutil.ignore_patterns("predictions"))
+    decisions("mine", capsys)
+    kept = Path("mine/predictions/digits-val.parquet")
+    before = kept.read_bytes()
+    for to in ("onnx", "safetensors"):
+        assert run(["export", "mine", "--to", to, "--json"]) == 0
+        capsys.readouterr()
+        decisions(f"mine.{to}", capsys)
+        assert Path(f"mine_{to}/predictions/digits-val.parquet").is_file()
+    assert kept.read_bytes() == before
+
+
 def test_what_was_exported_is_told(place: Path, tmp_path: Path, capsys: Capture) -> None:
     words = ["export", f"{place}/student:class", "--to", "onnx", "-o", str(tmp_path / "new" / "one.onnx")]
     assert run([*words, "--json"]) == 0

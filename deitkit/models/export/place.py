@@ -31,8 +31,9 @@ def place_of(reference: Reference, wanted: Wanted, *, output: str | Path, overwr
 
 
 def default_place(reference: Reference, wanted: Wanted) -> Path:
-    """Beside the model, under its name; for one from afar or a file, in the working folder."""
-    path = local_folder(reference.place)
+    """Beside the model, under its name; for one from afar, in the working folder."""
+    is_file = reference.kind in ("weights", "exported")
+    path = Path(reference.place).with_suffix("") if is_file else local_folder(reference.place)
     precision = wanted.precision if wanted.precision != "fp32" else ""
     parts = (path.resolve().name, reference.checkpoint, reference.head, precision)
     return path.with_name("_".join(filter(None, parts)) + wanted.ending)
