@@ -36,11 +36,11 @@ def can_be_a_path(text: str) -> bool:
 
 
 def runs_called(name: str) -> list[str]:
-    """The runs below runs/ whose paths end in this name."""
+    """The runs below runs/ whose paths end in this name, by path."""
     parts = Path(name).parts
     if not parts or not Path("runs").is_dir():
         return []
-    return [str(run.path) for run in find_runs() if run.path.parts[-len(parts) :] == parts]
+    return sorted(str(run.path) for run in find_runs() if run.path.parts[-len(parts) :] == parts)
 
 
 def run_called(text: str) -> str:

@@ -32,7 +32,8 @@ LATER = {  # what has to be opened first; these folders go on with what is there
     "pretrain": "pretrain -r quickstart/teacher --epochs 1 --device cpu -j 0",
     "data pack": "data pack digits",
 }
-FOLDERS = {*LATER, "distill", "finetune", "upscale", "tape record", "tape merge"}  # proven where they are tested
+# Proven where they are tested.
+FOLDERS = {*LATER, "distill", "finetune", "upscale", "tape record", "tape merge", "sweep"}
 
 
 @pytest.fixture(autouse=True)

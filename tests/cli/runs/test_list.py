@@ -83,7 +83,7 @@ def test_list_and_show_say_which_weights_are_the_model(root: Path, capsys: Captu
     assert run(["runs", "list", str(root), "--json"]) == 0
     found = {Path(row["path"]).name: row for row in json.loads(capsys.readouterr().out)}
     assert (found["first"]["kept"], found["first"]["kept_epoch"]) == ("best", 1.0)
-    assert found["first"]["best"] == {"step": 20, "epoch": 1.0, "head": "class", "top1": 0.75}
+    assert found["first"]["best"] == {"step": 20, "epoch": 1.0, "head": "class", "top1": 0.75, "score": None}
     assert (found["second"]["kept"], found["second"]["best"]["epoch"]) == (None, 1.0)
     assert run(["runs", "show", str(root / "first")]) == 0
     shown = capsys.readouterr().out
