@@ -69,6 +69,14 @@ def write_recipe(folder: Path) -> None:
     (folder / "tiny.toml").write_text(RECIPE)
 
 
+def save_beside(folder: Path) -> None:
+    """As a large model is saved: in a thread, while training goes on."""
+    from deitkit.runs import saver
+
+    saver.LARGE = 0
+    write_recipe(folder)
+
+
 def digests(folder: Path, *patterns: str) -> dict[str, str]:
     found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
@@ -145,6 +153,9 @@ def everything(folder: Path, name: str) -> list[str]:
 
 JOBS = {
     "train": Job(write_recipe, train_words, run_result, lambda folder, _: train_words(folder, "--resume")),
+    "train_and_save_beside": Job(
+        save_beside, train_words, run_result, lambda folder, _: train_words(folder, "--resume")
+    ),
     "overwrite": Job(
         begin_overwriting, lambda folder: train_words(folder, "--overwrite"), run_result, take_up_overwriting
     ),

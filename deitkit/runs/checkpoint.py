@@ -62,12 +62,8 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             save_file({key: value.detach().cpu().contiguous() for key, value in model.items()}, temporary / FILES[0])
-            _save_state(dict(state), temporary / FILES[1])
-            manifest = {
-                "step": step,
-                "metrics_bytes": metrics_bytes,
-                "sha256": {file: _sha256(temporary / file, sync=True) for file in FILES},
-            }
+            sums = [_sha256(temporary / FILES[0], sync=True), _save_state(dict(state), temporary / FILES[1])]
+            manifest = {"step": step, "metrics_bytes": metrics_bytes, "sha256": dict(zip(FILES, sums, strict=True))}
             write_atomic(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
             sync_folder(temporary)
             replace_folder(temporary, folder)
@@ -78,10 +74,10 @@ def save_checkpoint(
     return folder
 
 
-def _save_state(state: dict[str, Any], path: Path) -> None:
-    """torch says only that writing failed; the system says why."""
+def _save_state(state: dict[str, Any], path: Path) -> str:
+    """The file's sha256. torch says only that writing failed; the system says why."""
     with open(path, "wb") as file:
-        kept = _KeepingErrors(file)
+        kept = _Hashed(file)
         try:
             torch.save(state, kept)  # type: ignore[arg-type]  # it writes and flushes
         except RuntimeError:
@@ -89,16 +85,19 @@ def _save_state(state: dict[str, Any], path: Path) -> None:
                 raise kept.error from None
             raise
         file.flush()
+        os.fsync(file.fileno())
+    return kept.sha256.hexdigest()
 
 
-class _KeepingErrors:
-    """A file that is written to, and remembers what went wrong."""
+class _Hashed:
+    """A file that is written from its start to its end, with the sum of what was; it remembers what went wrong."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+        self.file, self.sha256 = file, hashlib.sha256()
         self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
+        self.sha256.update(content)
         try:
             return self.file.write(content)
         except OSError as error:

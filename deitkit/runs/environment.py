@@ -1,4 +1,4 @@
-"""What a run ran on, and since when: versions, devices, processor, command line."""
+"""What a run ran on, and since when: versions, devices, processor, command line; and what is free here now."""
 
 from __future__ import annotations
 
@@ -41,3 +41,16 @@ def describe_environment(**more: Any) -> dict[str, Any]:
         "versions": versions,
         **more,
     }
+
+
+def free_memory() -> int | None:
+    """Bytes that may still be taken of this machine's and its control group's memory; None where it cannot be told."""
+    limits = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        available = [line.split()[1] for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:")]
+        limits += [1024 * int(kib) for kib in available]
+    group, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if group.is_file() and used.is_file() and (most := group.read_text().strip()).isdecimal():
+        limits.append(int(most) - int(used.read_text()))
+    return min(limits, default=None)

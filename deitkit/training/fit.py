@@ -26,9 +26,9 @@ from deitkit.errors import Interrupted
 from deitkit.models.forms import METRICS, decisive_head, score_of
 from deitkit.models.lora import plain_state
 from deitkit.recipe.schema import Recipe
-from deitkit.runs.checkpoint import save_checkpoint
 from deitkit.runs.folder import Run
 from deitkit.runs.names import BEST
+from deitkit.runs.saver import CheckpointSaver, Snapshot
 from deitkit.training.bad_images import (
     StoppedByImage,
     begin_background,
@@ -122,6 +122,7 @@ class Fitting:
     log: MetricsLog
     observer: Observer
     signals: StopSignals
+    saver: CheckpointSaver
 
     @property
     def training(self) -> Training:
@@ -146,20 +147,22 @@ def fit(
     observer.start(training, first_step=training.progress.step)
     begin_background(training)
     try:
-        with held_back() as signals, naming_memory(training):
-            fitting = Fitting(run, watch, log, observer, signals)
+        keep = training.recipe.checkpoint.keep
+        saving = CheckpointSaver(run.checkpoints, keep=keep, written=log.sync)
+        with held_back() as signals, naming_memory(training), saving as saver:
+            fitting = Fitting(run, watch, log, observer, signals, saver)
             try:
                 _train(fitting, begin)
             except Waiting:
                 if begin is not None and Run.is_run(run.path) and not training.progress.step:
                     raise KeyboardInterrupt from None  # nothing has begun, and the old run stands
-                _save(fitting)
+                _save(fitting, wait=True)
                 raise Interrupted(signals.number, training.progress.step) from None
             except UnreadableImage as error:
                 if begin is not None and not training.progress.step:
                     raise  # nothing has begun
                 if not training.world.is_distributed:  # the other ranks wait elsewhere
-                    _save(fitting)
+                    _save(fitting, wait=True)
                 raise StoppedByImage(error) from error
         return finish(run, watch, observer)
     finally:
@@ -174,7 +177,7 @@ def _train(fitting: Fitting, begin: Begin | None) -> None:
     progress = training.progress
     if progress.evaluation_due:
         is_best = _evaluate(fitting)
-        _save_all(fitting, is_best=is_best)
+        _save(fitting, is_best=is_best)
     with contextlib.closing(training.loader.steps(progress.step, training.total_steps)) as stream:
         while progress.step < training.total_steps and not training.is_out_of_patience:
             with fitting.leaving_early():
@@ -213,7 +216,7 @@ def _heed(fitting: Fitting) -> int:
         _evaluate(fitting, counts=False)
     elif asked == "checkpoint":
         observer.doing("saving a checkpoint")
-        _save(fitting)
+        _save(fitting, wait=True)
         observer.say(f"checkpoint of step {training.progress.step} saved")
     fitting.log.leave_out(time.perf_counter() - began)
     return signals.number or (signal.SIGINT if asked == "stop" else 0)
@@ -237,7 +240,7 @@ def _end_step(fitting: Fitting, *, interrupted: int) -> None:
     began = time.perf_counter()
     is_best = progress.evaluation_due and not interrupted and _evaluate(fitting)
     if save_due or is_best or training.is_out_of_patience:
-        _save_all(fitting, is_best=is_best)
+        _save(fitting, is_best=is_best, wait=bool(interrupted))
     log.leave_out(time.perf_counter() - began)
     if interrupted:
         raise Interrupted(interrupted, progress.step)
@@ -294,26 +297,22 @@ def _evaluate(fitting: Fitting, *, counts: bool = True) -> bool:
 # Saving
 
 
-def _save_all(fitting: Fitting, *, is_best: bool) -> None:
-    """The step's checkpoint, and after it the best: a run that is killed in between knows of it and has its weights."""
-    _save(fitting)
-    if is_best:
-        _save(fitting, name=BEST)
+def _save(fitting: Fitting, *, is_best: bool = False, wait: bool = False) -> None:
+    """The step's checkpoint, and after it the best: a run that is killed in between knows of it and has its weights.
 
-
-def _save(fitting: Fitting, *, name: str | None = None) -> None:
-    run, training, log = fitting.run, fitting.training, fitting.log
+    Where it is large, it is written while training goes on, unless somebody is to `wait` for it."""
+    training, log = fitting.training, fitting.log
     sums = training.world.gather(training.sums.state_dict())
     if not training.world.is_main:
         return
-    state = {} if name else {"progress": asdict(training.progress), "sums": sums, **kept_state(training)}
-    log.sync()
-    save_checkpoint(
-        run.checkpoints,
+    state = {"progress": asdict(training.progress), "sums": sums, **kept_state(training)}
+    snapshot = Snapshot(
         step=training.progress.step,
         model=plain_state(training.student.network),
         state=state,
         metrics_bytes=log.bytes_written,
-        keep=training.recipe.checkpoint.keep,
-        name=name,
+        name=BEST if is_best else None,
     )
+    fitting.saver.save(snapshot)
+    if wait:
+        fitting.saver.wait()

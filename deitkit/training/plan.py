@@ -27,6 +27,7 @@ from deitkit.models.throughput import peak_rise, wait, weight_bytes
 from deitkit.predictions.predict import predict
 from deitkit.recipe.schema import Recipe
 from deitkit.runs.checkpoint import save_checkpoint
+from deitkit.runs.environment import free_memory
 from deitkit.training.resume import kept_state
 from deitkit.training.step import Training, build, teacher_answers, train_step
 
@@ -277,12 +278,5 @@ def _free_memory_mb(device: torch.device) -> float | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) / MIB
-    limits = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        available = [line.split()[1] for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:")]
-        limits += [int(kib) / 1024 for kib in available]
-    group, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if group.is_file() and used.is_file() and (most := group.read_text().strip()).isdecimal():
-        limits.append((int(most) - int(used.read_text())) / MIB)
-    return min(limits, default=None)
+    found = free_memory()
+    return None if found is None else found / MIB

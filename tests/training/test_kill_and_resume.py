@@ -54,9 +54,13 @@ every_steps = 4
 TOTAL_STEPS = 42
 
 
-def command(recipe: Path, output: Path, workers: int, *more: str) -> list[str]:
+# A large model's checkpoints are written while training goes on; here every one.
+BESIDE = "from deitkit.runs import saver; saver.LARGE = 0; from deitkit.cli.app import main; main()"
+
+
+def command(recipe: Path, output: Path, workers: int, *more: str, beside: bool = False) -> list[str]:
     return [
-        sys.executable, "-m", "deitkit", "pretrain", "--recipe", str(recipe), "--output", str(output), "--workers",
+        sys.executable, *(("-c", BESIDE) if beside else ("-m", "deitkit")), "pretrain", "--recipe", str(recipe), "--output", str(output), "--workers",
         str(workers), "--device", "cpu", *more,
     ]  # fmt: skip
 
@@ -90,27 +94,35 @@ def unbroken(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(output)
 
 
-@pytest.mark.parametrize("workers", [(0, 0, 0), (2, 2, 2), (0, 2, 0)], ids=["0", "2", "changed"])
+@pytest.mark.parametrize(
+    ("workers", "beside"),
+    [((0, 0, 0), False), ((2, 2, 2), False), ((0, 2, 0), False), ((0, 2, 0), True)],
+    ids=["0", "2", "changed", "saved beside"],
+)
 def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
-    workers: tuple[int, ...], recipe: Path, unbroken: Run, tmp_path: Path
+    workers: tuple[int, ...], beside: bool, recipe: Path, unbroken: Run, tmp_path: Path
 ) -> None:
     run, dice = Run(tmp_path / "run"), random.Random(sum(workers))
     for index, number in enumerate(workers[:-1]):
         again = ("--resume",) if index else ()
-        process = subprocess.Popen(command(recipe, run.path, number, *again), stderr=subprocess.PIPE)
+        process = subprocess.Popen(command(recipe, run.path, number, *again, beside=beside), stderr=subprocess.PIPE)
         code = kill_after(process, run, dice.randrange(1, TOTAL_STEPS // 2) + index * TOTAL_STEPS // 3)
         assert code == -signal.SIGKILL
         assert run.status() == "interrupted"
-    subprocess.run(command(recipe, run.path, workers[-1], "--resume"), check=True, capture_output=True)
+    words = command(recipe, run.path, workers[-1], "--resume", beside=beside)
+    subprocess.run(words, check=True, capture_output=True)
     assert_equal(comparable(run), comparable(unbroken))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "beside"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
+)
 def test_a_signal_finishes_the_step_saves_and_prints_the_resume_command(
-    number: int, code: int, recipe: Path, unbroken: Run, tmp_path: Path
+    number: int, code: int, beside: bool, recipe: Path, unbroken: Run, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run")
-    process = subprocess.Popen(command(recipe, run.path, 2), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(recipe, run.path, 2, beside=beside), stderr=subprocess.PIPE)
     assert kill_after(process, run, 9, number) == code
     assert process.stderr is not None
     said = process.stderr.read().decode()
