@@ -59,8 +59,9 @@ BESIDE = "from deitkit.runs import saver; saver.LARGE = 0; from deitkit.cli.app 
 
 
 def command(recipe: Path, output: Path, workers: int, *more: str, beside: bool = False) -> list[str]:
+    start = ("-c", BESIDE) if beside else ("-m", "deitkit")
     return [
-        sys.executable, *(("-c", BESIDE) if beside else ("-m", "deitkit")), "pretrain", "--recipe", str(recipe), "--output", str(output), "--workers",
+        sys.executable, *start, "pretrain", "--recipe", str(recipe), "--output", str(output), "--workers",
         str(workers), "--device", "cpu", *more,
     ]  # fmt: skip
 
