@@ -57,7 +57,7 @@ def checked_json(content: bytes, kind: type[Kind], *, name: str, remedy: str) ->
     """
     from pydantic import ValidationError
 
-    marked = LONE.sub(rb"\1\\udb80\\u\2", content)
+    marked = LONE.sub(rb"\1\\udb80\\u\2", content) if b"\\u" in content else content
     try:
         found: Kind = _reader(cast(Hashable, kind)).validate_json(marked, strict=True)
         return found if marked == content else cast(Kind, _restored(found))

@@ -275,7 +275,7 @@ class Run:
         Raises:
             DeitkitError: it is JSON, but not as deitkit writes it.
         """
-        name = f"{self.metrics_path}" + ("" if number is None else f", line {number},")
+        name = f"{self.path}/metrics.jsonl" + ("" if number is None else f", line {number},")
         try:
             return dict(checked_json(line, MetricsLine, name=name, remedy=MENDED))
         except DeitkitError:
