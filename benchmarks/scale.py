@@ -171,7 +171,21 @@ def runs(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
     )
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Path], Iterator[Row]]] = {"metrics": metrics, "runs": runs}
+def predictions(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Predictions with the logits of two heads: filled as `predict` fills them, saved, read and scored."""
+    for what in ("write", "read"):
+        words = [sys.executable, "-m", "benchmarks.scale_tables", what, str(given.rows), str(folder / "table.parquet")]
+        done = cost(words, folder=folder)
+        own = json.loads((folder / "said").read_text())
+        yield Row(
+            "predictions", f"{what} {given.rows:,} x 1,000 x 2 logits ({own['file_mib']:,.0f} MiB); anonymous memory",
+            done.wall_s, done.cpu_s, own["anonymous_mib"], done.cpu_s, "below 1 GiB at any number of rows",
+        )  # fmt: skip
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], Iterator[Row]]] = {
+    "metrics": metrics, "runs": runs, "predictions": predictions
+}  # fmt: skip
 
 
 def show(rows: list[Row]) -> None:
@@ -187,6 +201,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "all"], default="all")
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--json", type=Path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import shutil
@@ -94,16 +95,29 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     # Bytes of a file's name that are no text are spelled out.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    with writing_whole(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """The same bit by bit: a file that takes its place when the block has ended without an error.
+
+    Raises:
+        DeitkitError: as `write_atomic`.
+    """
     with saving(path):
         if is_stream(path):
-            _write_through(path, data)
+            held = io.BytesIO()
+            yield held
+            _write_through(path, held.getvalue())
             return
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -20,6 +20,7 @@ from torch import Tensor
 from deitkit.measures.arrays import Floats, Labels, Logits
 from deitkit.models.folder import read_fusion
 from deitkit.models.student import FittedFusion, FittedKind, Fusion
+from deitkit.predictions.rows import empty_rows
 from deitkit.predictions.table import Predictions
 
 ROWS = 4096  # at once in float64
@@ -121,7 +122,7 @@ def fused_logits(predictions: Predictions) -> Logits | None:
     if a is None or b is None:
         return None
     fusion = read_fusion(predictions.settings.get("fusion", "softmax"))
-    found, start = np.empty(a.shape, dtype=np.float32), 0
+    found, start = empty_rows(*a.shape), 0
     for block, logs in fuse(a, b, predictions.labels, fusion):
         found[start : start + len(block.a)] = logs
         start += len(block.a)

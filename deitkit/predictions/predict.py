@@ -20,6 +20,7 @@ from deitkit.errors import DeitkitError, quoted
 from deitkit.models.folder import fusion_as_json
 from deitkit.models.load import ModelInfo
 from deitkit.models.student import Heads, Student
+from deitkit.predictions.rows import Rows, empty_rows
 from deitkit.predictions.stored import HeadPredictions
 from deitkit.predictions.table import Predictions, concatenate, head_predictions
 
@@ -102,15 +103,22 @@ def predict(
     was_training = student.training
     student.eval()
     parts: dict[str, list[HeadPredictions]] = {}
+    logits: dict[str, Rows] = {}
     seen: list[int] = []
     for chosen, images, _ in loader:
         if not len(images):
             continue
-        seen += chosen.tolist()
         for part in _answers(adjusted(student(images), info), info, keep_logits=keep_logits, classes=classes):
-            parts.setdefault(part.name, []).append(part)
+            parts.setdefault(part.name, []).append(replace(part, logits=None))
+            if part.logits is not None:
+                if part.name not in logits:
+                    logits[part.name] = empty_rows(len(indices), part.logits.shape[1])
+                logits[part.name][len(seen) : len(seen) + len(images)] = part.logits
+        seen += chosen.tolist()
     student.train(was_training)
-    gathered = [own for own in world.gather((seen, {head: concatenate(own) for head, own in parts.items()})) if own[1]]
+    mine = {head: concatenate(own) for head, own in parts.items()}
+    mine |= {head: replace(mine[head], logits=rows[: len(seen)]) for head, rows in logits.items()}
+    gathered = [own for own in world.gather((seen, mine)) if own[1]]
     if not gathered:
         raise DeitkitError(
             f"no image of {source.dataset}/{source.split} can be read", remedy="deitkit data verify says why"

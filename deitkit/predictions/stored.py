@@ -18,10 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deitkit.errors import DeitkitError
+from deitkit.predictions.rows import Rows, empty_rows
 from deitkit.records import checked_json
 
 FORMAT = 1
 METADATA_KEY = b"deitkit.predictions"  # part of the files, whatever this module is called
+LOGITS = ".logits"  # how their columns end
+MOST_ROWS = 2**14  # of logits that are held as they are stored
 ANEW = "deitkit evaluate RUN writes it anew"
 _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2}))")
 
@@ -82,14 +85,17 @@ def read_stored(path: Path, *, logits: bool) -> Stored:
     try:
         place = path.absolute()  # pyarrow takes a relative name with a colon for an address
         names = pq.read_schema(place).names
-        table = pq.read_table(place, columns=[name for name in names if logits or not name.endswith(".logits")])
+        table = pq.read_table(place, columns=[name for name in names if not name.endswith(LOGITS)])
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DeitkitError(f"{path} cannot be read as Parquet: {error}", value=path, remedy=ANEW) from error
     about = _metadata(table, path)
     try:
-        return _stored(table, about)
-    except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"columns twice: {', '.join(sorted(repeated))}")
+        kept = {name: _logits(place, name, table.num_rows) for name in names if logits and name.endswith(LOGITS)}
+        return _stored(table, about, kept)
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DeitkitError(
             f"{path} is damaged: it does not hold what its metadata says: {error}", value=path, remedy=ANEW
         ) from error
@@ -104,13 +110,30 @@ def _metadata(table: pa.Table, path: Path) -> Metadata:
     return checked_json(content, Metadata, name=f"{path}: its metadata", remedy=ANEW)
 
 
-def _stored(table: pa.Table, about: Metadata) -> Stored:
+def _logits(path: Path, name: str, rows: int) -> Rows:
+    """A column of N lists of numbers as [N, K], row group by row group."""
+    found, start = None, 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(MOST_ROWS, columns=[name]):
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            part = _matrix(table[name], name)
+            found = empty_rows(rows, part.shape[1]) if found is None else found
+            found[start : start + len(part)] = part
+            start += len(part)
+        width = file.schema_arrow.field(name).type
+    if start != rows:
+        raise ValueError(f"{name}: {start} rows of {rows}")
+    if found is None:
+        return empty_rows(0, width.list_size if pa.types.is_fixed_size_list(width) else 0)
+    return found
+
+
+def _stored(table: pa.Table, about: Metadata, logits: Mapping[str, Rows]) -> Stored:
     """The columns, each of N rows and of its type; class indices are below K, probabilities from 0 to 1."""
     names, classes = table.column_names, len(about.class_names)
     if not classes or not about.heads or len(set(about.heads)) != len(about.heads):
         raise ValueError("no classes, or no heads, or one of them twice")
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"columns twice: {', '.join(sorted(repeated))}")
     labels = _numbers(table["label"], "label").astype(np.int64)
     _need_indices(labels, classes, "label")
     accepted = table["accepted"].to_pylist() if "accepted" in names else None
@@ -118,17 +141,15 @@ def _stored(table: pa.Table, about: Metadata) -> Stored:
         _need_indices(np.array([label for row in accepted for label in row], np.int64), classes, "accepted")
     return Stored(
         about, read_names(table["image_id"], about), labels,
-        {name: _head(table, name, classes) for name in about.heads},
+        {name: _head(table, name, classes, logits.get(f"{name}{LOGITS}")) for name in about.heads},
         read_names(table["path"], about) if "path" in names else None, accepted,
         _marks(table["doubted"], "doubted") if "doubted" in names else None,
     )  # fmt: skip
 
 
-def _head(table: pa.Table, name: str, classes: int) -> HeadPredictions:
+def _head(table: pa.Table, name: str, classes: int, logits: Rows | None) -> HeadPredictions:
     top = _matrix(table[f"{name}.top"], f"{name}.top").astype(np.int64)
     confidence = _matrix(table[f"{name}.confidence"], f"{name}.confidence").astype(np.float32)
-    stored = f"{name}.logits" in table.column_names
-    logits = _matrix(table[f"{name}.logits"], f"{name}.logits").astype(np.float32) if stored else None
     _need_indices(top, classes, f"{name}.top")
     if top.shape != confidence.shape or not 1 <= top.shape[1] <= classes:
         raise ValueError(f"{name}: {top.shape[1]} classes of {classes}, {confidence.shape[1]} probabilities")

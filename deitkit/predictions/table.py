@@ -8,7 +8,6 @@ where it is known which labels the decisive head doubts (`deitkit.predictions.do
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +20,16 @@ from numpy.typing import NDArray
 
 from deitkit.data.open import LabelSets
 from deitkit.errors import DeitkitError, did_you_mean
-from deitkit.files import write_atomic
+from deitkit.files import writing_whole
 from deitkit.measures.agreement import MOST_CLASSES_WITHOUT_TOP5
 from deitkit.measures.by_class import ClassCounts
 from deitkit.models.forms import decisive_head
 from deitkit.models.reference import is_foreign, local_folder, own_folder
+from deitkit.predictions.rows import joined_rows
 from deitkit.predictions.stored import HeadPredictions, as_metadata, escaped, read_stored
 
 TOP = 5  # classes kept for an image
+MOST_ROWS, MOST_LOGITS = 2**20, 2**24  # of a row group; 2**24 logits are 64 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,13 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the Parquet file whole or not at all."""
-        file = io.BytesIO()
-        pq.write_table(_table(self), file, compression="zstd")
-        write_atomic(path, file.getvalue())
+        is_escaped = any(_is_no_text(name) for name in (*self.ids, *(self.paths or ())))
+        groups = _groups(self)
+        first = _table(self, groups[0], is_escaped=is_escaped)
+        with writing_whole(path) as file, pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+            writer.write_table(first)
+            for rows in groups[1:]:
+                writer.write_table(_table(self, rows, is_escaped=is_escaped))
 
     @classmethod
     def load(cls, path: Path, *, logits: bool = True) -> Predictions:
@@ -172,7 +177,7 @@ def concatenate(parts: Sequence[HeadPredictions]) -> HeadPredictions:
         parts[0].name,
         np.concatenate([part.top for part in parts]),
         np.concatenate([part.confidence for part in parts]),
-        np.concatenate(logits) if logits else None,
+        joined_rows(logits) if logits else None,
     )
 
 
@@ -188,22 +193,28 @@ def predictions_path(reference: str, dataset: str, split: str, *, data: str = ""
     return root / "predictions" / f"{stem}.parquet"
 
 
-def _table(predictions: Predictions) -> pa.Table:
-    is_escaped = any(_is_no_text(name) for name in (*predictions.ids, *(predictions.paths or ())))
+def _groups(predictions: Predictions) -> list[slice]:
+    """The rows of each of the file's row groups, which are written and read one at a time."""
+    wide = sum(head.logits.shape[1] for head in predictions.heads.values() if head.logits is not None)
+    step = min(MOST_ROWS, max(1, MOST_LOGITS // max(wide, 1)))
+    return [slice(start, start + step) for start in range(0, max(len(predictions.ids), 1), step)]
+
+
+def _table(predictions: Predictions, rows: slice, *, is_escaped: bool) -> pa.Table:
     spelled = escaped if is_escaped else str
-    columns: dict[str, pa.Array] = {"image_id": pa.array(list(map(spelled, predictions.ids)), pa.string())}
+    columns: dict[str, pa.Array] = {"image_id": pa.array(list(map(spelled, predictions.ids[rows])), pa.string())}
     if predictions.paths is not None:
-        columns["path"] = pa.array(list(map(spelled, predictions.paths)), pa.string())
-    columns["label"] = pa.array(predictions.labels, pa.int64())
+        columns["path"] = pa.array(list(map(spelled, predictions.paths[rows])), pa.string())
+    columns["label"] = pa.array(predictions.labels[rows], pa.int64())
     if predictions.accepted is not None:
-        columns["accepted"] = pa.array(predictions.accepted.rows, pa.list_(pa.int32()))
+        columns["accepted"] = pa.array(predictions.accepted.rows[rows], pa.list_(pa.int32()))
     if predictions.doubted is not None:
-        columns["doubted"] = pa.array(predictions.doubted, pa.bool_())
+        columns["doubted"] = pa.array(predictions.doubted[rows], pa.bool_())
     for name, head in predictions.heads.items():
-        columns[f"{name}.top"] = _lists(head.top.astype(np.int32))
-        columns[f"{name}.confidence"] = _lists(head.confidence)
+        columns[f"{name}.top"] = _lists(head.top[rows].astype(np.int32))
+        columns[f"{name}.confidence"] = _lists(head.confidence[rows])
         if head.logits is not None:
-            columns[f"{name}.logits"] = _lists(head.logits)
+            columns[f"{name}.logits"] = _lists(head.logits[rows])
     metadata = {
         "dataset": predictions.dataset,
         "split": predictions.split,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deitkit.errors import DeitkitError
+from deitkit.predictions import rows, stored, table
 from deitkit.predictions.table import Predictions, concatenate, head_predictions
 
 MakePredictions = Callable[..., Predictions]
@@ -79,6 +81,38 @@ def test_batches_joined_are_the_whole() -> None:
     joined = concatenate([head_predictions("class", part, np.log(part)) for part in np.split(given, [3, 11])])
     for field in ("top", "confidence", "logits"):
         np.testing.assert_array_equal(getattr(joined, field), getattr(whole, field))
+
+
+def test_a_table_larger_than_memory_holds_is_written_and_read_by_row_groups(
+    make: MakePredictions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = make(images=500, paths=[f"/images/{index}.png" for index in range(500)])
+    saved.save(tmp_path / "one group.parquet")
+    monkeypatch.setattr(table, "MOST_LOGITS", 64 * 10)
+    monkeypatch.setattr(stored, "MOST_ROWS", 50)  # batches across groups, too
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+    saved.save(tmp_path / "groups.parquet")
+    assert pq.ParquetFile(tmp_path / "groups.parquet").num_row_groups == 8
+    for name in ("one group", "groups"):  # the first as earlier versions wrote it
+        loaded = Predictions.load(tmp_path / f"{name}.parquet")
+        assert (loaded.ids, loaded.paths) == (saved.ids, saved.paths)
+        np.testing.assert_array_equal(loaded.labels, saved.labels)
+        for field in ("top", "confidence", "logits"):
+            np.testing.assert_array_equal(getattr(loaded.head("class"), field), getattr(saved.head("class"), field))
+    assert list((tmp_path / "spare").iterdir()) == []  # the file has no name
+    rows_of = np.concatenate(np.split(saved.head("class").logits, [3, 99]))
+    np.testing.assert_array_equal(rows.joined_rows(np.split(rows_of, [7])), rows_of)
+
+
+def test_a_disk_without_room_for_what_memory_does_not_hold_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(DeitkitError, match="disk is full"):
+        rows.empty_rows(2**40, 1000)
 
 
 def test_a_saved_table_comes_back_as_it_was(make: MakePredictions, tmp_path: Path) -> None:
