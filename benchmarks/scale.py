@@ -1,6 +1,7 @@
 """Scale: what grows with a run's length or size, measured before it hurts. Each part is one row or a few.
 
-    python -m benchmarks.scale [metrics runs] [--lines 1000000] [--runs 200] [--json FILE] [--scratch DIR]
+    python -m benchmarks.scale [metrics runs predictions inat] [--lines 1000000] [--runs 200] [--rows 200000]
+        [--images 675000] [--rounds 5] [--json FILE] [--scratch DIR]
 
 Every command is a process of its own, run --rounds times; the medians of its wall time, the processor's and its peak
 memory are shown, beside those of a command that does nothing (`runs list` of an empty folder): the difference is the
@@ -183,8 +184,46 @@ def predictions(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def inat(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """iNaturalist 2018 in the size of its largest year: both splits opened, as a training does."""
+    new_inat(folder / "inat", images=given.images)
+    opening = "from deitkit.data.open import open_source; from deitkit.recipe.schema import Data; import sys;"
+    opening += (
+        " data = Data(dataset='inat18', path='inat'); found = [open_source(data, split) for split in sys.argv[1:]]"
+    )
+    costs = {
+        what: median([cost([sys.executable, "-c", opening, *splits], folder=folder) for _ in range(given.rounds)])
+        for what, splits in {"nothing": [], "train": ["train"], "train and val": ["train", "val"]}.items()
+    }
+    for what in ("train", "train and val"):
+        own = costs[what]
+        yield Row(
+            "inat", f"open {what} of {given.images:,} images", own.wall_s, own.cpu_s, own.peak_mib,
+            own.cpu_s - costs["nothing"].cpu_s, "below 400 MiB",
+        )  # fmt: skip
+
+
+def new_inat(root: Path, *, images: int, classes: int = 8142) -> None:
+    """Empty files in the archive's folders, every 20th for validation, and annotations as they are published."""
+    for number in range(classes):
+        (root / "train_val2018" / "Plantae" / str(number)).mkdir(parents=True)
+    for split in ("train", "val"):
+        chosen = [image for image in range(images) if (image % 20 == 0) == (split == "val")]
+        names = {image: f"train_val2018/Plantae/{image % classes}/{image:032x}.jpg" for image in chosen}
+        for name in names.values():
+            os.close(os.open(root / name, os.O_CREAT | os.O_WRONLY))
+        more = {"license": 3, "rights_holder": "Somebody who took photographs", "width": 800, "height": 600}
+        tables = {
+            "info": {"year": 2018}, "licenses": [{"id": 3, "name": "CC"}],
+            "images": [{"id": image, "file_name": name, **more} for image, name in names.items()],
+            "annotations": [{"id": image, "image_id": image, "category_id": image % classes} for image in chosen],
+            "categories": [{"id": each, "name": str(each), "supercategory": "Plantae"} for each in range(classes)],
+        }  # fmt: skip
+        (root / f"{split}2018.json").write_text(json.dumps(tables))
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Path], Iterator[Row]]] = {
-    "metrics": metrics, "runs": runs, "predictions": predictions
+    "metrics": metrics, "runs": runs, "predictions": predictions, "inat": inat
 }  # fmt: skip
 
 
@@ -202,6 +241,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--images", type=int, default=675_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--json", type=Path)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -113,8 +114,10 @@ def _metadata(table: pa.Table, path: Path) -> Metadata:
 def _logits(path: Path, name: str, rows: int) -> Rows:
     """A column of N lists of numbers as [N, K], row group by row group."""
     found, start = None, 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(MOST_ROWS, columns=[name]):
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold all groups until the last is read
+        groups = range(file.num_row_groups)
+        batches = (file.iter_batches(MOST_ROWS, row_groups=[group], columns=[name]) for group in groups)
+        for batch in itertools.chain.from_iterable(batches):
             table = pa.Table.from_batches([batch])
             table.validate(full=True)
             part = _matrix(table[name], name)

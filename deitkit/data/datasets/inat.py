@@ -7,17 +7,18 @@ are sorted by their path in the archive. Unpacks nothing, and reads no test imag
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from deitkit.data.formats.json_tables import read_tables
 from deitkit.data.formats.listing import loose_images
 from deitkit.data.formats.split import hold_out, refuse_fraction
 from deitkit.data.source import Files, Form, PackedNames, Source, counted, leads_out
@@ -35,17 +36,27 @@ LAYOUTS = {
     "without the super-category's folder": (0, 2),
     "without the archive's and the super-category's folder": (2,),
 }
+COLUMNS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id")}  # of the large tables
 Levels = Mapping[int, Mapping[str, str]]  # of each category id, the names of its levels
 
 
 @dataclass(frozen=True)
 class InatAnnotations:
-    """One annotation file: (path in the archive, category id) of each image, sorted, and all categories."""
+    """One annotation file: each image's path in the archive, sorted, and its category id; and all categories."""
 
     file: Path
-    pairs: Sequence[tuple[str, int]]
+    names: PackedNames
+    categories: npt.NDArray[np.int64]
     levels: Levels
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, file: Path, pairs: Sequence[tuple[str, int]], levels: Levels, notes: tuple[str, ...] = ()
+    ) -> InatAnnotations:  # fmt: skip
+        """From sorted pairs."""
+        categories = np.fromiter((number for _, number in pairs), dtype=np.int64, count=len(pairs))
+        return cls(file, PackedNames([name for name, _ in pairs]), categories, levels, notes)
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ def _images(root: Path, data: schema.Data, known: Mapping[str, InatAnnotations],
         raise _bad(wanted.file, [counted(what, foreign)], remedy="are both files of one competition?")
     class_names, label_of = _classes(root, data.category, trained)
     layout = _layout(root, wanted)
-    names = [_place(name, layout) for name, _ in wanted.pairs]
+    names = [_place(name, layout) for name in wanted.names]
     on_disk = _on_disk(root, names)
     rows = [row for row, name in enumerate(names) if name in on_disk]
     if not rows:
@@ -93,15 +104,16 @@ def _images(root: Path, data: schema.Data, known: Mapping[str, InatAnnotations],
     notes = [] if layout == next(iter(LAYOUTS)) else [f"images lie {layout}, as {names[rows[0]]}"]
     if absent := [name for name in names if name not in on_disk]:
         notes.append(counted("annotated images are not there", absent))
-    annotated = {_place(name, layout) for part in known.values() for name, _ in part.pairs}
-    if len(known) > 1 and (stray := sorted(on_disk - annotated)):
-        notes.append(counted("images have no annotation and are ignored", stray))
+    for part in known.values():
+        on_disk.difference_update(_place(name, layout) for name in part.names)
+    if len(known) > 1 and on_disk:
+        notes.append(counted("images have no annotation and are ignored", sorted(on_disk)))
     return Files(
         dataset=data.dataset,
         split=split,
         root=root,
         class_names=class_names,
-        labels=np.array([label_of[wanted.pairs[row][1]] for row in rows], dtype=np.int64),
+        labels=np.array([label_of[number] for number in wanted.categories[rows].tolist()], dtype=np.int64),
         ids=PackedNames([names[row] for row in rows]),
         notes=(*wanted.notes, *notes),
     )
@@ -131,7 +143,7 @@ def _classes(root: Path, category: str, annotations: InatAnnotations) -> tuple[t
 
 def _published_levels(file: Path, ids: Sequence[int]) -> Levels:
     """The competition's categories.json: it replaces obfuscated names and has levels that 2018's files lack."""
-    content = _load(file)
+    content = _load(file, {})
     levels = _levels(file, content if isinstance(content, dict) else {"categories": content})
     if absent := [str(number) for number in ids if number not in levels]:
         raise _bad(file, [counted("categories are not in it", absent)], remedy="is it of the same competition?")
@@ -140,7 +152,7 @@ def _published_levels(file: Path, ids: Sequence[int]) -> Levels:
 
 def _layout(root: Path, annotations: InatAnnotations) -> str:
     """The first layout that any of the images' folders has."""
-    samples = {name.rpartition("/")[0]: name for name, _ in annotations.pairs}
+    samples = {name.rpartition("/")[0]: name for name in annotations.names}
     for layout in LAYOUTS:
         if any((root / _place(name, layout)).parent.is_dir() for name in samples.values()):
             return layout
@@ -165,8 +177,9 @@ def _on_disk(root: Path, names: Iterable[str]) -> set[str]:
 
 def _read_json(file: Path) -> InatAnnotations:
     """A competition's JSON; only what is needed of it is kept."""
-    content = _load(file)
-    if not isinstance(content, dict) or not content.get("annotations"):
+    content = _load(file, COLUMNS)
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, dict) or not any(annotations.values()):
         what = "no annotations: test images have no labels" if isinstance(content, dict) else "no tables"
         raise DeitkitError(f"{file} has {what}", value=file, remedy="use the competition's train and val files")
     image_ids = _column(file, content, "images", key="id", kind=int)
@@ -188,7 +201,7 @@ def _read_json(file: Path) -> InatAnnotations:
     pairs = sorted((name_of[image], number) for image, number in zip(annotated, categories, strict=True))
     unlabelled = sorted(name for image, name in name_of.items() if image not in labelled)
     note = counted(f"images of {file.name} have no annotation and are left out", unlabelled)
-    return InatAnnotations(file, pairs, levels, (note,) if unlabelled else ())
+    return InatAnnotations.of(file, pairs, levels, (note,) if unlabelled else ())
 
 
 def _read_list(file: Path) -> InatAnnotations:
@@ -214,7 +227,7 @@ def _read_list(file: Path) -> InatAnnotations:
     levels: dict[int, dict[str, str]] = {label: {} for _, label in pairs}
     for label, name in supers:
         levels[label]["supercategory"] = name
-    return InatAnnotations(file, pairs, levels)
+    return InatAnnotations.of(file, pairs, levels)
 
 
 def _read_folders(split: Path) -> InatAnnotations:
@@ -225,7 +238,21 @@ def _read_folders(split: Path) -> InatAnnotations:
         levels[int(number)] = dict(zip(LEVELS[:6], names, strict=False))
         pairs += [(f"{split.name}/{folder.name}/{name}", int(number)) for name in loose_images(folder)]
     _refuse(split, {"it has no images in numbered folders": [] if pairs else [split.name]})
-    return InatAnnotations(split, sorted(pairs), levels)
+    return InatAnnotations.of(split, sorted(pairs), levels)
+
+
+def _once(read: Callable[[Path], InatAnnotations]) -> Callable[[Path], InatAnnotations]:
+    """The reader of a file that training and validation images are both told from: read once, while it is the same."""
+    kept = lru_cache(maxsize=2)(lambda file, *_: read(file))  # the annotations of both splits
+
+    def read_once(file: Path) -> InatAnnotations:
+        try:
+            found = file.stat()
+        except OSError:
+            return read(file)
+        return kept(file, found.st_mtime_ns, found.st_size, found.st_ino)
+
+    return read_once
 
 
 def _numbered(split: Path) -> Iterator[Path]:
@@ -234,17 +261,19 @@ def _numbered(split: Path) -> Iterator[Path]:
         yield from (folder for folder in split.iterdir() if re.match(r"\d{5}_", folder.name) and folder.is_dir())
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path, columns: Mapping[str, Sequence[str]]) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return read_tables(file, columns)
     except (OSError, ValueError) as error:
         raise DeitkitError(f"{file} is no readable JSON: {error}", value=file, remedy="fetch it anew") from error
 
 
 def _column(file: Path, content: Mapping[str, Any], table: str, *, key: str, kind: type) -> list[Any]:
-    """One field of every row of a table."""
+    """One field of every row of a table, of its rows or of its columns."""
     rows = content.get(table)
-    values = [row.get(key) if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else []
+    if isinstance(rows, list):
+        rows = {key: [row.get(key) if isinstance(row, dict) else None for row in rows]}
+    values = rows.get(key, []) if isinstance(rows, dict) and table in content else []
     strange = [f"{table}[{index}]" for index, value in enumerate(values) if type(value) is not kind]
     _refuse(file, {f"rows have no {key} ({kind.__name__})": strange, "list is not in it": [] if values else [table]})
     return values
@@ -294,10 +323,10 @@ def _no_annotations(kind: InatKind, root: Path, dataset: str, split: str) -> Dei
 
 
 def _no_images(root: Path, annotations: InatAnnotations, dataset: str) -> DeitkitError:
-    first = annotations.pairs[0][0]
+    first = annotations.names[0]
     archive = f"train_val{YEARS[dataset]}" if YEARS[dataset] else first.partition("/")[0]
     return DeitkitError(
-        f"none of the {len(annotations.pairs):,} images of {annotations.file} is there",
+        f"none of the {len(annotations.names):,} images of {annotations.file} is there",
         value=root,
         problems=[f"looked for {root / place}" for place in dict.fromkeys(_place(first, layout) for layout in LAYOUTS)],
         remedy=f"unpack {archive}.tar.gz in {root}; `deitkit data download {dataset}` fetches it",
@@ -309,9 +338,9 @@ def _matches(kind: InatKind, datasets: Sequence[str], root: Path) -> bool:
     return any(file.is_file() or next(_numbered(file), None) for file in found)
 
 
-JSON = InatKind("{split}{year}.json", _read_json)
+JSON = InatKind("{split}{year}.json", _once(_read_json))
 FOLDERS = InatKind("{split}", _read_folders)
-LIST = InatKind("iNaturalist{yy}_{split}.txt", _read_list)
+LIST = InatKind("iNaturalist{yy}_{split}.txt", _once(_read_list))
 ANNOTATIONS = {
     "competition JSON": (JSON, "ROOT/train2018.json and ROOT/val2018.json"),
     "lists of images": (LIST, "ROOT/iNaturalist18_train.txt and ROOT/iNaturalist18_val.txt"),
