@@ -200,6 +200,7 @@ def _read_json(file: Path) -> InatAnnotations:
     )
     pairs = sorted((name_of[image], number) for image, number in zip(annotated, categories, strict=True))
     unlabelled = sorted(name for image, name in name_of.items() if image not in labelled)
+    del content, annotations, image_ids, names, annotated, categories, name_of, labelled  # before the names are packed
     note = counted(f"images of {file.name} have no annotation and are left out", unlabelled)
     return InatAnnotations.of(file, pairs, levels, (note,) if unlabelled else ())
 
@@ -290,7 +291,10 @@ def _levels(file: Path, content: Mapping[str, Any]) -> Levels:
 
 
 def _twice(values: Iterable[Hashable]) -> list[Hashable]:
-    return [value for value, count in Counter(values).items() if count > 1]
+    listed = list(values)
+    if len(set(listed)) == len(listed):  # half of what counting takes
+        return []
+    return [value for value, count in Counter(listed).items() if count > 1]
 
 
 def _find(root: Path, name: str) -> Path | None:

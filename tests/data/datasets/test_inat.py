@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deitkit.catalog import DATASETS
+from deitkit.data.datasets import inat
 from deitkit.data.datasets.inat import INAT21_FORMS, INAT_FORMS
 from deitkit.data.source import Source
 from deitkit.errors import DeitkitError
@@ -333,6 +334,17 @@ def test_a_file_that_is_no_table_is_refused(archive, text):
     (archive / "train2018.json").write_text(text, encoding="latin-1")
     with pytest.raises(DeitkitError, match=r"train2018\.json (is no readable JSON|has no tables)"):
         opened(archive)
+
+
+def test_annotations_that_both_splits_need_are_read_once_and_anew_when_they_change(archive, monkeypatch):
+    read = []
+    load = inat._load
+    monkeypatch.setattr(inat, "_load", lambda file, columns: read.append(file.name) or load(file, columns))
+    opened(archive, "train"), opened(archive, "val")
+    assert sorted(read) == ["train2018.json", "val2018.json"]
+    rewrite(archive, "val2018.json", lambda tables: tables["annotations"].pop())
+    opened(archive, "train")
+    assert sorted(read) == ["train2018.json", "val2018.json", "val2018.json"]
 
 
 def test_test_images_have_no_labels(archive):
