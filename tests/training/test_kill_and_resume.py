@@ -72,13 +72,13 @@ def steps_logged(run: Run) -> int:
 
 def kill_after(process: subprocess.Popen[bytes], run: Run, step: int, number: int = signal.SIGKILL) -> int:
     """Signal the process once it has logged `step` steps; its exit code."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while process.poll() is None and steps_logged(run) < step:
         assert time.monotonic() < deadline, "the run makes no progress"
         time.sleep(0.01)
     if process.poll() is None:
         os.kill(process.pid, number)
-    return process.wait(timeout=60)
+    return process.wait(timeout=600)
 
 
 @pytest.fixture(scope="module")
