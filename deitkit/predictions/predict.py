@@ -110,10 +110,7 @@ def predict(
             continue
         for part in _answers(adjusted(student(images), info), info, keep_logits=keep_logits, classes=classes):
             parts.setdefault(part.name, []).append(replace(part, logits=None))
-            if part.logits is not None:
-                if part.name not in logits:
-                    logits[part.name] = empty_rows(len(indices), part.logits.shape[1])
-                logits[part.name][len(seen) : len(seen) + len(images)] = part.logits
+            _keep_logits(part, logits, start=len(seen), rows=len(indices))
         seen += chosen.tolist()
     student.train(was_training)
     mine = {head: concatenate(own) for head, own in parts.items()}
@@ -127,6 +124,13 @@ def predict(
     rows = [row for own, _ in gathered for row in own]
     family = "deit" if _is_deit(student) else "convnet"
     return _table(whole, rows, info, source, name=name, family=family, classes=classes)
+
+
+def _keep_logits(part: HeadPredictions, kept: dict[str, Rows], *, start: int, rows: int) -> None:
+    """Put a batch's logits into its head's, which have so many rows at the most."""
+    if part.logits is not None:
+        whole = kept.setdefault(part.name, empty_rows(rows if part.name not in kept else 0, part.logits.shape[1]))
+        whole[start : start + len(part.logits)] = part.logits
 
 
 def adjusted(heads: Heads, info: ModelInfo) -> Heads:
