@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from deitkit.runs.duration import spell_about, spell_seconds
 
 if TYPE_CHECKING:
     from deitkit.models.kept import Standing
-    from deitkit.runs.folder import Run
+    from deitkit.runs.folder import Logged, Run
 
 STATES = {"finished": "done", "running": "runs", "interrupted": "stop", "unreadable": "bad"}  # where it is narrow
 
@@ -106,10 +107,11 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     from deitkit.runs.folder import Run
 
     opened = Run.open(run)
-    facts = summary(opened)
+    logged = cache(partial(opened.logged, spaced=0))  # a large file is looked through once
+    facts = summary(opened, logged)
     if "unreadable" in facts:
         raise DeitkitError(f"{run} cannot be read: {facts['unreadable']}", value=run, remedy="start it again")
-    metrics = opened.logged(spaced=0).lines
+    metrics = logged().lines
     steps = [line for line in metrics if "loss" in line]
     facts |= {
         "result": opened.result(),
@@ -121,9 +123,9 @@ def show(run: RunName, as_json: AsJson = False) -> None:
     if as_json:
         render.print_json(facts)
         return
-    from deitkit.models.kept import standing_of
+    from deitkit.models.kept import standing
 
-    print_facts(facts, standing_of(opened))
+    print_facts(facts, standing(opened.recipe(), facts["result"], metrics))
 
 
 def print_facts(facts: dict[str, Any], standing: Standing | None) -> None:
@@ -147,21 +149,22 @@ def print_facts(facts: dict[str, Any], standing: Standing | None) -> None:
         render.say("interrupted; the same command with --resume goes on")
 
 
-def summary(run: Run) -> dict[str, Any]:
-    """A run in a few words; a run that cannot be read says why instead of hiding the others."""
+def summary(run: Run, logged: Callable[[], Logged] | None = None) -> dict[str, Any]:
+    """A run in a few words; a run that cannot be read says why instead of hiding the others. `logged` gives its lines,
+    where somebody else reads them, too."""
     facts: dict[str, Any] = {"path": str(run.path), "status": "unreadable", "recipe": "", "step": 0, "epoch": 0.0}
     facts |= {"epochs": 0, "top1": None, "tags": (), "began": None, "seconds": None, "kept": None, "best": None}
     try:
-        return facts | _summary(run)
+        return facts | _summary(run, logged or partial(run.logged, spaced=0))
     except DeitkitError as error:
         return facts | {"unreadable": error.what}
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _summary(run: Run, read: Callable[[], Logged]) -> dict[str, Any]:
     from deitkit.models.kept import standing
     from deitkit.runs.notes import read_notes
 
-    recipe, result, logged = run.recipe(), run.result(), run.logged(spaced=0)
+    recipe, result, logged = run.recipe(), run.result(), read()
     metrics = logged.lines
     stands = standing(recipe, result, metrics)
     top1 = result["top1"] if result else next((line["top1"] for line in metrics[::-1] if "top1" in line), None)
