@@ -20,7 +20,7 @@ from deitkit.runs.duration import spell_about, spell_seconds
 
 if TYPE_CHECKING:
     from deitkit.models.kept import Standing
-    from deitkit.runs.folder import Logged, Run
+    from deitkit.runs.folder import LoggedLines, Run
 
 STATES = {"finished": "done", "running": "runs", "interrupted": "stop", "unreadable": "bad"}  # where it is narrow
 
@@ -149,7 +149,7 @@ def print_facts(facts: dict[str, Any], standing: Standing | None) -> None:
         render.say("interrupted; the same command with --resume goes on")
 
 
-def summary(run: Run, logged: Callable[[], Logged] | None = None) -> dict[str, Any]:
+def summary(run: Run, logged: Callable[[], LoggedLines] | None = None) -> dict[str, Any]:
     """A run in a few words; a run that cannot be read says why instead of hiding the others. `logged` gives its lines,
     where somebody else reads them, too."""
     facts: dict[str, Any] = {"path": str(run.path), "status": "unreadable", "recipe": "", "step": 0, "epoch": 0.0}
@@ -160,7 +160,7 @@ def summary(run: Run, logged: Callable[[], Logged] | None = None) -> dict[str, A
         return facts | {"unreadable": error.what}
 
 
-def _summary(run: Run, read: Callable[[], Logged]) -> dict[str, Any]:
+def _summary(run: Run, read: Callable[[], LoggedLines]) -> dict[str, Any]:
     from deitkit.models.kept import standing
     from deitkit.runs.notes import read_notes
 
