@@ -42,8 +42,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def pages() -> Iterator[tuple[str, str]]:
     """(path in the site, its text)."""
     yield "index.md", moved((ROOT / "README.md").read_text(encoding="utf-8"))
-    yield "contributing.md", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    yield "changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    yield "contributing.md", moved((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    yield "changelog.md", moved((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     yield "reference/commands.md", commands()
     yield "reference/recipe-keys.md", recipe_keys()
     yield SCHEMA, schema()
@@ -53,7 +53,7 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def moved(readme: str) -> str:
-    """README's links, as seen from the site's root."""
+    """A text of the repository's root, its links as seen from the site's root."""
     names = {"docs/": "", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
     for before, after in names.items():
         readme = readme.replace(f"]({before}", f"]({after}").replace(f'src="{before}', f'src="{after}')

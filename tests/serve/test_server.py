@@ -36,6 +36,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deitkit", "serve", *words, "--port", "0", "--device", "cpu"],
             stderr=subprocess.PIPE, text=True, cwd=folder, env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever the tests were started with
         )  # fmt: skip
         assert self.process.stderr is not None
         said = ""
