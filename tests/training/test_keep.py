@@ -18,6 +18,7 @@ from deitkit.models.load import load_model
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import override
 from deitkit.recipe.schema import Data, Recipe
+from deitkit.runs import saver
 from deitkit.runs.checkpoint import list_checkpoints, load_checkpoint
 from deitkit.runs.folder import Run
 from deitkit.training import fit, step
@@ -158,17 +159,17 @@ def test_a_kill_while_the_best_is_saved_loses_nothing(
     dies_before: str, plain: Plain, scores: Mapping[int, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken = train_run(plain(), tmp_path / "unbroken", device="cpu").run
-    save = fit.save_checkpoint
+    save = saver.save_checkpoint
 
     def dying(root: Path, **more: Any) -> Path:
         if more["step"] == 8 and (more["name"] or "step-000000008") == dies_before:
             raise Crash
         return save(root, **more)
 
-    monkeypatch.setattr(fit, "save_checkpoint", dying)
+    monkeypatch.setattr(saver, "save_checkpoint", dying)
     with pytest.raises(Crash):
         train_run(plain(), tmp_path / "run", device="cpu")
-    monkeypatch.setattr(fit, "save_checkpoint", save)
+    monkeypatch.setattr(saver, "save_checkpoint", save)
     run = train_run(plain(), tmp_path / "run", device="cpu", resume=True).run
     assert_equal(comparable(run), comparable(unbroken))
     assert_equal(weights(run.path), weights(unbroken.path))
