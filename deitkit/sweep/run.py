@@ -137,6 +137,7 @@ class _Sweeping:
             self._perhaps_prune(job)
             return
         del self.active[job.run.name]
+        self._is_hopeless(job)  # too late to end it: others are compared with what it had
         score = self.folder.score(job.run)
         if score is not None:
             self._say(job, f"top-1 {score:.2%}{'  (best so far)' if score > self.best else ''}")
@@ -165,20 +166,27 @@ class _Sweeping:
 
     def _perhaps_prune(self, job: Job) -> None:
         """The first seed of a point stands for it: a point that is hopeless there is not trained in the others."""
-        if not self.sweep.prunes or job.seed != self.folder.seeds[0] or job.is_pruned or job.process is None:
+        if job.is_pruned or job.process is None:
             return
+        if self._is_hopeless(job):
+            job.is_pruned = True
+            job.process.send_signal(signal.SIGTERM)
+
+    def _is_hopeless(self, job: Job) -> bool:
+        """Whether an evaluation that was not seen yet shows it; those behind it are left for the next time."""
+        if not self.sweep.prunes or job.seed != self.folder.seeds[0]:
+            return False
         path = job.run.metrics_path
         size = path.stat().st_size if path.is_file() else 0
         if size == job.read:
-            return
+            return False
         job.read = size
         evaluations = [line for line in job.run.metrics() if "top1" in line and not line.get("asked")]
         for line in evaluations[job.seen :]:
             job.seen += 1
             if self.proposer.is_hopeless(job.point, line["step"], line["top1"][decisive_head(line["top1"])]):
-                job.is_pruned = True
-                job.process.send_signal(signal.SIGTERM)
-                return
+                return True
+        return False
 
     def _perhaps_tell(self, point: Point) -> None:
         """Once nothing of a point is left to train."""

@@ -107,7 +107,6 @@ def test_what_no_run_can_begin_with_ends_the_sweep_at_once(tmp_path: Path) -> No
     assert not SweepFolder.open(tmp_path / "it").ended
 
 
-@pytest.mark.slow
 def test_optuna_finds_the_best_prunes_the_hopeless_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = {"optim.lr": Range(0.001, 0.4), "mix.prob": Choices((0.5, 1.0))}
