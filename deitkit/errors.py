@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=str)
@@ -78,6 +79,26 @@ def one_of(name: str, choices: Sequence[Choice], *, what: str) -> Choice:
         if choice == name:
             return choice
     raise DeitkitError(f"unknown {what} {name!r}.{did_you_mean(name, choices)}", value=name, choices=choices)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; nothing is."""
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # None in its place in sys.modules
+        return False
+
+
+def require(what: str, *packages: str, extra: str, instead: str = "") -> None:
+    """Check that packages of one of deitkit's extras are there, before anything is done; none is imported.
+
+    Raises:
+        DeitkitError: one is not; `what` needs them, and `instead` would do.
+    """
+    if missing := [package for package in packages if not is_installed(package)]:
+        names = f"{' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        remedy = f"pip install 'deitkit[{extra}]'" + (f", or {instead}" if instead else "")
+        raise DeitkitError(f"{what} needs {names}", value=missing[0], remedy=remedy)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -262,6 +262,18 @@ def _refuse_unwritable(path: Path) -> None:
 REMAINS = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
 
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [place] if place.is_file() else [inside for inside in place.rglob("*") if inside.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest folder around it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename durable."""
     handle = os.open(folder, os.O_RDONLY)

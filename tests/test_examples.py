@@ -25,7 +25,7 @@ MINUTES = 5
 
 
 def test_there_is_an_example_for_every_analysis() -> None:
-    from deitkit.cli.app import VERBS, Group
+    from deitkit.cli.verbs import VERBS, Group
 
     group = VERBS["analyze"]
     assert isinstance(group, Group)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import deitkit
-from deitkit.cli.app import GUIDED, VERBS, Group, Verb
+from deitkit.cli.verbs import GUIDED, VERBS, Group, Verb
 
 PACKAGE = Path(deitkit.__file__).parent
 # A room imports only from its left; inside a room, modules import each other without a circle.

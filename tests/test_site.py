@@ -62,7 +62,7 @@ def test_every_link_inside_the_site_leads_somewhere(site: Path) -> None:
 
 
 def test_the_site_shows_every_verb_and_every_key(site: Path) -> None:
-    from deitkit.cli.app import VERBS
+    from deitkit.cli.verbs import VERBS
     from deitkit.recipe.keys import recipe_keys
 
     shown = Page((site / "reference" / "commands.html").read_text()).places

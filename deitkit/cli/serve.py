@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deitkit.cli import render
 from deitkit.cli.options import Device, model_argument
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, require
 
 if TYPE_CHECKING:
     from deitkit.serve.answerer import Answerer
@@ -42,9 +41,7 @@ def serve(
     Example: deitkit serve runs/mine --neighbours
     Example: deitkit serve models/mine --port 9000 --device cuda
     """
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        what = f"serving needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
-        raise DeitkitError(what, remedy="pip install 'deitkit[serve]'")
+    require("serving", *PACKAGES, extra="serve")
     with listening(host, port) as listener:
         from deitkit.serve.app import Limits, create_app
 
@@ -85,15 +82,13 @@ def answerer_of(model: str, *, device: str, max_pixels: int, neighbours: bool) -
     from deitkit.cli.progress import Progress
     from deitkit.distributed import pick_device
     from deitkit.models.load import load_classifier
-    from deitkit.models.reference import Reference
     from deitkit.serve.answerer import Answerer
     from deitkit.serve.neighbours import Neighbours
 
     loaded = load_classifier(model)
     with Progress() as progress:
-        home = Reference.parse(model).home
         near = Neighbours.of(
-            model, home, make=neighbours, progress=lambda done, total: progress("embedding", done, total)
+            model, loaded, make=neighbours, progress=lambda done, total: progress("embedding", done, total)
         )
     return Answerer(loaded, pick_device(device), max_pixels, near)
 

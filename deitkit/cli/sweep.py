@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deitkit.cli import render
-from deitkit.cli.options import AsJson, DryRun, Jobs, Overwrite, Resume, Seeds, output_option
+from deitkit.cli.options import AsJson, ChosenRecipe, DryRun, Jobs, Overwrite, Resume, Seeds, output_option
 from deitkit.errors import DeitkitError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from deitkit.recipe.resolve import TrainingOptions
     from deitkit.sweep.schema import Sweep
 
-RECIPE = ("--recipe", "-r")
 # What the sweep itself says, and no run is given.
 TELLING = ("output", "resume", "overwrite", "as_json", "dry_run", "plan", "seeds", "seed", "jobs")
 SHOWN = 20  # points of a dry run
@@ -28,6 +27,7 @@ SHOWN = 20  # points of a dry run
 def sweep(
     context: typer.Context,
     sweep_file: Annotated[str, typer.Argument(metavar="SWEEP", help="A .toml file, or a shipped sweep's name.")],
+    recipe: ChosenRecipe = "",
     output: Annotated[str, output_option("The sweep's folder [default: runs/SWEEP].")] = "",
     seeds: Seeds = None, jobs: Jobs = 1, resume: Resume = False, overwrite: Overwrite = False,
     dry_run: DryRun = False, as_json: AsJson = False,
@@ -44,8 +44,7 @@ def sweep(
     """
     from deitkit.sweep.schema import read_sweep
 
-    found = read_sweep(sweep_file, recipe=option_of(context.args, *RECIPE), seeds=seeds)
-    words = without(context.args, *RECIPE)
+    found, words = read_sweep(sweep_file, recipe=recipe, seeds=seeds), context.args
     checked(found.verb, words)
     folder = Path(output or f"runs/{found.name}")
     if dry_run:
@@ -147,35 +146,13 @@ def checked(verb: str, words: Sequence[str]) -> None:
         DeitkitError: one is the sweep's to say.
         TyperException: the verb takes no such option.
     """
-    from deitkit.cli.app import VERBS, Verb, _load
+    from deitkit.cli.app import command_of
+    from deitkit.cli.verbs import VERBS, Verb
 
     row = VERBS[verb]
     if isinstance(row, Verb):
-        context = _load(verb, row).make_context(verb, list(words))
+        context = command_of(verb, row).make_context(verb, list(words))
         said = [name for name in TELLING if context.params.get(name) not in (None, "", False, 1)]
         if said:
             what = f"--{said[0].replace('_', '-')} is the sweep's, not each run's"
             raise DeitkitError(what, value=said[0], remedy="leave it out")
-
-
-def option_of(words: Sequence[str], *names: str) -> str:
-    """The value of an option among words; "" where it is not."""
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in names:
-            return value if equals else "".join(words[place + 1 : place + 2])
-    return ""
-
-
-def without(words: Sequence[str], *names: str) -> list[str]:
-    """The words without these options and their values."""
-    kept: list[str] = []
-    left = iter(words)
-    for word in left:
-        name, equals, _ = word.partition("=")
-        if name in names:
-            if not equals:
-                next(left, None)
-        else:
-            kept.append(word)
-    return kept

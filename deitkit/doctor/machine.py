@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from deitkit.doctor.finding import Finding, ok, problem, warning
+from deitkit.files import nearest_folder
 
 MIB, GIB = 2**20, 2**30
 SHARED_MEMORY = Path("/dev/shm")
@@ -54,7 +55,7 @@ def shared_memory() -> Finding:
 
 def disk() -> Finding:
     """Room where runs go by default."""
-    place = nearest(Path("runs"))
+    place = nearest_folder(Path("runs"))
     free = shutil.disk_usage(place).free
     words = f"{free / GIB:,.1f} GiB free for runs in {place}"
     if free < LEAST_BYTES:
@@ -67,7 +68,7 @@ def disk() -> Finding:
 def rights() -> Finding:
     """Whether runs and temporary files can be written: tried, because rights alone do not tell."""
     refused = []
-    for place in (nearest(Path("runs")), Path(tempfile.gettempdir())):
+    for place in (nearest_folder(Path("runs")), Path(tempfile.gettempdir())):
         try:
             with tempfile.TemporaryFile(dir=place):
                 pass
@@ -75,10 +76,4 @@ def rights() -> Finding:
             refused.append(f"{place}: {error.strerror}")
     if refused:
         return problem("; ".join(refused), "work in a folder of your own, or name one with --output; TMPDIR for /tmp")
-    return ok(f"{nearest(Path('runs'))} and {tempfile.gettempdir()}")
-
-
-def nearest(path: Path) -> Path:
-    """The path itself, or the nearest folder around it that is there."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    return ok(f"{nearest_folder(Path('runs'))} and {tempfile.gettempdir()}")

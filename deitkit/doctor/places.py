@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from deitkit.doctor.finding import Finding, ok, warning
-from deitkit.doctor.machine import nearest
 from deitkit.errors import DeitkitError
+from deitkit.files import nearest_folder
 
 
 def hub_cache() -> Finding:
@@ -17,7 +17,7 @@ def hub_cache() -> Finding:
     cache = Path(constants.HF_HUB_CACHE)
     models = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
     found = f"{models} model(s) in {cache}" + (", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "")
-    if not os.access(nearest(cache), os.W_OK):
+    if not os.access(nearest_folder(cache), os.W_OK):
         return warning(f"{found}, which cannot be written", "set HF_HOME to a folder that you can write to")
     return ok(found)
 

@@ -12,7 +12,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from deitkit.models.load import LoadedModel, load_model
 from deitkit.models.reference import Reference
 from deitkit.models.student import TOKEN_NAMES
 from deitkit.predictions.embeddings import weights_identity
+from deitkit.predictions.predict import protocol_of
 
 KINDS = ("last_layer", "rollout")
 BATCH = 8  # images whose attention is held at once
@@ -133,7 +134,7 @@ def look(
 ) -> dict[str, SeenImage]:
     """What the model's tokens read of each encoded image, in one batch; `kind` as in `add_heatmaps`."""
     info, device = model.info, next(model.student.parameters()).device
-    reading, backend = replace(reading, exif_orientation=info.exif_orientation), backend_of(info.backend)
+    reading, backend = protocol_of(info, reading), backend_of(info.backend)
     views, sizes, tags = [], [], []
     for image_id, data in files.items():
         opened = open_image(data, image_id, reading)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, require
 from deitkit.models.student import CHANNELS, Student, input_size, rebuild_student
 
 ADAPTER = "default"  # peft's name of the only one
@@ -34,12 +34,9 @@ def add_lora(student: Student, *, rank: int, alpha: float, seed: int) -> tuple[s
             value=student.architecture,
             remedy=f"a convnet learns in part by {INSTEAD}",
         )
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise DeitkitError(
-            f"LoRA needs peft: {error}", value="peft", remedy="pip install 'deitkit[lora]', or " + INSTEAD
-        ) from error
+    require("LoRA", "peft", extra="lora", instead=INSTEAD)
+    from peft import LoraConfig, inject_adapter_in_model
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # type: ignore[arg-type]

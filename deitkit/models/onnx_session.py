@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from deitkit.errors import DeitkitError
+from deitkit.errors import DeitkitError, require
 
 # Fixed: how a sum is cut among threads may change its last bits, and with them a hard label.
 THREADS = 4
@@ -69,15 +69,10 @@ def require_onnx(path: Path) -> tuple[Any, Any]:
     Raises:
         DeitkitError: one of them is not installed.
     """
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise DeitkitError(
-            f"{path} needs onnxruntime and onnx, which are not installed",
-            value=str(path),
-            remedy="pip install 'deitkit[onnx]'",
-        ) from error
+    require(str(path), "onnx", "onnxruntime", extra="onnx")
+    import onnx
+    import onnxruntime
+
     return onnx, onnxruntime
 
 

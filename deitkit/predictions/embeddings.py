@@ -92,17 +92,18 @@ def token_embeddings(
     data: str = "",
     device: str = "auto",
     progress: Progress | None = None,
+    model: LoadedModel | None = None,
 ) -> Embeddings:
     """A model's embeddings of a split: found where they are kept, or made, batch by batch, and kept.
 
-    `reference` is what `load_model` reads; `data` the folder that a user named in place of the run's own.
-    Unreadable images are an error, or left out where `settings` say so. `progress` is called after each batch, and not
-    where they are found.
+    `reference` is what `load_model` reads, or what `model` was read from; `data` the folder that a user named in place
+    of the run's own. Unreadable images are an error, or left out where `settings` say so. `progress` is called after
+    each batch, and not where they are found.
 
     Raises:
         DeitkitError: there is no such model, an image cannot be read, or the weights have diverged.
     """
-    model, source = load_model(reference), open_source(settings, split)
+    model, source = model or load_model(reference), open_source(settings, split)
     path, about = embeddings_path(reference, settings.dataset, split, data=data), _about(model, source)
     found = _find(path, about)
     if found is None:
@@ -111,12 +112,12 @@ def token_embeddings(
     return _of(reference, source, found, about)
 
 
-def kept_embeddings(reference: str, settings: Data, split: str, *, data: str = "") -> Embeddings | None:
-    """As `token_embeddings` where they are kept; None where they would have to be made."""
-    path = embeddings_path(reference, settings.dataset, split, data=data)
+def kept_embeddings(reference: str, settings: Data, split: str, *, model: LoadedModel) -> Embeddings | None:
+    """As `token_embeddings` of this model where they are kept; None where they would have to be made."""
+    path = embeddings_path(reference, settings.dataset, split)
     if not path.is_file():
         return None
-    model, source = load_model(reference), open_source(settings, split)
+    source = open_source(settings, split)
     about = _about(model, source)
     found = _find(path, about)
     return None if found is None else _of(reference, source, found, about)

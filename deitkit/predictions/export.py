@@ -20,7 +20,7 @@ from deitkit.data.formats.split import MissingSplit
 from deitkit.data.open import Source
 from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
-from deitkit.files import staged
+from deitkit.files import size_of, staged
 from deitkit.models.export import onnx
 from deitkit.models.export.card import HeadScore, ModelOrigins, model_card
 from deitkit.models.export.check import CHECKED, Checked, CheckedPixels, Samples, check, check_pixels
@@ -33,7 +33,7 @@ from deitkit.models.load import LoadedModel, load_model, refuse_headless
 from deitkit.models.reference import Reference
 from deitkit.predictions.find import data_of, is_current, kept_files, open_for
 from deitkit.predictions.precisions import MeasuredPrecision, measure_precisions
-from deitkit.predictions.predict import ClassMap, evaluation_loader
+from deitkit.predictions.predict import ClassMap, evaluation_loader, protocol_of
 from deitkit.predictions.table import Predictions
 from deitkit.recipe.load import to_toml
 from deitkit.recipe.schema import Data
@@ -89,7 +89,7 @@ def export(
         if wanted.is_folder:
             card = model_card(loaded, wanted, origins_of(reference), repository=repository)
             (temporary / "README.md").write_text(card, encoding="utf-8")
-    return replace(done, path=place, bytes=_size(place))
+    return replace(done, path=place, bytes=size_of(place))
 
 
 def _write(model: LoadedModel, path: Path, wanted: Wanted, images: Callable[..., SplitImages | None]) -> WrittenModel:
@@ -150,12 +150,6 @@ def origins_of(reference: Reference) -> ModelOrigins:
     return ModelOrigins(reference.short(1), recipe, tuple(scores))
 
 
-def _size(place: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
-    return sum(path.stat().st_size for path in files)
-
-
 # Which images
 
 
@@ -200,7 +194,7 @@ def samples_for(model: LoadedModel, images: SplitImages | None) -> Samples:
         noise = torch.randn(CHECKED, 3, *size, generator=generator)
         return Samples(noise, (), f"{CHECKED} images of noise", is_noise=True)
     rows, views = _views(model, images, CHECKED)
-    reading = replace(Reading.of(images.settings), exif_orientation=model.info.exif_orientation)
+    reading = protocol_of(model.info, Reading.of(images.settings))
     source = images.source
     decoded = [np.asarray(decode(source.read(row), source.ids[row], reading)) for row in rows]
     return Samples(views, decoded, f"{len(rows)} images of {images.what}")

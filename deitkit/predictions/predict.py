@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deitkit.data.open import Source, subset
-from deitkit.data.views.augment import AS_IT_LIES, Reading
+from deitkit.data.views.augment import AS_IT_LIES, Pixels, Reading
+from deitkit.data.views.backends import shown_for_evaluation
 from deitkit.data.views.loader import EvalLoader
 from deitkit.distributed import World
 from deitkit.errors import DeitkitError, quoted
@@ -23,6 +24,23 @@ from deitkit.models.student import Heads, Student
 from deitkit.predictions.rows import Rows, empty_rows
 from deitkit.predictions.stored import HeadPredictions
 from deitkit.predictions.table import Predictions, concatenate, head_predictions
+
+
+def protocol_of(info: ModelInfo, reading: Reading = AS_IT_LIES) -> Reading:
+    """How images are read for a model: as its own protocol turns them, and by its backend."""
+    return replace(reading, exif_orientation=info.exif_orientation, backend=info.backend)
+
+
+def view_of(info: ModelInfo, content: bytes, name: str, reading: Reading = AS_IT_LIES) -> Pixels:
+    """An image file as the model's own protocol turns and cuts it: [3, H, W].
+
+    Raises:
+        UnreadableImage: it is broken.
+    """
+    return shown_for_evaluation(
+        content, name, protocol_of(info, reading), size=info.size, crop_ratio=info.crop_ratio,
+        interpolation=info.interpolation,
+    )  # fmt: skip
 
 
 def evaluation_loader(
@@ -44,7 +62,7 @@ def evaluation_loader(
         crop_ratio=info.crop_ratio,
         interpolation=info.interpolation,
         batch_size=batch_size,
-        reading=replace(reading, exif_orientation=info.exif_orientation, backend=info.backend),
+        reading=protocol_of(info, reading),
         workers=workers,
         device=device,
         indices=indices,

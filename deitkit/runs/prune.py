@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from deitkit.files import REMAINS
+from deitkit.files import REMAINS, size_of
 from deitkit.runs.folder import Run
 from deitkit.runs.names import BEST, checkpoints
 
@@ -55,5 +55,4 @@ def delete(found: list[Superfluous]) -> int:
 
 
 def _measured(path: Path, why: str) -> Superfluous:
-    files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
-    return Superfluous(path, sum(file.stat().st_size for file in files), why)
+    return Superfluous(path, size_of(path), why)

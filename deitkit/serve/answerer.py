@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from deitkit.data.views.augment import Pixels, Reading
-from deitkit.data.views.backends import shown_for_evaluation
 from deitkit.data.views.loader import normalised, per_channel
 from deitkit.errors import DeitkitError
 from deitkit.models.load import LoadedModel
 from deitkit.predictions.classify import ClassifiedImage, guesses
+from deitkit.predictions.predict import view_of
 from deitkit.serve.neighbours import Neighbours
 
 BATCH = 32  # images at once
@@ -70,11 +70,7 @@ class Answerer:
 
     def _view(self, name: str, content: bytes) -> Pixels:
         """[3, H, W] as the model's own protocol orients and cuts it."""
-        info = self.model.info
-        reading = Reading(info.exif_orientation, self.max_pixels, backend=info.backend)
-        return shown_for_evaluation(
-            content, name, reading, size=info.size, crop_ratio=info.crop_ratio, interpolation=info.interpolation
-        )
+        return view_of(self.model.info, content, name, Reading(max_pixels=self.max_pixels))
 
     def _view_or_problem(self, name: str, content: bytes) -> Pixels | str:
         try:

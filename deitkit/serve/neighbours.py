@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from deitkit.data.open import Source, open_source
 from deitkit.data.views.augment import Reading, decode
 from deitkit.errors import DeitkitError
+from deitkit.models.load import LoadedModel
+from deitkit.models.reference import Reference
 from deitkit.predictions.embeddings import Embeddings, kept_embeddings, token_embeddings
 from deitkit.predictions.find import data_settings
 from deitkit.report.examples import shrink
@@ -32,12 +34,16 @@ class Neighbours:
     tokens: tuple[str, ...]
 
     @classmethod
-    def of(cls, reference: str, home: str, *, make: bool, progress: Callable[[int, int], None]) -> Neighbours | None:
-        """Of the training images of a run, `home`; None where their embeddings are not kept and none are to be made.
+    def of(
+        cls, reference: str, model: LoadedModel, *, make: bool, progress: Callable[[int, int], None]
+    ) -> Neighbours | None:
+        """Of the training images of the run that the model was read from; None where their embeddings are not kept and
+        none are to be made.
 
         Raises:
             DeitkitError: they are to be made, and the model is of no run.
         """
+        home = Reference.parse(reference).home
         if not Run.is_run(Path(home)):
             if make:
                 what = f"{home} is no run, so its training images are not known"
@@ -45,9 +51,9 @@ class Neighbours:
             return None
         settings = data_settings(home, dataset="", data="")
         found = (
-            token_embeddings(reference, settings, "train", progress=progress)
+            token_embeddings(reference, settings, "train", progress=progress, model=model)
             if make
-            else kept_embeddings(reference, settings, "train")
+            else kept_embeddings(reference, settings, "train", model=model)
         )
         if found is None:
             return None

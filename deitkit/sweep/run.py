@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -23,6 +21,7 @@ from deitkit.errors import DeitkitError
 from deitkit.models.forms import decisive_head
 from deitkit.runs.folder import Run
 from deitkit.runs.lock import hold
+from deitkit.runs.signals import heard_by
 from deitkit.sweep.folder import Point, SweepFolder
 from deitkit.sweep.propose import Proposer, proposer_of
 from deitkit.sweep.schema import SEED, Sweep
@@ -58,9 +57,12 @@ class Signals:
 
     def note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        self.end_all()
+
+    def end_all(self) -> None:
         for job in self.jobs.values():
             if job.process and job.process.poll() is None:
-                job.process.send_signal(signal.SIGTERM)
+                job.process.terminate()
 
 
 def run_sweep(
@@ -84,20 +86,26 @@ class _Sweeping:
         self.best = max((score for point in folder.points for score in folder.scores(point).values()), default=-1.0)
 
     def go(self, jobs: int) -> int:
-        tasks = self._tasks()
-        with _handed_on(self.active) as signals:
-            while True:
-                while len(self.active) < jobs and not (signals.number or self.refused) and (task := next(tasks, None)):
-                    self._start(*task)
-                if not self.active and self.refused:
-                    raise DeitkitError(
-                        self.refused, remedy=f"mend that, and repeat with --resume; {self.folder.path}/logs"
-                    )
-                if not self.active:
-                    return signals.number
-                time.sleep(POLL_S)
-                for job in list(self.active.values()):
-                    self._look(job, stopping=bool(signals.number))
+        tasks, signals = self._tasks(), Signals(self.active)
+        try:
+            with heard_by(signals.note):
+                while True:
+                    self._fill(tasks, jobs, signals)
+                    if not self.active:
+                        break
+                    time.sleep(POLL_S)
+                    for job in list(self.active.values()):
+                        self._look(job, stopping=bool(signals.number))
+        finally:
+            signals.end_all()  # none are left but where something failed here
+        if self.refused:
+            raise DeitkitError(self.refused, remedy=f"mend that, and repeat with --resume; {self.folder.path}/logs")
+        return signals.number
+
+    def _fill(self, tasks: Iterator[tuple[Point, int]], jobs: int, signals: Signals) -> None:
+        """Begin runs, up to so many at once, until a signal comes."""
+        while len(self.active) < jobs and not (signals.number or self.refused) and (task := next(tasks, None)):
+            self._start(*task)
 
     def _tasks(self) -> Iterator[tuple[Point, int]]:
         """Every run that is left, a point's seeds one after another: those of noted points first, then new ones."""
@@ -133,11 +141,13 @@ class _Sweeping:
 
     def _look(self, job: Job, *, stopping: bool) -> None:
         """What a run has come to: its new evaluations, or its end."""
-        if not job.is_over:
-            self._perhaps_prune(job)
+        is_over, is_hopeless = job.is_over, self._hear(job)
+        if not is_over:
+            if is_hopeless and job.process and not job.is_pruned:
+                job.is_pruned = True
+                job.process.terminate()
             return
         del self.active[job.run.name]
-        self._is_hopeless(job)  # too late to end it: others are compared with what it had
         score = self.folder.score(job.run)
         if score is not None:
             self._say(job, f"top-1 {score:.2%}{'  (best so far)' if score > self.best else ''}")
@@ -164,16 +174,11 @@ class _Sweeping:
         runs = (self.folder.run(point, seed) for point in self.folder.points for seed in self.folder.seeds)
         return any(Run.is_run(run.path) for run in runs)
 
-    def _perhaps_prune(self, job: Job) -> None:
-        """The first seed of a point stands for it: a point that is hopeless there is not trained in the others."""
-        if job.is_pruned or job.process is None:
-            return
-        if self._is_hopeless(job):
-            job.is_pruned = True
-            job.process.send_signal(signal.SIGTERM)
+    def _hear(self, job: Job) -> bool:
+        """Give the proposer the evaluations that it has not heard of; whether one shows that the run is hopeless.
 
-    def _is_hopeless(self, job: Job) -> bool:
-        """Whether an evaluation that was not seen yet shows it; those behind it are left for the next time."""
+        The first seed of a point stands for it: a point that is hopeless there is not trained in the others.
+        """
         if not self.sweep.prunes or job.seed != self.folder.seeds[0]:
             return False
         path = job.run.metrics_path
@@ -181,12 +186,11 @@ class _Sweeping:
         if size == job.read:
             return False
         job.read = size
-        evaluations = [line for line in job.run.metrics() if "top1" in line and not line.get("asked")]
-        for line in evaluations[job.seen :]:
-            job.seen += 1
-            if self.proposer.is_hopeless(job.point, line["step"], line["top1"][decisive_head(line["top1"])]):
-                return True
-        return False
+        new = [line for line in job.run.metrics() if "top1" in line and not line.get("asked")][job.seen :]
+        job.seen += len(new)
+        tops = [(line["step"], line["top1"][decisive_head(line["top1"])]) for line in new]
+        verdicts = [self.proposer.is_hopeless(job.point, *each) for each in tops]  # all are heard
+        return any(verdicts)
 
     def _perhaps_tell(self, point: Point) -> None:
         """Once nothing of a point is left to train."""
@@ -200,20 +204,6 @@ class _Sweeping:
         seed = f", seed {job.seed}" if len(self.folder.seeds) > 1 else ""
         done = sum(len(self.folder.scores(point)) for point in self.folder.points) + len(self.folder.ended)
         self.say(f"{done} of {self.sweep.runs}: {spell(job.point.values)}{seed}: {what}")
-
-
-@contextmanager
-def _handed_on(jobs: dict[str, Job]) -> Iterator[Signals]:
-    signals = Signals(jobs)
-    before = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for job in jobs.values():  # none are left but where something failed here
-            if job.process and job.process.poll() is None:
-                job.process.terminate()
 
 
 def run_words(sweep: Sweep, words: Sequence[str], values: Values, seed: int, run: Run) -> list[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from deitkit.errors import DeitkitError, did_you_mean
+from deitkit.errors import DeitkitError, did_you_mean, is_installed
 from deitkit.recipe.load import all_keys, find_recipe, override, read_layers, read_recipe, recipe_label
 from deitkit.recipe.pick import Verb
 from deitkit.recipe.schema import Count, RecipeTable
@@ -98,8 +97,7 @@ def read_sweep(name: str, *, recipe: str = "", seeds: int | None = None) -> Swee
         raise _refused(path, [_explain(problem) for problem in error.errors()]) from error
     base = recipe or (_recipe_near(file.recipe, path.parent) if file.recipe else "")
     space, problems = parse_space(file.keys)
-    _, fixed = flat(file.set)
-    _, baseline = flat(file.baseline)
+    fixed, baseline = flat(file.set), flat(file.baseline)
     problems += [f"{key}: unknown key.{did_you_mean(key, all_keys())}" for key in unknown([*space, *fixed])]
     problems += [f"baseline: {key} is not among the keys" for key in baseline if key not in space]
     problems += _wrong_method(file, space, baseline)
@@ -152,12 +150,12 @@ def verb_of(recipe: str) -> Verb:
     return "finetune" if values.get("start") else "distill" if values.get("teacher") else "pretrain"
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> tuple[list[str], Values]:
-    """Tables as dotted keys, and their names."""
+def flat(values: Mapping[str, Any], prefix: str = "") -> Values:
+    """Tables as dotted keys."""
     found: Values = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.")[1] if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return list(found), found
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def unknown(keys: list[str]) -> list[str]:
@@ -189,7 +187,7 @@ def _wrong_method(file: SweepRecipe, space: Space, baseline: Values) -> list[str
         problems.append(f"keys: {file.method} has nothing to vary")
     if file.method != "grid" and baseline and baseline.keys() != space.keys():
         problems.append("baseline: it is a point of its own here, and needs a value of every key")
-    if file.method == "tpe" and find_spec("optuna") is None:
+    if file.method == "tpe" and not is_installed("optuna"):
         problems.append("method: tpe needs Optuna: pip install 'deitkit[sweep]'")
     return problems + ([] if file.seeds else ["seeds: there is none"])
 

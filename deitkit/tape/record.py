@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from deitkit.distributed import World, autocast, be_deterministic, join_world, p
 from deitkit.errors import DeitkitError, Interrupted
 from deitkit.files import recover_in
 from deitkit.recipe.schema import Recipe
+from deitkit.runs.signals import ENDING, heard_by
 from deitkit.tape import Gap, Tape, TapeHeader, TapeLayout, header_of
 from deitkit.tape.header import NAME, differences_here, differing, refuse_other_teacher, refuse_other_views
 from deitkit.tape.layout import encode
@@ -149,23 +149,17 @@ class Signal(BaseException):
 @contextlib.contextmanager
 def _stopping() -> Iterator[None]:
     """The first SIGINT or SIGTERM ends whatever is being done; saving what was answered is short, and not disturbed."""
-    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
-        yield
-        return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for other in before:
+        for other in ENDING:
             signal.signal(other, signal.SIG_IGN)
         raise Signal(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except Signal as received:
-        raise Stopped(received.args[0]) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with heard_by(stop):
+        try:
+            yield
+        except Signal as received:
+            raise Stopped(received.args[0]) from None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from deitkit.errors import DeitkitError, one_of
+from deitkit.errors import one_of, require
 
 if TYPE_CHECKING:
     from deitkit.trackers.tracker import Tracker
@@ -39,12 +38,7 @@ def parse_trackers(text: str) -> tuple[str, ...]:
     names = [word.strip() for word in text.split(",") if word.strip()]
     found = tuple(dict.fromkeys(one_of(name, list(TRACKERS), what="--log") for name in names))
     for name in found:
-        if find_spec(TRACKERS[name].package) is None:
-            raise DeitkitError(
-                f"--log {name}: the package {TRACKERS[name].package} is not installed",
-                value=name,
-                remedy=f"pip install 'deitkit[{name}]'",
-            )
+        require(f"--log {name}", TRACKERS[name].package, extra=name)
     return found
 
 

@@ -22,6 +22,7 @@ from deitkit.data.source import spread_over
 from deitkit.data.views.augment import Reading
 from deitkit.data.views.loader import Batch
 from deitkit.distributed import World
+from deitkit.files import nearest_folder
 from deitkit.models.lora import plain_state
 from deitkit.models.throughput import peak_rise, wait, weight_bytes
 from deitkit.predictions.predict import predict
@@ -143,7 +144,7 @@ def plan_run(
         start_s=start_s, memory_mb=steps.memory_mb,
         largest_batch=_largest_batch(shape.batch_size, shape.mix_group, steps.memory_mb, free),
         disk_mb=checkpoint_mb * (recipe.checkpoint.keep + 1) + weight_bytes(training.student.network) / MIB,
-        free_disk_mb=shutil.disk_usage(_existing(folder)).free / MIB,
+        free_disk_mb=shutil.disk_usage(nearest_folder(folder)).free / MIB,
         teacher=_teacher_cost(training, steps.teacher_s, steps.seconds / steps.count),
     )  # fmt: skip
 
@@ -217,7 +218,7 @@ def _checkpoints(recipe: Recipe, steps: int, steps_per_epoch: int) -> int:
 def _checkpoint(training: Training, folder: Path) -> tuple[float, float]:
     """(seconds, MiB) of one checkpoint, written to a temporary folder on the run's disk."""
     state = kept_state(training)
-    with tempfile.TemporaryDirectory(prefix=".deitkit-plan-", dir=_existing(folder)) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".deitkit-plan-", dir=nearest_folder(folder)) as temporary:
         began = time.perf_counter()
         written = save_checkpoint(
             Path(temporary), step=0, model=plain_state(training.student.network), state=state, metrics_bytes=0, keep=1
@@ -232,11 +233,6 @@ def _learning_mb(training: Training) -> float:
     states = [value for state in training.optimizer.state.values() for value in state.values()]
     tensors = [value for value in (*gradients, *states) if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MIB
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
 
 
 # The teacher

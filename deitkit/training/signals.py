@@ -3,11 +3,11 @@ never come."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from deitkit.runs.signals import heard_by
 
 
 class Waiting(BaseException):
@@ -47,12 +47,5 @@ class StopSignals:
 def held_back() -> Iterator[StopSignals]:
     """Hold back SIGINT and SIGTERM until the step is done."""
     signals = StopSignals()
-    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread alone
+    with heard_by(signals.note):
         yield signals
-        return
-    before = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

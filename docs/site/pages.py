@@ -65,7 +65,7 @@ def moved(readme: str) -> str:
 
 def commands() -> str:
     """Every verb's own help."""
-    from deitkit.cli.app import VERBS, Group
+    from deitkit.cli.verbs import VERBS, Group
 
     text = ["# Commands", "", "What `--help` of each prints. Every verb that prints results has `--json`."]
     for name, row in VERBS.items():

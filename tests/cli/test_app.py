@@ -16,7 +16,8 @@ import typer
 from benchmarks.startup import measure
 from deitkit import __version__
 from deitkit.cli import render
-from deitkit.cli.app import PANELS, VERBS, Group, Verb, run
+from deitkit.cli.app import run
+from deitkit.cli.verbs import PANELS, VERBS, Group, Verb
 from deitkit.errors import DeitkitError, Interrupted
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import pytest
 
 from deitkit import distributed
 from deitkit.cli import early
-from deitkit.cli.app import VERBS, Group, Verb, _load, run
+from deitkit.cli.app import command_of, run
+from deitkit.cli.verbs import VERBS, Group, Verb
 from deitkit.errors import DeitkitError
 from tests.cli.terminal import Terminal
 
@@ -73,7 +74,7 @@ def all_verbs() -> dict[str, Verb]:
 
 @pytest.mark.parametrize("name", all_verbs())
 def test_every_device_is_checked_while_it_is_parsed(name: str) -> None:
-    command = _load(name, all_verbs()[name])
+    command = command_of(name, all_verbs()[name])
     assert all(parameter.callback is not None for parameter in command.params if parameter.name == "device")
 
 

@@ -158,7 +158,8 @@ def test_a_teacher_that_is_trained_first_takes_a_quarter_of_the_time(folder: Pat
 
 def test_words_are_read_back_as_the_options_they_were(folder: Path) -> None:
     """The command that is shown and recorded, through the verb's own parser."""
-    from deitkit.cli.app import VERBS, Verb, _load
+    from deitkit.cli.app import command_of
+    from deitkit.cli.verbs import VERBS, Verb
 
     known = {
         "dataset": "digits",
@@ -170,7 +171,7 @@ def test_words_are_read_back_as_the_options_they_were(folder: Path) -> None:
     command = GuidedCommand("distill", known)
     row = VERBS["distill"]
     assert isinstance(row, Verb)
-    read = _load("distill", row).make_context("distill", command.words[1:]).params
+    read = command_of("distill", row).make_context("distill", command.words[1:]).params
     assert {name: read[name] for name in known} == known
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deitkit.cli.app import VERBS, Group, build, run
+from deitkit.cli.app import build, run
+from deitkit.cli.verbs import VERBS, Group
 
 # Models and a run that are there and broken: whoever looks at the output only after opening them says another error.
 LINES = {

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from deitkit.cli.app import VERBS, Group, _load, function_of
+from deitkit.cli.app import command_of, function_of
 from deitkit.cli.quickstart import stage_recipe
+from deitkit.cli.verbs import VERBS, Group
 from deitkit.models.reference import Reference
 from deitkit.runs.folder import Run
 from tests import documents
@@ -46,7 +47,7 @@ def parsed(verb: str, words: list[str]) -> Any:
     """The words through the verb's own parser; typer's errors for what it does not take."""
     name, _, inner = verb.partition(" ")
     row = VERBS[name]
-    command = _load(inner or name, row.verbs[inner] if isinstance(row, Group) else row)
+    command = command_of(inner or name, row.verbs[inner] if isinstance(row, Group) else row)
     return command, command.make_context(verb, words)
 
 

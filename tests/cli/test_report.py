@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deitkit.cli.app import VERBS, Group, Verb, run
+from deitkit.cli.app import run
+from deitkit.cli.verbs import VERBS, Group, Verb
 from tests.report.conftest import MakeRun, make_run, pictures
 from tests.report.reading import read
 

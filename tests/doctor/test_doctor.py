@@ -110,7 +110,7 @@ def test_a_container_s_quota_of_cores_is_read(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_files_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert machine.rights().state == "ok"
-    monkeypatch.setattr(machine, "nearest", lambda path: Path("/proc"))  # root may write anywhere but there
+    monkeypatch.setattr(machine, "nearest_folder", lambda path: Path("/proc"))  # root may write anywhere but there
     found = machine.rights()
     assert found.state == "problem" and "/proc" in found.found
 

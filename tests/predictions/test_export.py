@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import deitkit
 from deitkit.cli.app import run
-from deitkit.errors import DeitkitError
-from deitkit.models.export.wanted import ENDINGS, FORMAT_NAMES, PACKAGES, is_installed
+from deitkit.errors import DeitkitError, is_installed
+from deitkit.models.export.wanted import ENDINGS, FORMAT_NAMES, PACKAGES
 from deitkit.models.folder import ModelInfo, save_model
 from deitkit.models.student import build_student
 from deitkit.predictions.find import predictions_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_a_second_server_on_the_port_and_a_host_of_elsewhere_are_refused() -> No
 
 
 def test_a_missing_package_is_named_before_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verb, "find_spec", lambda name: None if name == "uvicorn" else object())
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(DeitkitError, match="needs uvicorn") as caught:
         verb.serve("runs/nothing")
     assert caught.value.remedy == "pip install 'deitkit[serve]'"

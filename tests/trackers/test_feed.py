@@ -12,7 +12,7 @@ import pytest
 
 from deitkit.errors import DeitkitError
 from deitkit.runs.folder import Run
-from deitkit.trackers import feed, registry
+from deitkit.trackers import feed
 from deitkit.trackers.feed import Feed
 from deitkit.trackers.registry import parse_trackers
 from deitkit.trackers.tracker import STATE, TrackedRun, values_of
@@ -144,7 +144,7 @@ def test_what_a_library_prints_does_not_reach_stdout(
 
 
 def test_names_are_parsed_and_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find_spec", lambda package: None if package == "wandb" else object())
+    monkeypatch.setattr("deitkit.errors.is_installed", lambda package: package != "wandb")
     assert parse_trackers(" tensorboard,mlflow, tensorboard") == ("tensorboard", "mlflow")
     assert parse_trackers("") == ()
     with pytest.raises(DeitkitError, match=r"pip install 'deitkit\[wandb\]'"):

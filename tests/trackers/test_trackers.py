@@ -22,7 +22,7 @@ from deitkit.analysis.report import Points
 from deitkit.recipe.load import to_toml
 from deitkit.report.training import training_figures
 from deitkit.runs.folder import Run
-from deitkit.trackers import feed, registry
+from deitkit.trackers import feed
 from deitkit.trackers.feed import Feed, tracking
 from deitkit.trackers.registry import open_tracker
 from deitkit.trackers.tracker import STATE, values_of
@@ -131,7 +131,7 @@ def stood_in(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts modules in the place of libraries, and lets deitkit's own be imported with them."""
 
     def put(modules: dict[str, Any]) -> None:
-        monkeypatch.setattr(registry, "find_spec", lambda package: object())
+        monkeypatch.setattr("deitkit.errors.is_installed", lambda package: True)
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
         monkeypatch.setattr(feed, "training_figures", only_top1)

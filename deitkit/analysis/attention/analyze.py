@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,7 @@ from deitkit.predictions.find import data_settings
 if TYPE_CHECKING:
     from deitkit.analysis.attention.report import Grids
     from deitkit.analysis.report import Report
-    from deitkit.data.views.augment import Pixels, Reading
+    from deitkit.data.views.augment import Pixels
     from deitkit.models.load import LoadedModel
 
 LIMIT = 4  # images, because each has figures of its own
@@ -82,13 +81,14 @@ def file_views(
 ) -> Iterator[tuple[str, str, Pixels]]:  # fmt: skip
     """Name, no label, and the model's view of each file."""
     from deitkit.data.formats.listing import named_images
+    from deitkit.predictions.predict import view_of
 
     paths = named_images(names)
     most = limit or max(LIMIT, len(names))
     if len(paths) > most:
         logger.info(f"{most} of {len(paths):,} images; --limit takes more")
     for path in paths[:most]:
-        yield path.name, "", _view(model, path.read_bytes(), str(path))
+        yield path.name, "", view_of(model.info, path.read_bytes(), str(path))
 
 
 def split_views(
@@ -97,21 +97,10 @@ def split_views(
     """Id, class name and the model's view of images from the whole of a split."""
     from deitkit.data.open import open_source, spread_over
     from deitkit.data.views.augment import Reading
+    from deitkit.predictions.predict import view_of
 
     settings = data_settings(Reference.parse(reference).home, dataset=dataset, data=data)
     source = spread_over(open_source(settings, split), limit or LIMIT)
     for index, name in enumerate(source.ids):
         label = source.class_names[int(source.labels[index])]
-        yield name, label, _view(model, source.read(index), name, Reading.of(settings))
-
-
-def _view(model: LoadedModel, encoded: bytes, name: str, reading: Reading | None = None) -> Pixels:
-    """As the model's own protocol cuts it."""
-    from deitkit.data.views.augment import AS_IT_LIES
-    from deitkit.data.views.backends import shown_for_evaluation
-
-    info = model.info
-    reading = replace(reading or AS_IT_LIES, backend=info.backend)
-    return shown_for_evaluation(
-        encoded, name, reading, size=info.size, crop_ratio=info.crop_ratio, interpolation=info.interpolation
-    )
+        yield name, label, view_of(model.info, source.read(index), name, Reading.of(settings))

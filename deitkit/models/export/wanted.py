@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal, get_args
 
-from deitkit.errors import DeitkitError, one_of
+from deitkit.errors import DeitkitError, one_of, require
 
 FormatName = Literal["onnx", "timm", "hf", "torch", "safetensors"]
 PrecisionName = Literal["fp32", "fp16", "int8"]
@@ -79,21 +78,7 @@ class Wanted:
                 remedy=f"--opset {OLDEST_OPSET}: onnxruntime 1.14 (February 2023) and later run it",
             )
         extra, packages = PACKAGES.get(self.format, ("", ()))
-        if missing := [name for name in packages if not is_installed(name)]:
-            raise DeitkitError(
-                f"--to {self.format} needs {' and '.join(missing)}, which "
-                f"{'is' if len(missing) == 1 else 'are'} not installed",
-                value=self.format,
-                remedy=f"pip install 'deitkit[{extra}]'",
-            )
-
-
-def is_installed(name: str) -> bool:
-    """Whether a package can be imported; nothing is."""
-    try:
-        return find_spec(name) is not None
-    except ValueError:  # None in its place in sys.modules
-        return False
+        require(f"--to {self.format}", *packages, extra=extra)
 
 
 def check_repository(name: str) -> None:
